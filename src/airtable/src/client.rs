@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use serde_json::{json, Map, Value};
 use ureq::http::Method;
-use ureq::Agent;
 
 use crate::address::{check, check_id, Address, URL_LIMIT};
 use crate::config::{build, Config, Environment};
-use crate::exchange::{exchange, Answer, Call};
+use crate::exchange::{Answer, Call, Wire};
 use crate::failure::{Failure, FailureKind, Phase};
 use crate::record::{parse_deleted, parse_object, parse_page, parse_written, Page, Record};
 use crate::resolver::Names;
@@ -26,10 +25,9 @@ pub const MAX_WRITE: usize = 10;
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    agent: Agent,
-    names: Names,
+    wire: Wire,
+    /// What `/v0/…` is appended to.
     root: String,
-    config: Config,
 }
 
 impl fmt::Debug for Client {
@@ -83,12 +81,13 @@ impl Client {
     ) -> Result<Self, String> {
         let names = Names::default();
         let (agent, root) = build(&config, environment, names.clone())?;
-        Ok(Self(Arc::new(Inner {
+        let wire = Wire {
             agent,
             names,
-            root,
-            config,
-        })))
+            connect_timeout: config.connect_timeout,
+            max_response_bytes: config.max_response_bytes,
+        };
+        Ok(Self(Arc::new(Inner { wire, root })))
     }
 
     /// One page of a table's records.
@@ -298,19 +297,7 @@ impl Client {
     }
 
     pub(crate) fn exchange(&self, call: &Call) -> Result<Answer, Failure> {
-        let Inner {
-            agent,
-            names,
-            config,
-            ..
-        } = &*self.0;
-        exchange(
-            agent,
-            names,
-            config.connect_timeout,
-            config.max_response_bytes,
-            call,
-        )
+        self.0.wire.exchange(call)
     }
 }
 

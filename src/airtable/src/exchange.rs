@@ -1,14 +1,16 @@
 //! One exchange: a request goes out, an answer or a [`Failure`] comes back, within the deadline.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 
 use ureq::http::{header, HeaderValue, Method, Request, Response};
-use ureq::{Agent, AsSendBody, Body, Timeout};
+use ureq::{Agent, AsSendBody, Body};
 
 use crate::clean;
-use crate::failure::{parse_retry_after, Failure, FailureKind, Phase, Refusal};
+use crate::failure::{Failure, FailureKind, Phase};
+use crate::fault::Fault;
 use crate::progress;
+use crate::refusal::{parse_retry_after, Refusal};
 use crate::resolver::Names;
 use crate::token::Token;
 
@@ -54,56 +56,148 @@ impl Answer {
     }
 }
 
-/// Sends `call` and reads the answer to its end.
-///
-/// A read that lost a *pooled* connection before the first byte of an answer is sent once more on a fresh connection: the server had closed
-/// it while it lay idle. Nothing else is repeated, a write never.
-pub(crate) fn exchange(
-    agent: &Agent,
-    names: &Names,
-    connect_timeout: Duration,
-    max_response_bytes: u64,
-    call: &Call,
-) -> Result<Answer, Failure> {
-    let begun = Instant::now();
-    let result = attempt(
-        agent,
-        connect_timeout,
-        max_response_bytes,
-        call,
-        call.deadline,
-        Connection::Any,
-    );
-    let result = match result {
-        Err(failure) if !call.is_write && lost_idle_connection(&failure) => {
-            let left = call.deadline.saturating_sub(begun.elapsed());
-            attempt(
-                agent,
-                connect_timeout,
-                max_response_bytes,
-                call,
-                left,
-                Connection::Fresh,
-            )
-        }
-        other => other,
-    };
-    if result
-        .as_ref()
-        .is_err_and(|f| matches!(f.phase, Phase::Connect | Phase::Tls))
-    {
-        names.forget();
-    }
-    result
+/// The way to one upstream: connections, names and bounds that all calls share.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) agent: Agent,
+    pub(crate) names: Names,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_response_bytes: u64,
 }
 
 /// Which connection to take.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Connection {
     /// A pooled one if there is one.
     Any,
     /// A new one.
     Fresh,
+}
+
+impl Wire {
+    /// Sends `call` and reads the answer to its end.
+    ///
+    /// A read that lost a *pooled* connection before the first byte of an answer is sent once more
+    /// on a fresh connection: the server had closed it while it lay idle. Nothing else is
+    /// repeated, a write never.
+    pub(crate) fn exchange(&self, call: &Call) -> Result<Answer, Failure> {
+        let begun = Instant::now();
+        let result = match self.attempt(call, call.deadline, Connection::Any) {
+            Err(failure) if !call.is_write && lost_idle_connection(&failure) => {
+                let left = call.deadline.saturating_sub(begun.elapsed());
+                self.attempt(call, left, Connection::Fresh)
+            }
+            other => other,
+        };
+        let no_connection =
+            |failure: &Failure| matches!(failure.phase, Phase::Connect | Phase::Tls);
+        if result.as_ref().is_err_and(no_connection) {
+            self.names.forget();
+        }
+        result
+    }
+
+    fn attempt(
+        &self,
+        call: &Call,
+        deadline: Duration,
+        connection: Connection,
+    ) -> Result<Answer, Failure> {
+        progress::begin();
+        if deadline.is_zero() {
+            return Err(Failure::new(
+                FailureKind::Timeout,
+                Phase::Prepare,
+                "no time was left to send the call",
+            ));
+        }
+        let fault = Fault {
+            call,
+            deadline,
+            connecting: self.connect_timeout.min(deadline),
+        };
+        let mut response = self
+            .send(call, deadline, connection)
+            .map_err(|error| fault.to_failure(&error))?;
+        progress::enter(Phase::Body);
+        let status = response.status().as_u16();
+        if !response.status().is_success() {
+            let retry_after = header_text(&response, header::RETRY_AFTER)
+                .and_then(|text| parse_retry_after(&text, SystemTime::now()));
+            let body = explanation(&mut response);
+            let refusal = Refusal {
+                status,
+                retry_after,
+                body: &body,
+            };
+            return Err(refusal.into_failure(call.is_write, call.token));
+        }
+        let content_type = header_text(&response, header::CONTENT_TYPE);
+        let limit = self.max_response_bytes;
+        let body = read_body(&mut response, limit).map_err(|error| {
+            let failure = match error {
+                BodyError::TooLarge => Failure::new(
+                    FailureKind::TooLarge,
+                    Phase::Body,
+                    format!("the answer is larger than max-response-bytes ({limit})"),
+                ),
+                BodyError::Failed(error) => fault.to_failure(&error),
+            };
+            failure
+                .with_status(status)
+                .with_may_have_applied(call.is_write)
+        })?;
+        Ok(Answer {
+            status,
+            body,
+            // Absent is let pass: the shape is checked in any case.
+            is_json: content_type.as_deref().is_none_or(is_json),
+            content_type: content_type.map(|text| clean::message(&text, call.token)),
+        })
+    }
+
+    fn send(
+        &self,
+        call: &Call,
+        deadline: Duration,
+        connection: Connection,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", call.token.reveal()))
+            .map_err(|error| ureq::Error::Http(error.into()))?;
+        bearer.set_sensitive(true);
+        let request = Request::builder()
+            .method(call.method.clone())
+            .uri(&call.url)
+            .header(header::AUTHORIZATION, bearer);
+        match call.body.as_deref() {
+            None => self.run(request.body(()), deadline, connection),
+            Some([]) => self.run(request.body(&[][..]), deadline, connection),
+            Some(body) => {
+                let request = request.header(header::CONTENT_TYPE, "application/json");
+                self.run(request.body(body), deadline, connection)
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        request: Result<Request<impl AsSendBody>, ureq::http::Error>,
+        deadline: Duration,
+        connection: Connection,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let connecting = self.connect_timeout.min(deadline);
+        let mut config = self
+            .agent
+            .configure_request(request.map_err(ureq::Error::Http)?)
+            .timeout_global(Some(deadline))
+            .timeout_resolve(Some(connecting))
+            .timeout_connect(Some(connecting));
+        if connection == Connection::Fresh {
+            // Whatever lies in the pool is older than this.
+            config = config.max_idle_age(Duration::ZERO);
+        }
+        self.agent.run(config.build())
+    }
 }
 
 fn lost_idle_connection(failure: &Failure) -> bool {
@@ -112,121 +206,6 @@ fn lost_idle_connection(failure: &Failure) -> bool {
         && progress.sent
         && !progress.fresh
         && !progress.answered
-}
-
-fn attempt(
-    agent: &Agent,
-    connect_timeout: Duration,
-    max_response_bytes: u64,
-    call: &Call,
-    deadline: Duration,
-    connection: Connection,
-) -> Result<Answer, Failure> {
-    progress::begin();
-    if deadline.is_zero() {
-        return Err(Failure::new(
-            FailureKind::Timeout,
-            Phase::Prepare,
-            "no time was left to send the call",
-        ));
-    }
-    let mut response = send(agent, connect_timeout, call, deadline, connection)
-        .map_err(|error| failed(&error, call, deadline, connect_timeout))?;
-    progress::enter(Phase::Body);
-    let status = response.status().as_u16();
-    if !response.status().is_success() {
-        let retry_after = header_text(&response, header::RETRY_AFTER)
-            .and_then(|text| parse_retry_after(&text, SystemTime::now()));
-        let body = explanation(&mut response);
-        return Err(Failure::from_answer(
-            &Refusal {
-                status,
-                retry_after,
-                body: &body,
-            },
-            call.is_write,
-            call.token,
-        ));
-    }
-    let content_type = header_text(&response, header::CONTENT_TYPE);
-    let body = read_body(&mut response, max_response_bytes).map_err(|error| {
-        let failure = match error {
-            BodyError::TooLarge => Failure::new(
-                FailureKind::TooLarge,
-                Phase::Body,
-                format!("the answer is larger than max-response-bytes ({max_response_bytes})"),
-            ),
-            BodyError::Failed(error) => failed(&error, call, deadline, connect_timeout),
-        };
-        failure
-            .with_status(status)
-            .with_may_have_applied(call.is_write)
-    })?;
-    Ok(Answer {
-        status,
-        body,
-        // Absent is let pass: the shape is checked in any case.
-        is_json: content_type.as_deref().is_none_or(is_json),
-        content_type: content_type.map(|text| clean::message(&text, call.token)),
-    })
-}
-
-fn send(
-    agent: &Agent,
-    connect_timeout: Duration,
-    call: &Call,
-    deadline: Duration,
-    connection: Connection,
-) -> Result<Response<Body>, ureq::Error> {
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", call.token.reveal()))
-        .map_err(|error| ureq::Error::Http(error.into()))?;
-    bearer.set_sensitive(true);
-    let request = Request::builder()
-        .method(call.method.clone())
-        .uri(&call.url)
-        .header(header::AUTHORIZATION, bearer);
-    let run = Run {
-        agent,
-        connecting: connect_timeout.min(deadline),
-        deadline,
-        connection,
-    };
-    match call.body.as_deref() {
-        None => run.run(request.body(())),
-        Some([]) => run.run(request.body(&[][..])),
-        Some(body) => run.run(
-            request
-                .header(header::CONTENT_TYPE, "application/json")
-                .body(body),
-        ),
-    }
-}
-
-/// How a request is to be run, whatever type its body has.
-struct Run<'a> {
-    agent: &'a Agent,
-    connecting: Duration,
-    deadline: Duration,
-    connection: Connection,
-}
-
-impl Run<'_> {
-    fn run(
-        &self,
-        request: Result<Request<impl AsSendBody>, ureq::http::Error>,
-    ) -> Result<Response<Body>, ureq::Error> {
-        let mut config = self
-            .agent
-            .configure_request(request.map_err(ureq::Error::Http)?)
-            .timeout_global(Some(self.deadline))
-            .timeout_resolve(Some(self.connecting))
-            .timeout_connect(Some(self.connecting));
-        if self.connection == Connection::Fresh {
-            // Whatever lies in the pool is older than this.
-            config = config.max_idle_age(Duration::ZERO);
-        }
-        self.agent.run(config.build())
-    }
 }
 
 fn header_text(response: &Response<Body>, name: header::HeaderName) -> Option<String> {
@@ -283,84 +262,4 @@ fn explanation(response: &mut Response<Body>) -> Vec<u8> {
         }
     }
     body
-}
-
-/// What an error of the HTTP client means, given how far the call had come.
-fn failed(
-    error: &ureq::Error,
-    call: &Call,
-    deadline: Duration,
-    connect_timeout: Duration,
-) -> Failure {
-    let phase = progress::current().phase;
-    let (kind, message) = match error {
-        ureq::Error::Timeout(which) => (
-            FailureKind::Timeout,
-            timeout_text(*which, phase, deadline, connect_timeout),
-        ),
-        ureq::Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => (
-            FailureKind::Timeout,
-            timeout_text(Timeout::Global, phase, deadline, connect_timeout),
-        ),
-        ureq::Error::HostNotFound => (
-            FailureKind::Unreachable,
-            "the host's name does not resolve".to_string(),
-        ),
-        ureq::Error::Io(e) if phase < Phase::Body => (FailureKind::Unreachable, io_text(e, phase)),
-        ureq::Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => (
-            FailureKind::Bad,
-            "the answer broke off before its end".to_string(),
-        ),
-        ureq::Error::Decompress(_, _) => (
-            FailureKind::Bad,
-            "the answer is broken gzip or broke off before its end".to_string(),
-        ),
-        ureq::Error::Io(e) => (
-            FailureKind::Bad,
-            format!("reading the answer failed: {}", e.kind()),
-        ),
-        ureq::Error::LargeResponseHeader(_, _) => (
-            FailureKind::Bad,
-            "the answer's headers have no end".to_string(),
-        ),
-        error if phase <= Phase::Tls => {
-            (FailureKind::Unreachable, format!("{phase} failed: {error}"))
-        }
-        error => (
-            FailureKind::Bad,
-            format!("the answer is not HTTP as it should be: {error}"),
-        ),
-    };
-    Failure::new(kind, phase, clean::message(&message, call.token))
-        .with_may_have_applied(call.is_write && progress::current().sent)
-}
-
-fn timeout_text(
-    which: Timeout,
-    phase: Phase,
-    deadline: Duration,
-    connect_timeout: Duration,
-) -> String {
-    let what = match phase {
-        Phase::Resolve => "the host's name was not resolved",
-        Phase::Connect => "no connection was made",
-        Phase::Tls => "the TLS handshake did not end",
-        Phase::Prepare | Phase::Send => "the call could not be sent",
-        Phase::Headers => "no answer came",
-        Phase::Body | Phase::Parse => "the answer did not end",
-    };
-    let limit = match which {
-        Timeout::Resolve | Timeout::Connect => connect_timeout.min(deadline),
-        _ => deadline,
-    };
-    format!("{what} within {} ms", limit.as_millis())
-}
-
-fn io_text(error: &io::Error, phase: Phase) -> String {
-    match error.kind() {
-        // In the handshake the kind says nothing and the error all.
-        io::ErrorKind::InvalidData | io::ErrorKind::Other => format!("{phase} failed: {error}"),
-        io::ErrorKind::UnexpectedEof => format!("the connection was closed ({phase})"),
-        kind => format!("{kind} ({phase})"),
-    }
 }

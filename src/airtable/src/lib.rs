@@ -6,7 +6,7 @@
 //! retries and breakers belong to its caller.
 //!
 //! In reading order: [`Config`] and [`Token`], the calls ([`Client`]), one exchange (`exchange`), what becomes of an answer
-//! (`failure`, `record`), and the helpers that watch a call's progress (`progress`, `resolver`) and keep texts harmless
+//! (`record`, `refusal`, `fault`), and the helpers that watch a call's progress (`progress`, `resolver`) and keep texts harmless
 //! (`clean`, `address`).
 
 mod address;
@@ -15,8 +15,10 @@ mod client;
 mod config;
 mod exchange;
 mod failure;
+mod fault;
 mod progress;
 mod record;
+mod refusal;
 mod resolver;
 mod token;
 mod webhook;

@@ -19,6 +19,9 @@ const EXPLANATION_BYTES: u64 = 64 * 1024;
 /// An explanation that trickles is not worth waiting for: the status has decided already.
 const EXPLANATION_PATIENCE: Duration = Duration::from_millis(500);
 
+/// No call takes longer, whatever its deadline: instants cannot be computed with just any span.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 /// A request ready to be sent.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
@@ -82,9 +85,10 @@ impl Wire {
     /// repeated, a write never.
     pub(crate) fn exchange(&self, call: &Call) -> Result<Answer, Failure> {
         let begun = Instant::now();
-        let result = match self.attempt(call, call.deadline, Connection::Any) {
+        let deadline = call.deadline.min(LONGEST);
+        let result = match self.attempt(call, deadline, Connection::Any) {
             Err(failure) if !call.is_write && lost_idle_connection(&failure) => {
-                let left = call.deadline.saturating_sub(begun.elapsed());
+                let left = deadline.saturating_sub(begun.elapsed());
                 self.attempt(call, left, Connection::Fresh)
             }
             other => other,
@@ -235,7 +239,9 @@ fn read_body(response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, BodyE
     if announced > limit {
         return Err(BodyError::TooLarge);
     }
-    let mut body = Vec::with_capacity(usize::try_from(announced).unwrap_or(0));
+    // An announcement is not yet a body: no more than this is set aside on its word.
+    let capacity = usize::try_from(announced.min(1 << 20)).unwrap_or(0);
+    let mut body = Vec::with_capacity(capacity);
     let mut reader = response
         .body_mut()
         .as_reader()

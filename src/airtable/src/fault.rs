@@ -32,7 +32,7 @@ impl Fault<'_> {
     }
 
     fn meaning(&self, error: &Error, phase: Phase) -> (FailureKind, String) {
-        use FailureKind::{Bad, Timeout as Late, Unreachable};
+        use FailureKind::{Bad, Refused, Timeout as Late, Unreachable};
         match error {
             Error::Timeout(which) => (Late, self.timeout_text(*which, phase)),
             Error::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
@@ -40,6 +40,9 @@ impl Fault<'_> {
             }
             Error::HostNotFound => (Unreachable, "the host's name does not resolve".to_string()),
             Error::Io(e) if phase < Phase::Body => (Unreachable, io_text(e, phase)),
+            error if phase == Phase::Prepare => {
+                (Refused, format!("the request cannot be formed: {error}"))
+            }
             error if phase <= Phase::Tls => (Unreachable, format!("{phase} failed: {error}")),
             Error::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 (Bad, "the answer broke off before its end".to_string())

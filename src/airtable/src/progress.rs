@@ -66,8 +66,7 @@ pub(crate) fn connector() -> impl Connector {
     Begin
         .chain(ConnectProxyConnector::default())
         .chain(TcpConnector::default())
-        .chain(Connected)
-        .chain(RustlsConnector::default())
+        .chain(Handshake::default())
         .chain(Watch)
 }
 
@@ -87,21 +86,36 @@ impl Connector for Begin {
     }
 }
 
-#[derive(Debug)]
-struct Connected;
+/// TLS, noting when the handshake begins.
+#[derive(Debug, Default)]
+struct Handshake(RustlsConnector);
 
-impl<In: Transport> Connector<In> for Connected {
-    type Out = In;
+impl<In: Transport> Connector<In> for Handshake {
+    type Out = <RustlsConnector as Connector<In>>::Out;
 
     fn connect(
         &self,
         details: &ConnectionDetails,
         chained: Option<In>,
-    ) -> Result<Option<In>, Error> {
+    ) -> Result<Option<Self::Out>, Error> {
         if details.needs_tls() {
             enter(Phase::Tls);
         }
-        Ok(chained)
+        // A call's deadline makes its configuration a request's own, for which the connector would
+        // parse the roots anew and forget sessions. All our calls share one TLS configuration.
+        let shared = ConnectionDetails {
+            uri: details.uri,
+            addrs: details.resolver.empty(),
+            config: details.config,
+            request_level: false,
+            resolver: details.resolver,
+            now: details.now,
+            timeout: details.timeout,
+            current_time: details.current_time.clone(),
+            run_connector: details.run_connector.clone(),
+            register_shutdown: details.register_shutdown.clone(),
+        };
+        self.0.connect(&shared, chained)
     }
 }
 

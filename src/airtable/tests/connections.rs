@@ -3,7 +3,11 @@
 
 mod scripted;
 
+use std::sync::Barrier;
+use std::thread;
+
 use podium_airtable::{FailureKind, ListQuery, Phase};
+
 use scripted::{ask, json, token, Server, EMPTY_PAGE};
 use serde_json::Map;
 
@@ -126,4 +130,49 @@ fn the_repetition_itself_is_not_repeated() {
         .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unreachable);
     assert_eq!((server.connections(), server.seen().len()), (2, 3));
+}
+
+#[test]
+fn calls_from_many_threads_do_not_mix() {
+    const THREADS: usize = 8;
+    // Each answer is the formula that was asked, so a mixed-up answer shows.
+    let server = Server::start(|_, mut conn| {
+        while let Some(seen) = conn.request() {
+            let asked = seen
+                .line
+                .split(['=', ' '])
+                .nth(2)
+                .unwrap_or_default()
+                .to_string();
+            let body = format!(r#"{{"records":[{{"id":"rec{asked}","fields":{{}}}}]}}"#);
+            if !conn.send(json("200 OK", &body)) {
+                return;
+            }
+        }
+    });
+    let (token, client) = (token(), server.client());
+    let start = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (token, client, start) = (&token, &client, &start);
+            scope.spawn(move || {
+                start.wait();
+                for call in 0..50 {
+                    let formula = format!("{thread}x{call}");
+                    let query = ListQuery {
+                        formula: Some(&formula),
+                        ..ListQuery::default()
+                    };
+                    let page = client.list(&ask(token), &query).unwrap();
+                    assert_eq!(page.records[0].id, format!("rec{formula}"));
+                }
+            });
+        }
+    });
+    assert_eq!(server.seen().len(), THREADS * 50);
+    assert!(
+        server.connections() <= THREADS,
+        "{} connections",
+        server.connections()
+    );
 }

@@ -342,6 +342,28 @@ fn a_deadline_of_nothing_sends_nothing() {
 }
 
 #[test]
+fn any_deadline_and_any_limit_can_be_set() {
+    let server = Server::answering(json("200 OK", EMPTY_PAGE));
+    let token = token();
+    let client = client_with(&server.url(), u64::MAX);
+    let ask = Ask {
+        deadline: Duration::MAX,
+        ..ask(&token)
+    };
+    assert!(client.list(&ask, &ListQuery::default()).is_ok());
+    let boastful = Server::start(|_, conn| {
+        reply(
+            conn,
+            format!("{JSON_HEAD}Content-Length: {}\r\n\r\n", u64::MAX),
+        )
+    });
+    let failure = client_with(&boastful.url(), u64::MAX)
+        .list(&ask, &ListQuery::default())
+        .unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Bad);
+}
+
+#[test]
 fn a_refused_connection_was_never_sent() {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()

@@ -28,7 +28,7 @@ fn patience(class: Class) -> u32 {
 const MONTH_PROBE_MS: u64 = 3_600_000;
 
 /// The longest silence a `Retry-After` can impose, in ms.
-const LONGEST_SILENCE_MS: u64 = 600_000;
+pub(super) const LONGEST_SILENCE_MS: u64 = 600_000;
 
 /// What a call carries, queued or under way.
 #[derive(Clone, Debug)]
@@ -76,6 +76,8 @@ pub(super) struct Frame<'a> {
     pub(super) month: &'a PerClass<u64>,
     /// Calls of this base that may be under way at once.
     pub(super) cap: usize,
+    /// Refreshes and background work have all the threads they may have.
+    pub(super) low_full: bool,
 }
 
 /// What a base could do.
@@ -197,6 +199,9 @@ impl<P> Base<P> {
                 wake = Some(wake.map_or(slot_at, |wake| wake.min(slot_at)));
                 continue;
             }
+            if frame.low_full && class > Class::Read {
+                continue;
+            }
             let overdue = *self.passed_over.get(class) >= patience(class);
             if survey.ready.is_none() || overdue {
                 survey.ready = Some(class);
@@ -232,7 +237,7 @@ impl<P> Base<P> {
     pub(super) fn take(&mut self, class: Class, frame: &Frame<'_>) -> Option<Job<P>> {
         let job = self.take_retry(class, frame.now).or_else(|| {
             let turn = *self.solo_turn.get(class);
-            let lane = self.oldest_lane(class, frame);
+            let lane = self.next_lane(class, frame);
             if lane.is_none() || (turn && !self.solos.get(class).is_empty()) {
                 *self.solo_turn.get_mut(class) = false;
                 return self.solos.get_mut(class).pop_first().map(|(_, job)| job);
@@ -262,14 +267,14 @@ impl<P> Base<P> {
         Some(retry.job)
     }
 
-    fn oldest_lane(&self, class: Class, frame: &Frame<'_>) -> Option<LaneKey> {
+    fn next_lane(&self, class: Class, frame: &Frame<'_>) -> Option<LaneKey> {
         self.lanes
             .iter()
             .filter(|(_, lane)| {
                 lane.ready_at(class, frame)
                     .is_some_and(|at| at <= frame.now)
             })
-            .min_by_key(|(_, lane)| lane.oldest(class))
+            .min_by_key(|(_, lane)| lane.rank(class, frame))
             .map(|(key, _)| *key)
     }
 

@@ -9,6 +9,11 @@ use hashbrown::HashMap;
 use super::base::Frame;
 use super::call::{Class, PerClass};
 
+/// How long full pages go before others, in ms: a part of the patience of those who wait …
+const PUT_OFF_READ_MS: u64 = 1000;
+/// … and where nobody waits.
+const PUT_OFF_LOW_MS: u64 = 30_000;
+
 /// An id on its way: what the scheduler must know to queue it again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Wanted {
@@ -109,12 +114,18 @@ impl Lane {
         }
     }
 
-    /// The oldest id of a class, by order of arrival.
-    pub(super) fn oldest(&self, class: Class) -> Option<u64> {
-        self.waiting
-            .get(class)
-            .first_key_value()
-            .map(|(seq, _)| *seq)
+    /// The order of lanes within a class, the smallest first: who waits longest, but for a while full pages come before
+    /// others. After a busy lane's batch a few ids may be left that are older than all the rest.
+    pub(super) fn rank(&self, class: Class, frame: &Frame<'_>) -> Option<(bool, u64)> {
+        let (seq, oldest) = self.waiting.get(class).first_key_value()?;
+        let patience = match class {
+            Class::Poll => 0,
+            Class::Read => PUT_OFF_READ_MS,
+            Class::Refresh | Class::Background => PUT_OFF_LOW_MS,
+        };
+        let put_off = self.queued < frame.limits.page
+            && frame.now < oldest.queued_at.saturating_add(patience);
+        Some((put_off, *seq))
     }
 
     /// From when on a batch led by the class may go. `None`: there is nothing of that class, or the event loop's pass

@@ -22,6 +22,7 @@
 mod base;
 mod breaker;
 mod call;
+mod intake;
 mod lane;
 mod limiter;
 mod limits;
@@ -29,6 +30,7 @@ mod month;
 mod retry;
 mod saved;
 mod scheduler;
+mod settle;
 mod split;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use breaker::Breaker;
 pub use call::{
     BaseKey, Busy, Call, CallId, Class, Fault, LaneKey, Next, Outcome, Verdict, What, Why,
 };
+pub use intake::Drained;
 pub use limits::{BreakerLimits, Limits};
 pub use saved::{Saved, SavedBase};
 pub use scheduler::{Counts, Scheduler};

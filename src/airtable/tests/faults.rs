@@ -17,6 +17,7 @@ use serde_json::Map;
 
 const JSON_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 const DRIP: Duration = Duration::from_millis(30);
+const CASES: u32 = 500;
 
 fn list(client: &Client, deadline: Duration) -> Failure {
     let token = token();
@@ -603,4 +604,49 @@ fn a_handshake_that_hangs_times_out_by_connect_timeout() {
     );
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(!failure.may_have_applied);
+}
+
+/// Answers with a few bytes changed: most are failures of some kind, all end in time and none ends the process.
+#[test]
+fn damaged_answers_are_failures_or_pages_and_nothing_else() {
+    let good = [
+        json("200 OK", r#"{"records":[{"id":"recA","fields":{"a":[1,2]}}],"offset":"itr/rec"}"#).into_bytes(),
+        gzip(EMPTY_PAGE.as_bytes(), 0),
+        format!("{JSON_HEAD}Transfer-Encoding: chunked\r\n\r\n8\r\n{{\"record\r\n7\r\ns\":[]}} \r\n0\r\n\r\n").into_bytes(),
+        json("429 X", r#"{"errors":[{"error":"RATE_LIMIT_REACHED","message":"m"}]}"#).into_bytes(),
+        answer("302 X", "Location: /x\r\nRetry-After: 5\r\n", "").into_bytes(),
+    ];
+    let server = Server::start(move |number, conn| {
+        // A multiplicative generator seeded with the connection's number: the same damage in every run.
+        let mut state = number as u64 * 2 + 1;
+        let mut next = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut bytes = good[number % good.len()].clone();
+        for _ in 0..1 + next(4) {
+            let at = next(bytes.len());
+            match next(4) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes.insert(at, next(256) as u8),
+                2 => bytes[at] = b"\r\n:0\0 \xff{"[next(8)],
+                _ => bytes[at] = next(256) as u8,
+            }
+        }
+        reply(conn, bytes);
+    });
+    let (token, mut pages) = (token(), 0);
+    for _ in 0..CASES {
+        // A client of its own for each answer: no kept connection.
+        let ask = Ask {
+            deadline: Duration::from_millis(300),
+            ..ask(&token)
+        };
+        let begun = Instant::now();
+        pages += u32::from(server.client().list(&ask, &ListQuery::default()).is_ok());
+        assert!(begun.elapsed() < Duration::from_millis(600));
+    }
+    assert!(pages > 0 && pages < CASES, "{pages} of {CASES} were whole");
 }

@@ -269,7 +269,8 @@ ensure_node_modules() {
 # One cargo invocation for both, so that shared crates are built once.
 build_release() {
   ensure_build_deps
-  (cd "$ROOT" && cargo build --release -p podium -p airtable-emulator "$@") >&2
+  # Explicitly, for `set -e` is off where a caller tests the result, and an old file must not pass for a new one.
+  (cd "$ROOT" && cargo build --release -p podium -p airtable-emulator "$@") >&2 || return 1
   # MODULE LOAD refuses a file that is not executable.
   chmod +x "$MODULE_SO"
 }
@@ -282,9 +283,4 @@ wait_for_file() {
     [ $((tries -= 1)) -gt 0 ] || return 1
     sleep 0.05
   done
-}
-
-# A free TCP port of the loopback interface, chosen by the system.
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }

@@ -1,8 +1,10 @@
-//! Addresses of calls: path segments and query strings in which no argument can be more than itself.
+//! Addresses of calls: path segments and query strings in which no argument can be more than
+//! itself.
 
 use percent_encoding::{utf8_percent_encode, AsciiSet, NON_ALPHANUMERIC};
 
-/// All but RFC 3986's unreserved characters is encoded, so `/`, `?`, `#`, `%`, spaces and line breaks stay inside their segment.
+/// All but RFC 3986's unreserved characters is encoded, so `/`, `?`, `#`, `%`, spaces and line
+/// breaks stay inside their segment.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -12,7 +14,8 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// Airtable refuses addresses of 16,000 characters; its own client turns to POST at this length.
 pub(crate) const URL_LIMIT: usize = 15_000;
 
-/// Longest argument that is put into a path or a query, in bytes: far above any name, far below a nuisance.
+/// Longest argument that is put into a path or a query, in bytes: far above any name, far below a
+/// nuisance.
 const ARGUMENT_BYTES: usize = 1_000;
 
 /// An address under construction, beginning with the configured one.

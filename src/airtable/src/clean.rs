@@ -14,8 +14,9 @@ const TELLING_PART: usize = 8;
 const LONG_WORD: usize = 40;
 const REDACTED: &str = "(redacted)";
 
-/// `text` on one line, at most 200 characters, control characters gone, and every word replaced that holds a part of `token`,
-/// follows `Bearer` or looks like a credential. Redaction comes before the cut, so a secret is never cut to an unrecognised half.
+/// `text` on one line, at most 200 characters, control characters gone, and every word replaced
+/// that holds a part of `token`, follows `Bearer` or looks like a credential. Redaction comes
+/// before the cut, so a secret is never cut to an unrecognised half.
 pub(crate) fn message(text: &str, token: &Token) -> String {
     limit(&redact(&one_line(text), token), MESSAGE_CHARS)
 }
@@ -56,7 +57,8 @@ fn floor(text: &str, at: usize) -> usize {
         .unwrap_or(0)
 }
 
-/// White space and control characters become single spaces; characters that reorder or hide text are dropped.
+/// White space and control characters become single spaces; characters that reorder or hide text
+/// are dropped.
 fn one_line(text: &str) -> String {
     let text = text.get(..floor(text, LOOKED_AT)).unwrap_or_default();
     let mut line = String::with_capacity(text.len());
@@ -98,12 +100,14 @@ fn redact(text: &str, token: &Token) -> String {
     out
 }
 
-/// The alphabet of credentials: base64 of both kinds, and the separators inside personal access tokens and JWTs.
+/// The alphabet of credentials: base64 of both kinds, and the separators inside personal access
+/// tokens and JWTs.
 fn in_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=' | '~')
 }
 
-/// The beginnings of the token's parts, lower-cased. `patID.SECRET` has two: neither half may be quoted, nor a piece of one.
+/// The beginnings of the token's parts, lower-cased. `patID.SECRET` has two: neither half may be
+/// quoted, nor a piece of one.
 fn telling_parts(token: &Token) -> Vec<String> {
     let text = token.reveal().to_ascii_lowercase();
     let mut parts: Vec<String> = text

@@ -18,9 +18,11 @@ use crate::token::Token;
 /// Most records in one write.
 pub const MAX_WRITE: usize = 10;
 
-/// Airtable's API at one address. Cheap to clone; clones share a pool of connections. A changed [`Config`] needs a new client.
+/// Airtable's API at one address. Cheap to clone; clones share a pool of connections. A changed
+/// [`Config`] needs a new client.
 ///
-/// Every method is one call of the base's quota, runs on the caller's thread and returns within the call's deadline.
+/// Every method is one call of the base's quota, runs on the caller's thread and returns within the
+/// call's deadline.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -66,8 +68,9 @@ pub struct ListQuery<'a> {
 impl Client {
     /// A client for `config`, with certificates and proxy as the environment says.
     ///
-    /// Trusts the webpki roots, or the certificates in the file that `SSL_CERT_FILE` names instead. Uses the proxy
-    /// that `HTTPS_PROXY` names for an https address that is neither on this machine nor in `NO_PROXY`; no other proxy variable counts.
+    /// Trusts the webpki roots, or the certificates in the file that `SSL_CERT_FILE` names instead.
+    /// Uses the proxy that `HTTPS_PROXY` names for an https address that is neither on this machine
+    /// nor in `NO_PROXY`; no other proxy variable counts.
     ///
     /// # Errors
     /// Says which setting or variable is wrong and why.
@@ -100,7 +103,8 @@ impl Client {
         parse(&call, &answer, parse_page)
     }
 
-    /// GET, or POST to `listRecords` where the address would grow too long. Both cost and answer the same.
+    /// GET, or POST to `listRecords` where the address would grow too long. Both cost and answer
+    /// the same.
     fn list_call<'a>(&self, ask: &Ask<'a>, query: &ListQuery) -> Result<Call<'a>, Failure> {
         if query.page_size > 100 {
             return Err(Failure::refused(format!(
@@ -152,7 +156,8 @@ impl Client {
         ))
     }
 
-    /// Creates 1 to 10 records from cells by field name or id; the created records come in the order given.
+    /// Creates 1 to 10 records from cells by field name or id; the created records come in the
+    /// order given.
     ///
     /// # Errors
     /// `may_have_applied` says whether the records may exist all the same.
@@ -183,7 +188,8 @@ impl Client {
         })
     }
 
-    /// Changes the given cells of 1 to 10 records (PATCH: other cells stay); the records come whole, in the order given.
+    /// Changes the given cells of 1 to 10 records (PATCH: other cells stay); the records come
+    /// whole, in the order given.
     ///
     /// # Errors
     /// As [`Client::create`].
@@ -264,7 +270,8 @@ impl Client {
         })
     }
 
-    /// The token's user as sent: `{"id":"usr…", …}`. The cheapest check of a token; touches no base.
+    /// The token's user as sent: `{"id":"usr…", …}`. The cheapest check of a token; touches no
+    /// base.
     ///
     /// # Errors
     /// The general ones.

@@ -1,11 +1,12 @@
 //! Settings of a client, checked, and the HTTP agent made from them.
 //!
-//! TLS trusts the webpki roots; where the environment names a PEM file in `SSL_CERT_FILE`, it trusts exactly the
-//! certificates in that file instead, as OpenSSL does.
+//! TLS trusts the webpki roots; where the environment names a PEM file in `SSL_CERT_FILE`, it
+//! trusts exactly the certificates in that file instead, as OpenSSL does.
 //!
-//! A proxy is used if `HTTPS_PROXY` (or `https_proxy`) names one, the upstream is https, not on this machine and not excepted
-//! by `NO_PROXY`; it tunnels TLS and never sees the token. `HTTP_PROXY` and `ALL_PROXY` are not looked at: an upstream
-//! over plain http would hand the token to the proxy.
+//! A proxy is used if `HTTPS_PROXY` (or `https_proxy`) names one, the upstream is https, not on
+//! this machine and not excepted by `NO_PROXY`; it tunnels TLS and never sees the token.
+//! `HTTP_PROXY` and `ALL_PROXY` are not looked at: an upstream over plain http would hand the token
+//! to the proxy.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,7 +18,8 @@ use ureq::{Agent, Proxy};
 use crate::progress;
 use crate::resolver::Names;
 
-/// A pooled connection idle for longer is not used again: load balancers drop them silently after a minute.
+/// A pooled connection idle for longer is not used again: load balancers drop them silently after a
+/// minute.
 const IDLE: Duration = Duration::from_secs(50);
 /// As many idle connections as there may be worker threads.
 const POOLED: usize = 64;
@@ -25,9 +27,11 @@ const POOLED: usize = 64;
 /// Settings of a [`Client`](crate::Client).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Address of the API without `/v0`, such as `https://api.airtable.com`; a path in front of `/v0` is allowed.
+    /// Address of the API without `/v0`, such as `https://api.airtable.com`; a path in front of
+    /// `/v0` is allowed.
     pub url: String,
-    /// For name lookup, and again for opening a connection with its TLS handshake; never beyond a call's own deadline.
+    /// For name lookup, and again for opening a connection with its TLS handshake; never beyond a
+    /// call's own deadline.
     pub connect_timeout: Duration,
     /// Largest answer accepted, in bytes after decompression.
     pub max_response_bytes: u64,
@@ -46,7 +50,8 @@ impl Default for Config {
     }
 }
 
-/// What the environment adds to a [`Config`]. Separate, so that tests need not change the environment of their process.
+/// What the environment adds to a [`Config`]. Separate, so that tests need not change the
+/// environment of their process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
     pub(crate) certificates: Option<String>,
@@ -185,7 +190,8 @@ fn is_loopback(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// Whether `host` is on a `NO_PROXY` list: `*`, a host, or a domain with or without a leading `.` or `*.`.
+/// Whether `host` is on a `NO_PROXY` list: `*`, a host, or a domain with or without a leading `.`
+/// or `*.`.
 fn is_excepted(host: &str, list: &str) -> bool {
     let host = host.to_ascii_lowercase();
     list.split(',')
@@ -201,7 +207,8 @@ fn is_excepted(host: &str, list: &str) -> bool {
 
 fn roots(is_https: bool, environment: &Environment) -> Result<RootCerts, String> {
     let path = match environment.certificates.as_deref() {
-        // Read only where it matters: a wrong file must not keep an emulator over http from working.
+        // Read only where it matters: a wrong file must not keep an emulator over http from
+        // working.
         Some(path) if is_https => path,
         _ => return Ok(RootCerts::WebPki),
     };

@@ -233,7 +233,8 @@ enum BodyError {
     Failed(ureq::Error),
 }
 
-/// Reads to the end, but never more than `limit` bytes after decompression: what a gzip bomb would become is not made.
+/// Reads to the end, but never more than `limit` bytes after decompression: what a gzip bomb would
+/// become is not made.
 fn read_body(response: &mut Response<Body>, limit: u64) -> Result<Vec<u8>, BodyError> {
     let announced = response.body().content_length().unwrap_or(0);
     if announced > limit {

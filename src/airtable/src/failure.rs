@@ -3,17 +3,22 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How a call failed. The variants are what a caller decides by; the rest of [`Failure`] is for telling people.
+/// How a call failed. The variants are what a caller decides by; the rest of [`Failure`] is for
+/// telling people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureKind {
-    /// 401 or 403: the token is not valid, or lacks the scope, the base or the role; a 403 may also be a missing record.
+    /// 401 or 403: the token is not valid, or lacks the scope, the base or the role; a 403 may also
+    /// be a missing record.
     Auth,
-    /// 404: no such base, table, record or route. Proves nothing by itself: an id of the wrong shape gives it too.
+    /// 404: no such base, table, record or route. Proves nothing by itself: an id of the wrong
+    /// shape gives it too.
     NotFound,
-    /// Any other 4xx: the request cannot be carried out as it is. Also an argument refused before anything was sent (no status).
+    /// Any other 4xx: the request cannot be carried out as it is. Also an argument refused before
+    /// anything was sent (no status).
     Refused,
-    /// 4xx naming fields that the table lacks, as Airtable spells them (in a formula's error: lower-cased).
+    /// 4xx naming fields that the table lacks, as Airtable spells them (in a formula's error:
+    /// lower-cased).
     UnknownField(Vec<String>),
     /// The `offset` of a listing has died: begin the listing anew.
     IteratorGone,
@@ -29,7 +34,8 @@ pub enum FailureKind {
     Timeout,
     /// No connection, or one lost before any answer: name lookup, connect, TLS, reset.
     Unreachable,
-    /// What came back is not Airtable's API: a redirect, HTML, no JSON, JSON of another shape, an answer cut short.
+    /// What came back is not Airtable's API: a redirect, HTML, no JSON, JSON of another shape, an
+    /// answer cut short.
     Bad,
     /// The answer is larger than `max_response_bytes` after decompression.
     TooLarge,
@@ -86,7 +92,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// Airtable's error type, such as `INVALID_FILTER_BY_FORMULA`: letters, digits and `_.-` only.
     pub error_type: Option<String>,
-    /// Airtable's message or our own, on one line, at most 200 characters, without anything that looks like a credential.
+    /// Airtable's message or our own, on one line, at most 200 characters, without anything that
+    /// looks like a credential.
     pub message: String,
     /// What a `Retry-After` header asked for, as sent: the caller bounds it.
     pub retry_after: Option<Duration>,
@@ -96,11 +103,12 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Whether sending the same call again is safe and has a chance (after `retry_after`, where given).
+    /// Whether sending the same call again is safe and has a chance (after `retry_after`, where
+    /// given).
     ///
-    /// A read: whenever the fault may pass. A write: only if it surely was not applied, that is nothing had been sent yet, or
-    /// Airtable says so (429, and 503 of type `RETRIABLE_ERROR`). A 502 to a write is left alone, since a gateway on the way
-    /// answers 502 as well.
+    /// A read: whenever the fault may pass. A write: only if it surely was not applied, that is
+    /// nothing had been sent yet, or Airtable says so (429, and 503 of type `RETRIABLE_ERROR`). A
+    /// 502 to a write is left alone, since a gateway on the way answers 502 as well.
     pub fn is_safe_to_retry(&self, write: bool) -> bool {
         if write && self.may_have_applied {
             return false;

@@ -1,4 +1,5 @@
-//! Calls that got no whole answer: what the HTTP client's error means, given how far the call had come.
+//! Calls that got no whole answer: what the HTTP client's error means, given how far the call had
+//! come.
 
 use std::io;
 use std::time::Duration;

@@ -1,13 +1,14 @@
 //! Airtable's Web API over HTTP, as Podium needs it.
 //!
-//! A [`Client`] makes one call at a time on the caller's thread and returns what Airtable said or a [`Failure`] that says what
-//! went wrong, in which [`Phase`], whether a write may have been applied and whether sending again is safe. It never waits
-//! beyond the call's deadline, never follows a redirect, never retries what reached the server, and paces nothing: budgets,
-//! retries and breakers belong to its caller.
+//! A [`Client`] makes one call at a time on the caller's thread and returns what Airtable said or a
+//! [`Failure`] that says what went wrong, in which [`Phase`], whether a write may have been applied
+//! and whether sending again is safe. It never waits beyond the call's deadline, never follows a
+//! redirect, repeats nothing but a read whose kept connection turned out to be dead, and paces
+//! nothing: budgets, retries and breakers belong to its caller.
 //!
-//! In reading order: [`Config`] and [`Token`], the calls ([`Client`]), one exchange (`exchange`), what becomes of an answer
-//! (`record`, `refusal`, `fault`), and the helpers that watch a call's progress (`progress`, `resolver`) and keep texts harmless
-//! (`clean`, `address`).
+//! In reading order: [`Config`] and [`Token`], the calls ([`Client`]), one exchange (`exchange`),
+//! what becomes of an answer (`record`, `refusal`, `fault`), and the helpers that watch a call's
+//! progress (`progress`, `resolver`) and keep texts harmless (`clean`, `address`).
 
 mod address;
 mod clean;

@@ -1,8 +1,9 @@
 //! How far a call has come, watched from inside the HTTP client.
 //!
-//! The HTTP client reports *that* a call failed, not where: a deadline for the whole call fires in any phase, and a lost
-//! connection reads the same whether the request was on its way or not. So the connector chain and the transport note
-//! their steps here. A call runs on its caller's thread from beginning to end, hence a thread-local note per call.
+//! The HTTP client reports *that* a call failed, not where: a deadline for the whole call fires in
+//! any phase, and a lost connection reads the same whether the request was on its way or not. So
+//! the connector chain and the transport note their steps here. A call runs on its caller's thread
+//! from beginning to end, hence a thread-local note per call.
 
 use std::cell::Cell;
 

@@ -66,8 +66,8 @@ fn kind_of(status: u16, error_type: &str, message: &str, token: &Token) -> Failu
     }
 }
 
-/// The names in `Unknown field names: a, b` (a name that holds `, ` comes apart: Airtable does not quote them there) or
-/// `Unknown field name: "A"`.
+/// The names in `Unknown field names: a, b` (a name that holds `, ` comes apart: Airtable does not
+/// quote them there) or `Unknown field name: "A"`.
 fn unknown_fields(message: &str, token: &Token) -> Vec<String> {
     /// An error lists what one request named; a longer list is noise.
     const MOST: usize = 50;

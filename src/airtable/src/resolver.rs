@@ -1,4 +1,5 @@
-//! Name resolution that remembers: a lookup for every call would cost more than the call on a warm connection.
+//! Name resolution that remembers: a lookup for every call would cost more than the call on a warm
+//! connection.
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -20,8 +21,8 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// How long the last answer goes on being used before a failing name service is asked again.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 
-/// Looks hosts up with a deadline and remembers them for a minute, or until [`Names::forget`]. While
-/// the name service fails, the last addresses stay in use.
+/// Looks hosts up with a deadline and remembers them for a minute, or until [`Names::forget`].
+/// While the name service fails, the last addresses stay in use.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Names(Arc<Mutex<HashMap<String, Known>>>);
 
@@ -96,7 +97,8 @@ impl Resolver for Names {
     }
 }
 
-/// The system's lookup has no deadline of its own, so it runs on a thread that may outlive our patience.
+/// The system's lookup has no deadline of its own, so it runs on a thread that may outlive our
+/// patience.
 fn look_up(host_and_port: &str, timeout: NextTimeout) -> Result<Vec<SocketAddr>, Error> {
     let (answer, answered) = sync_channel(1);
     let name = host_and_port.to_string();

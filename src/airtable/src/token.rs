@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 /// A credential for Airtable, opaque, as it goes behind `Authorization: Bearer`. Cheap to clone.
 ///
-/// `Debug` and `Display` print `(token)`; the text leaves this crate in the request header and nowhere else.
+/// `Debug` and `Display` print `(token)`; the text leaves this crate in the request header and
+/// nowhere else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(Arc<str>);
 
@@ -13,8 +14,8 @@ impl Token {
     /// Takes the text of a token file or an environment variable; white space around it is dropped.
     ///
     /// # Errors
-    /// Says what is wrong (never quoting the text) when it is empty or could not stand in a header: white space inside,
-    /// control characters, anything beyond ASCII.
+    /// Says what is wrong (never quoting the text) when it is empty or could not stand in a header:
+    /// white space inside, control characters, anything beyond ASCII.
     pub fn new(text: &str) -> Result<Self, String> {
         let text = text.trim_start_matches('\u{feff}').trim();
         if text.is_empty() {

@@ -1,4 +1,5 @@
-//! The calls on webhooks: Airtable's change feed. All count against the base's quota; `Ask::table` is not used.
+//! The calls on webhooks: Airtable's change feed. All count against the base's quota; `Ask::table`
+//! is not used.
 
 use serde_json::{Map, Value};
 use ureq::http::Method;
@@ -24,7 +25,8 @@ pub struct NewWebhook {
 }
 
 impl Client {
-    /// Creates a webhook from Airtable's own JSON: `{"specification":{"options":{…}}}`, with `notificationUrl` where pings are wanted.
+    /// Creates a webhook from Airtable's own JSON: `{"specification":{"options":{…}}}`, with
+    /// `notificationUrl` where pings are wanted.
     ///
     /// # Errors
     /// Needs the scope `webhook:manage` and the creator role; a base has at most 10 webhooks.
@@ -53,8 +55,9 @@ impl Client {
         })
     }
 
-    /// A page of payloads from number `cursor` (the first is 1) on, at most `limit` (1 to 50), as sent:
-    /// `{"payloads":[…],"cursor":n,"mightHaveMore":b}`, these three checked. Reading also puts the webhook's expiry off.
+    /// A page of payloads from number `cursor` (the first is 1) on, at most `limit` (1 to 50), as
+    /// sent: `{"payloads":[…],"cursor":n,"mightHaveMore":b}`, these three checked. Reading also
+    /// puts the webhook's expiry off.
     ///
     /// # Errors
     /// As [`Client::webhook_list`].
@@ -91,7 +94,8 @@ impl Client {
     /// Puts the webhook's expiry off by 7 days and returns when it is now (RFC 3339).
     ///
     /// # Errors
-    /// As [`Client::webhook_create`]. Harmless to repeat, so no failure says that it may have been applied.
+    /// As [`Client::webhook_create`]. Harmless to repeat, so no failure says that it may have been
+    /// applied.
     pub fn webhook_refresh(&self, ask: &Ask, webhook: &str) -> Result<Option<String>, Failure> {
         let url = format!("{}/refresh", self.webhook(ask, webhook)?);
         let mut call = call(ask, Method::POST, url, None);

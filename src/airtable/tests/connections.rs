@@ -63,7 +63,8 @@ fn a_connection_closed_while_idle_costs_nothing_reads_and_writes_alike() {
     assert_eq!((server.connections(), server.seen().len()), (3, 3));
 }
 
-/// The first request of every connection is answered, the second is read and met with silence and a close.
+/// The first request of every connection is answered, the second is read and met with silence and a
+/// close.
 fn losing_the_second() -> Server {
     Server::start(|_, mut conn| {
         conn.request();

@@ -1,45 +1,23 @@
-//! Whatever an upstream does, a call ends within its deadline with a failure that names what happened.
+//! Whatever an upstream does, a call ends within its deadline with a failure that names what
+//! happened.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 mod scripted;
 
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use podium_airtable::{Ask, Client, Failure, FailureKind, ListQuery, Phase};
+use podium_airtable::{Ask, FailureKind, ListQuery, Phase};
 use scripted::{
-    answer, ask, client, client_with, gzip, json, pack, token, Conn, Server, EMPTY_PAGE, TOKEN,
+    answer, ask, client, create, gzip, json, list, reply, token, Conn, Server, EMPTY_PAGE,
+    JSON_HEAD, TOKEN,
 };
-use serde_json::Map;
 
-const JSON_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 const DRIP: Duration = Duration::from_millis(30);
 const CASES: u32 = 500;
-
-fn list(client: &Client, deadline: Duration) -> Failure {
-    let token = token();
-    let ask = Ask {
-        deadline,
-        ..ask(&token)
-    };
-    client
-        .list(&ask, &ListQuery::default())
-        .expect_err("a failure")
-}
-
-fn create(client: &Client, deadline: Duration) -> Failure {
-    let token = token();
-    let ask = Ask {
-        deadline,
-        ..ask(&token)
-    };
-    client
-        .create(&ask, &[Map::new()], false)
-        .expect_err("a failure")
-}
+/// For a busy machine; a call without bound would take far longer.
+const SLACK: Duration = Duration::from_secs(1);
 
 /// A fault, what the client is to say of it, and whether a write may have been applied.
 struct Row {
@@ -64,12 +42,6 @@ fn row(
         phase,
         may_have_applied,
     }
-}
-
-/// Answers one request with `bytes`, then ends the connection.
-fn reply(mut conn: Conn, bytes: impl AsRef<[u8]>) {
-    conn.request();
-    conn.send(bytes);
 }
 
 fn deep_json() -> String {
@@ -275,7 +247,8 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// Every row as a read and as a write, each on a client of its own, then one good call by the same client.
+/// Every row as a read and as a write, each on a client of its own, then one good call by the same
+/// client.
 #[test]
 fn each_fault_is_named_within_the_deadline_and_leaves_the_client_usable() {
     const DEADLINE: Duration = Duration::from_millis(300);
@@ -310,10 +283,7 @@ fn each_fault_is_named_within_the_deadline_and_leaves_the_client_usable() {
                 is_write && row.may_have_applied,
                 "{name}: {failure:?}"
             );
-            assert!(
-                took < DEADLINE + Duration::from_millis(250),
-                "{name} took {took:?}"
-            );
+            assert!(took < DEADLINE + SLACK, "{name} took {took:?}");
             if failure.kind == FailureKind::Timeout {
                 assert!(took >= DEADLINE, "{name} gave up after {took:?}");
                 assert!(
@@ -328,40 +298,6 @@ fn each_fault_is_named_within_the_deadline_and_leaves_the_client_usable() {
         assert!(page.is_ok(), "after {}: {page:?}", row.name);
         assert_eq!(server.connections(), 3, "{}", row.name);
     }
-}
-
-#[test]
-fn a_deadline_of_nothing_sends_nothing() {
-    let server = Server::answering(json("200 OK", EMPTY_PAGE));
-    let failure = create(&server.client(), Duration::ZERO);
-    assert_eq!(
-        (&failure.kind, failure.phase),
-        (&FailureKind::Timeout, Phase::Prepare)
-    );
-    assert!(!failure.may_have_applied);
-    assert_eq!(server.connections(), 0);
-}
-
-#[test]
-fn any_deadline_and_any_limit_can_be_set() {
-    let server = Server::answering(json("200 OK", EMPTY_PAGE));
-    let token = token();
-    let client = client_with(&server.url(), u64::MAX);
-    let ask = Ask {
-        deadline: Duration::MAX,
-        ..ask(&token)
-    };
-    assert!(client.list(&ask, &ListQuery::default()).is_ok());
-    let boastful = Server::start(|_, conn| {
-        reply(
-            conn,
-            format!("{JSON_HEAD}Content-Length: {}\r\n\r\n", u64::MAX),
-        )
-    });
-    let failure = client_with(&boastful.url(), u64::MAX)
-        .list(&ask, &ListQuery::default())
-        .unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Bad);
 }
 
 #[test]
@@ -428,79 +364,12 @@ fn a_connection_that_does_not_open_times_out_by_connect_timeout() {
         (&FailureKind::Timeout, Phase::Connect)
     );
     assert!(
-        failure.message.contains("within 400 ms"),
+        failure.message.contains("within 800 ms"),
         "{}",
         failure.message
     );
     assert!(begun.elapsed() < Duration::from_secs(2));
     assert!(!failure.may_have_applied && failure.is_safe_to_retry(true));
-}
-
-#[test]
-fn a_body_that_never_ends_is_read_no_further_than_the_limit() {
-    let server = Server::start(|_, mut conn| {
-        conn.request();
-        conn.send(format!("{JSON_HEAD}Transfer-Encoding: chunked\r\n\r\n"));
-        while conn.send(format!("1000\r\n{}\r\n", " ".repeat(4096))) {}
-    });
-    let failure = list(&server.client(), scripted::PATIENCE);
-    assert_eq!(
-        (&failure.kind, failure.phase),
-        (&FailureKind::TooLarge, Phase::Body)
-    );
-    assert!(!failure.is_safe_to_retry(false));
-    server.wait_for_close();
-}
-
-#[test]
-fn a_gzip_bomb_is_not_unpacked() {
-    let sent = Arc::new(AtomicUsize::new(0));
-    let counter = sent.clone();
-    let server = Server::start(move |_, mut conn| {
-        // Each piece becomes 16 MiB; all of them would become 16 GiB.
-        let piece = pack(&vec![b' '; 16 * 1024 * 1024]);
-        conn.request();
-        conn.send(format!(
-            "{JSON_HEAD}Content-Encoding: gzip\r\nConnection: close\r\n\r\n"
-        ));
-        for _ in 0..1024 {
-            if !conn.send(&piece) {
-                break;
-            }
-            counter.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    let failure = list(&server.client(), scripted::PATIENCE);
-    assert_eq!(
-        (&failure.kind, failure.phase),
-        (&FailureKind::TooLarge, Phase::Body)
-    );
-    server.wait_for_close();
-    assert!(
-        sent.load(Ordering::SeqCst) < 1024,
-        "the client read on to the end"
-    );
-}
-
-#[test]
-fn the_limit_is_the_last_size_accepted() {
-    let server = Server::answering(json("200 OK", EMPTY_PAGE));
-    let token = token();
-    for (limit, is_accepted) in [
-        (EMPTY_PAGE.len() as u64, true),
-        (EMPTY_PAGE.len() as u64 - 1, false),
-    ] {
-        let page = client_with(&server.url(), limit).list(&ask(&token), &ListQuery::default());
-        assert_eq!(page.is_ok(), is_accepted, "{limit}");
-    }
-    let packed = Server::answering(gzip(EMPTY_PAGE.as_bytes(), 0));
-    let page = packed
-        .client()
-        .list(&ask(&token), &ListQuery::default())
-        .unwrap();
-    assert_eq!(page.bytes, EMPTY_PAGE.len() as u64);
-    let small = client_with(&packed.url(), EMPTY_PAGE.len() as u64 - 1);
-    assert_eq!(list(&small, scripted::PATIENCE).kind, FailureKind::TooLarge);
 }
 
 #[test]
@@ -606,7 +475,8 @@ fn a_handshake_that_hangs_times_out_by_connect_timeout() {
     assert!(!failure.may_have_applied);
 }
 
-/// Answers with a few bytes changed: most are failures of some kind, all end in time and none ends the process.
+/// Answers with a few bytes changed: most are failures of some kind, all end in time and none ends
+/// the process.
 #[test]
 fn damaged_answers_are_failures_or_pages_and_nothing_else() {
     let good = [
@@ -617,7 +487,8 @@ fn damaged_answers_are_failures_or_pages_and_nothing_else() {
         answer("302 X", "Location: /x\r\nRetry-After: 5\r\n", "").into_bytes(),
     ];
     let server = Server::start(move |number, conn| {
-        // A multiplicative generator seeded with the connection's number: the same damage in every run.
+        // A multiplicative generator seeded with the connection's number: the same damage in every
+        // run.
         let mut state = number as u64 * 2 + 1;
         let mut next = |below: usize| {
             state = state
@@ -646,7 +517,7 @@ fn damaged_answers_are_failures_or_pages_and_nothing_else() {
         };
         let begun = Instant::now();
         pages += u32::from(server.client().list(&ask, &ListQuery::default()).is_ok());
-        assert!(begun.elapsed() < Duration::from_millis(600));
+        assert!(begun.elapsed() < Duration::from_millis(300) + SLACK);
     }
     assert!(pages > 0 && pages < CASES, "{pages} of {CASES} were whole");
 }

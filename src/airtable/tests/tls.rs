@@ -15,7 +15,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{HandshakeKind, ServerConfig, ServerConnection};
 use scripted::{ask, client, json, token, Conn, Server, EMPTY_PAGE, PATIENCE, TOKEN};
 
-/// The environment of this test process: which certificates are trusted, and a proxy for what is not on this machine.
+/// The environment of this test process: which certificates are trusted, and a proxy for what is
+/// not on this machine.
 struct World {
     trusted: Arc<ServerConfig>,
     proxy: Server,
@@ -78,7 +79,8 @@ fn tls_server(config: Arc<ServerConfig>) -> Server {
     })
 }
 
-/// A proxy with one opinion about each host: `api.test` is let through, `slow.test` waits, all else is forbidden.
+/// A proxy with one opinion about each host: `api.test` is let through, `slow.test` waits, all else
+/// is forbidden.
 fn tunnel(mut conn: Conn, port: u16) {
     let Some(seen) = conn.request() else { return };
     if seen.line.contains("slow.test") {

@@ -10,13 +10,16 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use podium_airtable::{Ask, Client, Config, Token};
+use podium_airtable::{Ask, Client, Config, Failure, ListQuery, Token};
+use serde_json::Map;
 
 /// No wait in these tests is longer.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
 pub const TOKEN: &str = "patAbCdEfGhIjKlMn.0123456789abcdef0123456789abcdef";
 pub const BASE: &str = "appK3xT9vQ2mWb7Rd";
+/// The head of an answer up to its framing.
+pub const JSON_HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
 pub const EMPTY_PAGE: &str = r#"{"records":[]}"#;
 
 /// One request as it arrived.
@@ -134,7 +137,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Runs `serve` on a thread of its own for every connection, with the connection's number from 0.
+    /// Runs `serve` on a thread of its own for every connection, with the connection's number from
+    /// 0.
     pub fn start(serve: impl Fn(usize, Conn) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let (closed, was_closed) = channel();
@@ -221,7 +225,7 @@ pub fn client(url: &str) -> Client {
 pub fn client_with(url: &str, max_response_bytes: u64) -> Client {
     Client::new(Config {
         url: url.to_string(),
-        connect_timeout: Duration::from_millis(400),
+        connect_timeout: Duration::from_millis(800),
         max_response_bytes,
         ..Config::default()
     })
@@ -276,4 +280,34 @@ pub fn pack(body: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(body).expect("compressed");
     encoder.finish().expect("compressed")
+}
+
+/// A listing that fails.
+pub fn list(client: &Client, deadline: Duration) -> Failure {
+    let token = token();
+    let ask = Ask {
+        deadline,
+        ..ask(&token)
+    };
+    client
+        .list(&ask, &ListQuery::default())
+        .expect_err("a failure")
+}
+
+/// A creation of one record that fails.
+pub fn create(client: &Client, deadline: Duration) -> Failure {
+    let token = token();
+    let ask = Ask {
+        deadline,
+        ..ask(&token)
+    };
+    client
+        .create(&ask, &[Map::new()], false)
+        .expect_err("a failure")
+}
+
+/// Answers one request with `bytes`, then ends the connection.
+pub fn reply(mut conn: Conn, bytes: impl AsRef<[u8]>) {
+    conn.request();
+    conn.send(bytes);
 }

@@ -45,6 +45,7 @@ pub struct Ask<'a> {
     pub base: &'a str,
     /// A table's name or id; used by the calls on records alone.
     pub table: &'a str,
+    /// Whose rights and quota the call uses.
     pub token: &'a Token,
     /// For the whole call: name lookup, connect, request, answer.
     pub deadline: Duration,

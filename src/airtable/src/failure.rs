@@ -87,6 +87,7 @@ impl fmt::Display for Phase {
 /// A failed call. Cloneable, because one call may answer many askers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
+    /// What a caller decides by.
     pub kind: FailureKind,
     /// The HTTP status, if one came.
     pub status: Option<u16>,
@@ -97,6 +98,7 @@ pub struct Failure {
     pub message: String,
     /// What a `Retry-After` header asked for, as sent: the caller bounds it.
     pub retry_after: Option<Duration>,
+    /// How far the call had come.
     pub phase: Phase,
     /// For writes: Airtable may have carried it out all the same. Always false for reads.
     pub may_have_applied: bool,

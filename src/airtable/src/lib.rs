@@ -10,6 +10,8 @@
 //! what becomes of an answer (`record`, `refusal`, `fault`), and the helpers that watch a call's
 //! progress (`progress`, `resolver`) and keep texts harmless (`clean`, `address`).
 
+#![warn(missing_docs)]
+
 mod address;
 mod clean;
 mod client;

@@ -7,13 +7,13 @@ import json
 import pytest
 
 from asking import get, ids, mget
-from support import eventually
+from support import eventually, free_port
 from world import SPECS, item
 
 
 @pytest.fixture
 def node(spawn):
-    server = spawn(config=["cluster-enabled yes", "cluster-require-full-coverage no"])
+    server = spawn(config=["cluster-enabled yes", f"cluster-port {free_port()}", "cluster-require-full-coverage no"])
     client = server.client()
     client.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
     eventually(10, "the cluster is up", lambda: b"cluster_state:ok" in client.call("CLUSTER", "INFO"))

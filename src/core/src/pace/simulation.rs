@@ -113,7 +113,7 @@ fn run(seed: u64, limits: Limits, limit: u32, span_ms: u64, load: &mut impl Load
     let mut chance = Chance(seed);
     let jitter = limits.network_jitter_ms;
     // Evenly spread, or all or nothing: the worst for a window.
-    let extremes = seed % 3 == 0;
+    let extremes = chance.below(3) == 0;
     let mut airtable = Airtable {
         limit,
         phase: chance.below(1000),

@@ -62,6 +62,11 @@ impl Families {
         }
         (!hopeless).then_some(key)
     }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.families.is_empty()
+    }
 }
 
 /// Two halves, neither empty when there are two ids or more.

@@ -1,0 +1,174 @@
+//! Rates, threads and priorities.
+
+use super::*;
+
+#[test]
+fn bases_have_their_own_rate_and_share_the_tokens() {
+    let mut s = Sched::new(many_threads());
+    for base in 0..20 {
+        for n in 0..5 {
+            s.submit(base, Class::Read, n, T0);
+        }
+    }
+    let mut per_base = [0; 20];
+    for _ in 0..50 {
+        per_base[call(&mut s, T0).base as usize] += 1;
+    }
+    assert!(per_base.iter().all(|n| (2..=4).contains(n)), "{per_base:?}");
+    assert!(wait(&mut s, T0).unwrap() >= T0 + 1000);
+}
+
+#[test]
+fn no_more_are_under_way_than_there_are_threads() {
+    let mut s = Sched::new(Limits {
+        max_in_flight: 2,
+        ..Limits::default()
+    });
+    for n in 0..3 {
+        s.submit(0, Class::Read, n, T0);
+    }
+    let first = call(&mut s, T0);
+    call(&mut s, T0);
+    assert_eq!(wait(&mut s, T0), None);
+    s.done(first.id, Outcome::Ok, T0 + 5, 0);
+    call(&mut s, T0 + 5);
+}
+
+#[test]
+fn a_base_that_hangs_leaves_a_thread_to_the_others() {
+    let mut s = Sched::new(Limits::default());
+    s.submit(1, Class::Read, 0, T0);
+    let c = call(&mut s, T0);
+    s.done(c.id, Outcome::Ok, T0, 0);
+    for n in 0..9 {
+        s.submit(0, Class::Read, n, T0);
+    }
+    for _ in 0..3 {
+        assert_eq!(call(&mut s, T0).base, 0);
+    }
+    assert_eq!(wait(&mut s, T0), None);
+    s.submit(1, Class::Read, 9, T0);
+    assert_eq!(call(&mut s, T0).base, 1);
+}
+
+#[test]
+fn background_calls_leave_a_thread_to_reads() {
+    let mut s = Sched::new(Limits::default());
+    for n in 0..9 {
+        s.submit(0, Class::Background, n, T0);
+    }
+    for _ in 0..3 {
+        call(&mut s, T0);
+    }
+    assert_eq!(wait(&mut s, T0), None);
+    s.submit(0, Class::Read, 9, T0);
+    assert_eq!(solo(&call(&mut s, T0)), 9);
+}
+
+/// The classes of the next calls with everything queued in plenty.
+fn order(classes: &[Class], calls: usize) -> Vec<Class> {
+    let mut s = Sched::new(Limits::default());
+    for class in classes {
+        for n in 0..calls {
+            s.submit(0, *class, n as u32, T0);
+        }
+    }
+    let mut now = T0;
+    let mut order = Vec::new();
+    while order.len() < calls {
+        match s.next(now) {
+            Next::Call(c) => {
+                s.done(c.id, Outcome::Ok, now, 0);
+                order.push(c.class);
+            }
+            Next::Wait(wake) => now = wake.unwrap(),
+        }
+    }
+    order
+}
+
+#[test]
+fn the_urgent_go_first_and_nobody_starves() {
+    let order = order(&Class::ALL, 400);
+    assert_eq!(order[..3], [Class::Poll; 3]);
+    let longest_without = |class: Class| {
+        let at: Vec<usize> = (0..order.len()).filter(|i| order[*i] == class).collect();
+        assert!(!at.is_empty(), "{class:?}");
+        at.windows(2)
+            .map(|w| w[1] - w[0])
+            .max()
+            .unwrap_or(0)
+            .max(at[0])
+    };
+    assert!(longest_without(Class::Read) <= 6);
+    assert!(longest_without(Class::Refresh) <= 12);
+    assert!(longest_without(Class::Background) <= 22);
+}
+
+#[test]
+fn reads_get_most_of_a_saturated_budget() {
+    let order = order(&[Class::Read, Class::Refresh, Class::Background], 400);
+    let share = |class: Class| order.iter().filter(|c| **c == class).count();
+    assert!(share(Class::Read) >= 400 * 8 / 10, "{}", share(Class::Read));
+    assert!(share(Class::Refresh) >= 400 / 12);
+    assert!(share(Class::Background) >= 400 / 22);
+}
+
+#[test]
+fn in_a_lane_with_endless_reads_its_background_ids_go_too() {
+    let mut s = Sched::new(Limits::default());
+    want(&mut s, 1, 0..1, Class::Background, T0);
+    let mut now = T0;
+    for n in 1.. {
+        want(&mut s, 1, n * 1000..n * 1000 + 150, Class::Read, now);
+        match s.next(now) {
+            Next::Call(c) => {
+                s.done(c.id, Outcome::Ok, now, 0);
+                if ids(&c).contains(&rec(0)) {
+                    break;
+                }
+            }
+            Next::Wait(wake) => now = wake.unwrap(),
+        }
+        assert!(n < 100);
+    }
+}
+
+#[test]
+fn a_long_listing_and_misses_take_turns_and_its_pages_go_before_new_questions() {
+    let mut s = Sched::new(Limits::default());
+    s.submit(0, Class::Read, 0, T0);
+    let page = call(&mut s, T0);
+    s.submit(0, Class::Read, 100, T0);
+    want(&mut s, 1, 0..400, Class::Read, T0);
+    assert!(s.call_more(page.id, 1, T0).is_some());
+    assert_eq!(s.call_more(page.id, 1, T0), None, "it is over");
+    let mut now = T0;
+    let mut sent = Vec::new();
+    loop {
+        match s.next(now) {
+            Next::Call(c) => match c.what {
+                What::Solo(n @ 1..=2) => {
+                    sent.push(Some(n));
+                    s.call_more(c.id, n + 1, now);
+                }
+                What::Solo(n) => {
+                    sent.push(Some(n));
+                    s.done(c.id, Outcome::Ok, now, 0);
+                }
+                What::Batch { .. } => {
+                    sent.push(None);
+                    s.done(c.id, Outcome::Ok, now, 0);
+                }
+            },
+            Next::Wait(Some(wake)) => now = wake,
+            Next::Wait(None) => break,
+        }
+    }
+    let solos: Vec<u32> = sent.iter().flatten().copied().collect();
+    assert_eq!(solos, [1, 2, 3, 100]);
+    assert!(
+        sent.windows(2).all(|w| w[0].is_some() != w[1].is_some()),
+        "{sent:?}"
+    );
+}

@@ -1,1 +1,226 @@
-//! (in the making)
+//! From cells to what is stored and returned: fills, fits and prints a record as its model expects it.
+//!
+//! Reading order: [`shape`] here, `cell` (one cell under its schema), `told` (what clients and scripts send),
+//! `project` (a view cut out of a stored record).
+
+mod cell;
+mod project;
+#[cfg(test)]
+mod tests;
+mod told;
+
+pub use project::project;
+pub use told::{cells_of_upsert, cells_to_write, fits, read_upsert};
+
+pub(crate) use cell::texts;
+
+use crate::spec::{Field, FieldIx, Spec};
+use alloc::string::String;
+use alloc::vec::Vec;
+use cell::Fitted;
+use core::fmt;
+use serde_json::{Map, Value};
+
+/// Where cells come from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A fetch: keyed by column name, empty cells left out.
+    Airtable,
+    /// A client's flat JSON, keyed by field or column name: what is required must be in it.
+    Told,
+    /// A client's or a script's Airtable-shaped record, keyed by column or field name, empty cells left out or null.
+    ToldCells,
+}
+
+/// A record in the form in which it is stored.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Shaped {
+    /// Flat JSON of the whole record: `id` first, then in the order of the schema, or as the columns come.
+    pub whole: Vec<u8>,
+    /// Where each field of the spec lies in `whole`; empty for an open spec.
+    pub spans: Vec<Span>,
+    /// JSON of the default view, where there is one and it differs from `whole`.
+    pub default_view: Option<Vec<u8>>,
+    /// For every indexed, sortable or link field.
+    pub values: Vec<FieldValues>,
+    /// It holds attachments, or a lookup of some: urls that expire.
+    pub attachments: bool,
+    /// Required fields that are lacking and that nothing may fill, and cells that cannot satisfy their schema.
+    pub violations: u32,
+    /// A required field is lacking: a record that a client told so is not stored but invalidated.
+    pub lacks_required: bool,
+}
+
+/// Where one field lies in a whole record's JSON: the bytes of `"name":value`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    pub start: u32,
+    /// One past the last byte; equal to `start`: the field is left out.
+    pub end: u32,
+    /// The cell was lacking: the value is a fill.
+    pub filled: bool,
+}
+
+/// The canonical texts of one field's value; for links, the ids.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FieldValues {
+    pub field: FieldIx,
+    pub texts: Vec<Vec<u8>>,
+}
+
+/// Why a record was refused: what is wrong, and what is expected.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BadRecord(pub String);
+
+impl fmt::Display for BadRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+impl core::error::Error for BadRecord {}
+
+/// Longest text by which a field can be asked for; a longer one is kept only to sort by.
+const MAX_ASKED: usize = crate::key::MAX_VALUE;
+
+/// One record in the form in which it is stored.
+pub fn shape(spec: &Spec, id: &str, cells: &Map<String, Value>, source: Source) -> Shaped {
+    let mut out = Writer::new(id);
+    if spec.open() {
+        out.open(spec, cells, source);
+    } else {
+        for (ix, field) in (0..).zip(spec.fields()) {
+            out.field(ix, field, cells, source);
+        }
+    }
+    out.done(spec, id)
+}
+
+struct Writer {
+    whole: Vec<u8>,
+    spans: Vec<Span>,
+    values: Vec<FieldValues>,
+    attachments: bool,
+    violations: u32,
+    lacks_required: bool,
+}
+
+impl Writer {
+    fn new(id: &str) -> Writer {
+        Writer {
+            whole: opening(id),
+            spans: Vec::new(),
+            values: Vec::new(),
+            attachments: false,
+            violations: 0,
+            lacks_required: false,
+        }
+    }
+
+    fn field(&mut self, ix: FieldIx, field: &Field, cells: &Map<String, Value>, source: Source) {
+        let cell = cell_of(field, cells, source);
+        let fitted = cell::fit(field, cell, source);
+        let start = self.whole.len() + 1;
+        let (value, filled) = match &fitted {
+            Fitted::Holds(v) => (Some(v), false),
+            Fitted::Misfit(v) => {
+                self.violations += 1;
+                (Some(v), false)
+            }
+            Fitted::Lacking => (field.fill_value.as_ref(), true),
+        };
+        match value {
+            Some(v) => {
+                self.whole.push(b',');
+                self.whole.extend_from_slice(field.key.as_bytes());
+                push_json(&mut self.whole, v);
+                self.attachments |= cell::holds_attachment(v);
+                self.index(ix, field, v);
+            }
+            // The model computes its read-only fields itself: lacking ones are nobody's fault.
+            None if field.required && !field.read_only => {
+                self.violations += 1;
+                self.lacks_required = true;
+            }
+            None => {}
+        }
+        let untold = source == Source::Told && cell.is_none() && field.default.is_none();
+        self.lacks_required |= untold && field.required && !field.read_only;
+        let start = if value.is_some() { start } else { self.whole.len() };
+        self.spans.push(Span { start: offset(start), end: offset(self.whole.len()), filled });
+    }
+
+    fn open(&mut self, spec: &Spec, cells: &Map<String, Value>, source: Source) {
+        for (name, cell) in cells.iter().filter(|(name, _)| *name != "id") {
+            let known = spec.field(name).and_then(|ix| Some((ix, spec.get(ix)?)));
+            let value = match cell::fit_open(known.map(|(_, f)| f), cell, source) {
+                Fitted::Holds(v) | Fitted::Misfit(v) => v,
+                Fitted::Lacking => continue,
+            };
+            self.whole.push(b',');
+            push_json(&mut self.whole, &Value::String(name.clone()));
+            self.whole.push(b':');
+            push_json(&mut self.whole, &value);
+            self.attachments |= cell::holds_attachment(&value);
+            if let Some((ix, field)) = known {
+                self.index(ix, field, &value);
+            }
+        }
+        self.values.sort_by_key(|v| v.field);
+    }
+
+    fn index(&mut self, ix: FieldIx, field: &Field, value: &Value) {
+        if field.indexed || field.sortable || field.kind.is_link() || field.rule.is_none() {
+            let mut texts = texts(field.kind, value);
+            texts.retain(|t| field.sortable || t.len() <= MAX_ASKED);
+            if !texts.is_empty() {
+                self.values.push(FieldValues { field: ix, texts });
+            }
+        }
+    }
+
+    fn done(mut self, spec: &Spec, id: &str) -> Shaped {
+        self.whole.push(b'}');
+        let default_view = spec
+            .default_view()
+            .and_then(|view| project(spec, view, id, &self.whole, &self.spans).ok())
+            .filter(|view| *view != self.whole);
+        Shaped {
+            whole: self.whole,
+            spans: self.spans,
+            default_view,
+            values: self.values,
+            attachments: self.attachments,
+            violations: self.violations,
+            lacks_required: self.lacks_required,
+        }
+    }
+}
+
+/// The field's cell, under the name that is the more likely one there.
+fn cell_of<'a>(field: &Field, cells: &'a Map<String, Value>, source: Source) -> Option<&'a Value> {
+    let (column, name) = (cells.get(&field.airtable), || cells.get(&field.name));
+    match source {
+        Source::Airtable => column,
+        Source::Told => name().or(column),
+        Source::ToldCells => column.or_else(name),
+    }
+}
+
+/// `{"id":"rec…"`
+fn opening(id: &str) -> Vec<u8> {
+    let mut out = b"{\"id\":".to_vec();
+    push_json(&mut out, &Value::from(id));
+    out
+}
+
+fn push_json(out: &mut Vec<u8>, value: &Value) {
+    // Writing a value to memory cannot fail: its keys are strings and its numbers finite.
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Records are bounded by the response that brought them, far below 2 GiB.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}

@@ -1,1 +1,339 @@
-//! (in the making)
+//! What an entity is: its table, fields, views and settings, read from a JSON Schema (contract section 1).
+//!
+//! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `schema` (references and branches),
+//! `marks` (what a property says beside its type), `rule` (kind and fill of one property), `validate`, `describe`.
+
+mod describe;
+mod marks;
+mod parse;
+mod rule;
+mod schema;
+mod strict;
+#[cfg(test)]
+mod tests;
+mod validate;
+
+pub(crate) use rule::Rule;
+pub(crate) use validate::{is_date, is_date_time};
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use hashbrown::HashMap;
+use serde_json::Value;
+
+/// A field's place in [`Spec::fields`].
+pub type FieldIx = u16;
+/// A view's place in [`Spec::views`].
+pub type ViewIx = u16;
+
+/// An entity as its application defined it, with everything that follows from the definition.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    entity: String,
+    table: String,
+    base: Option<String>,
+    open: bool,
+    fields: Vec<Field>,
+    by_name: HashMap<String, FieldIx>,
+    views: Vec<View>,
+    default_view: Option<ViewIx>,
+    ttl: Option<i64>,
+    jitter: Option<f64>,
+    tombstone_ttl: Option<i64>,
+    given: Value,
+}
+
+/// One field of a record.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Field {
+    /// The name in the model, in replies and in index keys.
+    pub name: String,
+    /// The name of its column in Airtable.
+    pub airtable: String,
+    /// What its values are.
+    pub kind: Kind,
+    /// What the elements of an array are; [`Kind::Any`] for everything else.
+    pub item: Kind,
+    /// May be asked for by value.
+    pub indexed: bool,
+    /// May be sorted by.
+    pub sortable: bool,
+    /// What is done to a text before it is stored or asked for, in this order.
+    pub normalize: Vec<Normal>,
+    /// Computed by Airtable or by the model: never filled, never written.
+    pub read_only: bool,
+    /// The model cannot do without it.
+    pub required: bool,
+    /// The declared default, if it satisfies the field's own schema.
+    pub default: Option<Value>,
+    /// JSON text that fills a lacking cell of the whole record; `None`: the field is left out.
+    pub fill: Option<String>,
+    /// The Airtable field asked upstream in place of `airtable`: for links `<name>_id`, or what `index_to_airtable` says.
+    pub lookup: Option<String>,
+    /// The entity from which this field is computed.
+    pub depends: Option<String>,
+    /// `fill`, parsed.
+    pub(crate) fill_value: Option<Value>,
+    /// `"name":`, as it stands in a record's JSON.
+    pub(crate) key: String,
+    /// The schema that its values satisfy; an open spec's fields have none.
+    pub(crate) rule: Option<Rule>,
+}
+
+/// What the values of a field are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Kind {
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    Date,
+    DateTime,
+    /// At most one id of a linked record, in an array.
+    Link,
+    /// Ids of linked records.
+    Links,
+    Array,
+    Object,
+    /// Anything: no schema, or one that allows several of the others.
+    Any,
+}
+
+impl Kind {
+    /// The name in `PODIUM.SPEC GET`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Text => "text",
+            Kind::Integer => "integer",
+            Kind::Number => "number",
+            Kind::Boolean => "boolean",
+            Kind::Date => "date",
+            Kind::DateTime => "datetime",
+            Kind::Link => "single link",
+            Kind::Links => "links",
+            Kind::Array => "array",
+            Kind::Object => "object",
+            Kind::Any => "any",
+        }
+    }
+    /// Does it hold ids of linked records?
+    pub fn is_link(self) -> bool {
+        matches!(self, Kind::Link | Kind::Links)
+    }
+}
+
+/// What is done to a text before it is stored or asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Normal {
+    Trim,
+    Lower,
+    Upper,
+}
+
+impl Normal {
+    /// The name in a spec.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Normal::Trim => "trim",
+            Normal::Lower => "lower",
+            Normal::Upper => "upper",
+        }
+    }
+    pub(crate) fn named(name: &str) -> Option<Normal> {
+        [Normal::Trim, Normal::Lower, Normal::Upper].into_iter().find(|n| n.as_str() == name)
+    }
+    fn apply(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Normal::Trim => Cow::Borrowed(text.trim()),
+            Normal::Lower if text.chars().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) => Cow::Borrowed(text),
+            Normal::Upper if text.chars().all(|c| c.is_ascii() && !c.is_ascii_lowercase()) => Cow::Borrowed(text),
+            Normal::Lower => Cow::Owned(text.to_lowercase()),
+            Normal::Upper => Cow::Owned(text.to_uppercase()),
+        }
+    }
+    /// All of them, one after the other.
+    pub(crate) fn apply_all<'a>(all: &[Normal], text: &'a str) -> Cow<'a, str> {
+        let mut out = Cow::Borrowed(text);
+        for n in all {
+            out = match out {
+                Cow::Borrowed(t) => n.apply(t),
+                Cow::Owned(t) => Cow::Owned(n.apply(&t).into_owned()),
+            };
+        }
+        out
+    }
+}
+
+/// A selection of a record's fields.
+#[derive(Clone, Debug)]
+pub struct View {
+    name: String,
+    columns: Vec<Column>,
+    /// Given as a schema: what fills a lacking cell follows from that schema and not from the whole record's.
+    own_schema: bool,
+}
+
+/// One field of a view.
+#[derive(Clone, Debug)]
+pub(crate) struct Column {
+    pub(crate) name: String,
+    /// `None` in an open spec that does not name the field otherwise.
+    pub(crate) field: Option<FieldIx>,
+    pub(crate) key: String,
+    /// What fills a lacking cell, where the view has a schema of its own.
+    pub(crate) fill: Option<String>,
+    pub(crate) rule: Option<Rule>,
+}
+
+impl View {
+    /// The view's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+    /// Names of its fields in the order of its JSON; `id`, which every view has, is not among them.
+    pub fn fields(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|c| c.name.as_str())
+    }
+    pub(crate) fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+    pub(crate) fn own_schema(&self) -> bool {
+        self.own_schema
+    }
+}
+
+/// The settings' values, used where a spec is silent.
+#[derive(Clone, PartialEq, Debug)]
+pub struct InForce {
+    /// Setting `podium.base`.
+    pub base: String,
+    /// Freshness of a record, s.
+    pub ttl_s: i64,
+    /// Its random share, as a fraction: 0.05 is ± 5 %.
+    pub jitter: f64,
+    /// Life of a tombstone, s.
+    pub tombstone_ttl_s: i64,
+}
+
+/// Why a spec was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SpecError {
+    /// JSON pointer into what was given; empty: the whole.
+    pub place: String,
+    /// What is wrong there, and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for SpecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.place.is_empty() {
+            f.write_str(&self.what)
+        } else {
+            write!(f, "at {}: {}", self.place, self.what)
+        }
+    }
+}
+impl core::error::Error for SpecError {}
+
+impl Spec {
+    /// Reads what `PODIUM.SPEC SET` was given: a spec, or a bare JSON Schema.
+    ///
+    /// # Errors
+    /// Names the place by JSON pointer and says what to do.
+    pub fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
+        parse::parse(entity, json)
+    }
+    /// The entity's name, its `{tag}` included.
+    pub fn entity(&self) -> &str {
+        &self.entity
+    }
+    /// The Airtable table: its name or its `tbl…` id.
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+    /// The Airtable base; `None`: the setting's.
+    pub fn base(&self) -> Option<&str> {
+        self.base.as_deref()
+    }
+    /// Without a schema: every column is stored, and `fields` holds only those that the spec names.
+    pub fn open(&self) -> bool {
+        self.open
+    }
+    /// Freshness in s, where the spec says so.
+    pub fn ttl(&self) -> Option<i64> {
+        self.ttl
+    }
+    /// Random share of the freshness as a fraction, where the spec says so.
+    pub fn jitter(&self) -> Option<f64> {
+        self.jitter
+    }
+    /// Life of a tombstone in s, where the spec says so.
+    pub fn tombstone_ttl(&self) -> Option<i64> {
+        self.tombstone_ttl
+    }
+    /// The fields in the order of the schema; `id` is not among them.
+    pub fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+    /// A field by its name in the model.
+    pub fn field(&self, name: &str) -> Option<FieldIx> {
+        self.by_name.get(name).copied()
+    }
+    /// A field by its place.
+    pub fn get(&self, field: FieldIx) -> Option<&Field> {
+        self.fields.get(usize::from(field))
+    }
+    /// The views, sorted as given.
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+    /// A view by its name.
+    pub fn view(&self, name: &str) -> Option<ViewIx> {
+        self.views.iter().position(|v| v.name == name).and_then(|i| ViewIx::try_from(i).ok())
+    }
+    /// What a read without VIEW returns; `None`: the whole record.
+    pub fn default_view(&self) -> Option<ViewIx> {
+        self.default_view
+    }
+    /// Is the field among the view's?
+    pub fn view_holds(&self, view: ViewIx, field: FieldIx) -> bool {
+        self.views.get(usize::from(view)).is_some_and(|v| v.columns.iter().any(|c| c.field == Some(field)))
+    }
+    /// Fields that hold ids of linked records.
+    ///
+    /// An open spec knows no kinds, so all fields it names are given: a text of theirs is a link if it is a record id
+    /// ([`record_id_ok`]), and nothing otherwise.
+    pub fn link_fields(&self) -> impl Iterator<Item = FieldIx> + '_ {
+        (0..).zip(&self.fields).filter(|(_, f)| f.kind.is_link() || self.open).map(|(i, _)| i)
+    }
+    /// Fields that may be asked for by value.
+    pub fn indexed_fields(&self) -> impl Iterator<Item = FieldIx> + '_ {
+        (0..).zip(&self.fields).filter(|(_, f)| f.indexed).map(|(i, _)| i)
+    }
+    pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
+        self.views.get(usize::from(view))
+    }
+}
+
+/// An entity's name: `[A-Za-z0-9_.-]+`, optionally with a `{tag}` in front; `tomb` and `podium` are taken.
+pub fn entity_name_ok(name: &[u8]) -> bool {
+    let plain = |b: &[u8]| !b.is_empty() && b.iter().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(c));
+    let own = match name.strip_prefix(b"{") {
+        None => name,
+        Some(rest) => match rest.iter().position(|b| *b == b'}') {
+            Some(end) if rest.get(..end).is_some_and(plain) => rest.get(end + 1..).unwrap_or(b""),
+            _ => return false,
+        },
+    };
+    plain(own) && own != b"tomb" && own != b"podium"
+}
+
+/// A record's id: `rec[A-Za-z0-9_]{1,61}`.
+pub fn record_id_ok(id: &[u8]) -> bool {
+    id.strip_prefix(b"rec").is_some_and(|rest| {
+        (1..=61).contains(&rest.len()) && rest.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_')
+    })
+}

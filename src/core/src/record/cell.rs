@@ -1,0 +1,189 @@
+//! One cell under its field's schema: what it holds, whether it is lacking, and its canonical texts.
+
+use super::Source;
+use crate::question::canonical_number;
+use crate::spec::{Field, Kind, Normal, Rule};
+use alloc::borrow::Cow;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use serde_json::{Map, Value};
+
+/// What became of a cell.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Fitted {
+    /// It satisfies the field's schema.
+    Holds(Value),
+    /// It cannot satisfy it, and is kept as it is.
+    Misfit(Value),
+    /// Empty, or a computed field's error where a plain value is expected.
+    Lacking,
+}
+
+/// A cell of a field that has a schema.
+pub(super) fn fit(field: &Field, cell: Option<&Value>, source: Source) -> Fitted {
+    let (Some(cell), Some(rule)) = (cell, &field.rule) else { return Fitted::Lacking };
+    if is_empty(cell, source) {
+        return Fitted::Lacking;
+    }
+    let mut value = plain(field.kind, cell, source);
+    normalize(&field.normalize, field.kind, &mut value);
+    fit_rule(rule, value)
+}
+
+/// A cell of an open spec, where nothing is known but the normalisation of those the spec names.
+pub(super) fn fit_open(field: Option<&Field>, cell: &Value, source: Source) -> Fitted {
+    if is_empty(cell, source) {
+        return Fitted::Lacking;
+    }
+    let mut value = plain(Kind::Any, cell, source);
+    if let Some(f) = field {
+        normalize(&f.normalize, Kind::Any, &mut value);
+    }
+    Fitted::Holds(value)
+}
+
+/// Brings a value under a schema: as it is, or as Airtable's ways with computed cells explain it.
+pub(super) fn fit_rule(rule: &Rule, value: Value) -> Fitted {
+    if rule.allows(&value) {
+        return Fitted::Holds(value);
+    }
+    let scalar = rule.is_scalar();
+    match value {
+        Value::Object(o) if is_error(&o) => Fitted::Lacking,
+        // A lookup is an array even of one value.
+        Value::Array(mut a) if scalar && a.len() <= 1 => match a.pop() {
+            None | Some(Value::Null) => Fitted::Lacking,
+            Some(Value::Array(inner)) => Fitted::Misfit(Value::Array(alloc::vec![Value::Array(inner)])),
+            Some(one) => match fit_rule(rule, one) {
+                Fitted::Misfit(one) => Fitted::Misfit(Value::Array(alloc::vec![one])),
+                fitted => fitted,
+            },
+        },
+        // The linked records that had nothing, or an error, to look up.
+        Value::Array(a) if a.iter().any(says_nothing) => {
+            let rest: Vec<Value> = a.into_iter().filter(|v| !says_nothing(v)).collect();
+            if rest.is_empty() {
+                Fitted::Lacking
+            } else {
+                fit_rule(rule, Value::Array(rest))
+            }
+        }
+        // A formula's truth is 1 or 0.
+        Value::Number(n) if rule.is_boolean() && (n.as_f64() == Some(0.0) || n.as_f64() == Some(1.0)) => {
+            Fitted::Holds(Value::Bool(n.as_f64() == Some(1.0)))
+        }
+        value => Fitted::Misfit(value),
+    }
+}
+
+/// Airtable leaves empty cells out, and elsewhere writes null for them.
+fn is_empty(cell: &Value, source: Source) -> bool {
+    match cell {
+        Value::Null => true,
+        Value::String(s) => s.is_empty() && source != Source::Told,
+        Value::Array(a) => a.is_empty() && source != Source::Told,
+        _ => false,
+    }
+}
+
+/// `{"error": …}`, `{"specialValue": …}`: a computed field that came to nothing.
+fn is_error(o: &Map<String, Value>) -> bool {
+    o.len() <= 2 && (o.contains_key("error") || o.contains_key("specialValue"))
+}
+
+fn says_nothing(v: &Value) -> bool {
+    v.is_null() || v.as_object().is_some_and(is_error)
+}
+
+/// A cell in the shape that a read of Airtable gives it.
+pub(super) fn plain(kind: Kind, cell: &Value, source: Source) -> Value {
+    match cell {
+        _ if kind.is_link() => Value::Array(match cell {
+            Value::Array(all) => all.iter().map(|v| id_of(v).unwrap_or(v).clone()).collect(),
+            one => alloc::vec![id_of(one).unwrap_or(one).clone()],
+        }),
+        _ if source == Source::Airtable => cell.clone(),
+        Value::Array(all) => all.iter().map(|v| name_of(kind, v).unwrap_or(v).clone()).collect(),
+        one => name_of(kind, one).unwrap_or(one).clone(),
+    }
+}
+
+/// `{"id":"rec…","name":…}` → the id.
+fn id_of(v: &Value) -> Option<&Value> {
+    v.as_object()?.get("id").filter(|id| id.is_string())
+}
+
+/// What scripts and payloads write for a choice, `{id,name,color}`, and for a linked record, `{id,name}`.
+fn name_of(kind: Kind, v: &Value) -> Option<&Value> {
+    let o = v.as_object()?;
+    let id = o.get("id")?.as_str()?;
+    let name = o.get("name").filter(|n| n.is_string());
+    let only = |keys: &[&str]| o.keys().all(|k| keys.contains(&k.as_str()));
+    if kind == Kind::Object {
+        None
+    } else if crate::spec::record_id_ok(id.as_bytes()) && only(&["id", "name"]) {
+        o.get("id")
+    } else if id.starts_with("sel") || (kind != Kind::Any && only(&["id", "name", "color"])) {
+        name
+    } else {
+        None
+    }
+}
+
+fn normalize(normals: &[Normal], kind: Kind, value: &mut Value) {
+    if normals.is_empty() || kind.is_link() {
+        return;
+    }
+    match value {
+        Value::String(s) => {
+            if let Cow::Owned(changed) = Normal::apply_all(normals, s) {
+                *s = changed;
+            } else {
+                // A trimmed text is borrowed from the longer one.
+                let len = Normal::apply_all(normals, s).len();
+                if len != s.len() {
+                    *s = Normal::apply_all(normals, s).into_owned();
+                }
+            }
+        }
+        Value::Array(all) => all.iter_mut().filter(|v| v.is_string()).for_each(|v| normalize(normals, kind, v)),
+        _ => {}
+    }
+}
+
+/// The canonical texts by which a value is indexed, sorted and linked; each once.
+pub(crate) fn texts(kind: Kind, value: &Value) -> Vec<Vec<u8>> {
+    let mut out: Vec<Vec<u8>> = Vec::new();
+    let all = match value {
+        Value::Array(all) => all.as_slice(),
+        one => core::slice::from_ref(one),
+    };
+    for v in all {
+        let text = match v {
+            Value::Null => continue,
+            Value::String(s) => s.as_bytes().to_vec(),
+            Value::Bool(b) => b.to_string().into_bytes(),
+            Value::Number(n) => match (kind, n.as_f64()) {
+                (Kind::Boolean, Some(x)) => (x != 0.0).to_string().into_bytes(),
+                _ => canonical_number(&n.to_string()).unwrap_or_else(|| n.to_string()).into_bytes(),
+            },
+            Value::Array(_) | Value::Object(_) => v.to_string().into_bytes(),
+        };
+        if !out.contains(&text) {
+            out.push(text);
+        }
+    }
+    out
+}
+
+/// An attachments cell, or a lookup of one.
+pub(super) fn holds_attachment(value: &Value) -> bool {
+    match value {
+        Value::Array(all) => all.iter().any(holds_attachment),
+        Value::Object(o) => {
+            o.get("url").is_some_and(Value::is_string)
+                && o.get("id").and_then(Value::as_str).is_some_and(|id| id.starts_with("att"))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,478 @@
+//! From what `PODIUM.SPEC SET` was given to a [`Spec`].
+
+use super::marks::{self, normals, step, wrong, Marks};
+use super::schema::{Branch, Doc};
+use super::{strict, Column, Field, FieldIx, Kind, Normal, Rule, Spec, SpecError, View, ViewIx};
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use hashbrown::{HashMap, HashSet};
+use serde_json::{json, Map, Value};
+
+const MEMBERS: [&str; 13] = [
+    "table", "base", "schema", "views", "default_view", "index_to_airtable", "indexed", "sortable", "normalize",
+    "depends", "ttl", "jitter", "tombstone_ttl",
+];
+/// What tells a bare JSON Schema from a spec.
+const SCHEMA_MEMBERS: [&str; 9] =
+    ["$schema", "$id", "$ref", "$defs", "definitions", "properties", "allOf", "anyOf", "oneOf"];
+/// Ten years: longer lives are a slip of the pen, and their milliseconds still fit.
+const MAX_LIFE_S: i64 = 315_360_000;
+
+pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
+    let given = strict::parse(json).map_err(|e| wrong(String::new(), &format!("the spec is not JSON: {e}")))?;
+    let Value::Object(given) = given else {
+        return Err(wrong(String::new(), "the spec must be an object, such as {\"schema\": …} or a bare JSON Schema"));
+    };
+    let (members, schema_base) = as_spec(given)?;
+    let mut spec = Reader { members: &members, schema_base }.read(entity)?;
+    spec.given = Value::Object(members);
+    Ok(spec)
+}
+
+/// The spec's members, and where its schema stands in what was given.
+fn as_spec(given: Map<String, Value>) -> Result<(Map<String, Value>, &'static str), SpecError> {
+    let is_member = |k: &&String| MEMBERS.contains(&k.as_str());
+    let bare = !given.contains_key("schema")
+        && (SCHEMA_MEMBERS.iter().any(|k| given.contains_key(*k)) || given.get("type").is_some_and(Value::is_string));
+    if bare && !given.keys().any(|k| is_member(&k)) {
+        let mut members = Map::new();
+        members.insert("schema".into(), Value::Object(given));
+        return Ok((members, ""));
+    }
+    if let Some(unknown) = given.keys().find(|k| !is_member(k)) {
+        let what = if bare {
+            format!("{unknown:?} is no member of a spec: put the JSON Schema under \"schema\"")
+        } else {
+            format!("{unknown:?} is no member of a spec; it may have {}", MEMBERS.join(", "))
+        };
+        return Err(wrong(step("", unknown), &what));
+    }
+    Ok((given, "/schema"))
+}
+
+struct Reader<'a> {
+    members: &'a Map<String, Value>,
+    schema_base: &'static str,
+}
+
+impl Reader<'_> {
+    fn read(&self, entity: &str) -> Result<Spec, SpecError> {
+        let doc = match self.members.get("schema") {
+            None => None,
+            Some(schema @ Value::Object(_)) => Some(Arc::new(Doc::new(schema.clone(), self.schema_base))),
+            Some(_) => return Err(wrong("/schema".into(), "must be a JSON Schema, an object")),
+        };
+        let properties = doc.as_ref().map(|doc| properties(doc)).transpose()?;
+        let open = properties.is_none();
+        let names = Names { known: properties.as_ref().map(|p| p.iter().map(|p| p.name.as_str()).collect()) };
+        let said = self.said(&names)?;
+
+        let mut fields = Vec::new();
+        if let (Some(doc), Some(properties)) = (&doc, &properties) {
+            for p in properties.iter().filter(|p| p.name != "id") {
+                fields.push(said.field(doc, p)?);
+            }
+        } else {
+            fields.extend(said.named().into_iter().map(|name| said.open_field(name)));
+        }
+        if FieldIx::try_from(fields.len()).is_err() {
+            return Err(wrong(self.schema_base.into(), "has too many properties"));
+        }
+        for f in &fields {
+            if f.indexed && (f.name.contains(':') || f.name.is_empty()) {
+                let what = format!("{:?} cannot be indexed: its name would not fit into the key <entity>:<field>:<value>", f.name);
+                return Err(wrong(step("/indexed", &f.name), &what));
+            }
+        }
+        let by_name = (0..).zip(&fields).map(|(i, f)| (f.name.clone(), i)).collect();
+        let views = self.views(&names, &fields, &by_name)?;
+        let default_view = self.default_view(&views)?;
+        Ok(Spec {
+            entity: entity.to_owned(),
+            table: match self.members.get("table") {
+                None => crate::key::untagged(entity).to_owned(),
+                Some(Value::String(t)) if !t.is_empty() => t.clone(),
+                Some(_) => return Err(wrong("/table".into(), "must be the name or the tbl… id of a table")),
+            },
+            base: match self.members.get("base") {
+                None => None,
+                Some(Value::String(b)) if base_ok(b) => Some(b.clone()),
+                Some(_) => return Err(wrong("/base".into(), "must be the id of a base, such as \"appXXXXXXXXXXXXXX\"")),
+            },
+            open,
+            fields,
+            by_name,
+            views,
+            default_view,
+            ttl: self.life("ttl")?,
+            jitter: match self.members.get("jitter") {
+                None => None,
+                Some(j) => match j.as_f64().filter(|j| (0.0..=0.5).contains(j)) {
+                    None => return Err(wrong("/jitter".into(), "must be a share from 0 to 0.5, such as 0.05 for 5 %")),
+                    share => share,
+                },
+            },
+            tombstone_ttl: self.life("tombstone_ttl")?,
+            given: Value::Null,
+        })
+    }
+
+    fn life(&self, member: &str) -> Result<Option<i64>, SpecError> {
+        let Some(v) = self.members.get(member) else { return Ok(None) };
+        match v.as_i64().filter(|s| (1..=MAX_LIFE_S).contains(s)) {
+            None => Err(wrong(step("", member), &format!("must be whole seconds, from 1 to {MAX_LIFE_S}"))),
+            seconds => Ok(seconds),
+        }
+    }
+
+    /// What the spec's own members say of fields.
+    fn said(&self, names: &Names) -> Result<Said, SpecError> {
+        Ok(Said {
+            indexed: self.list("indexed", names)?,
+            sortable: self.list("sortable", names)?,
+            normalize: self.map("normalize", names, |v, place| normals(v, place))?,
+            lookups: self.map("index_to_airtable", names, |v, place| match v.as_str() {
+                Some(column) if !column.is_empty() => Ok(column.to_owned()),
+                _ => Err(wrong(place.to_owned(), "must be the name of a field in Airtable")),
+            })?,
+            depends: self.map("depends", names, |v, place| match v.as_str() {
+                Some(entity) if super::entity_name_ok(entity.as_bytes()) => Ok(entity.to_owned()),
+                _ => Err(wrong(place.to_owned(), "must be the name of an entity")),
+            })?,
+        })
+    }
+
+    fn list(&self, member: &str, names: &Names) -> Result<Vec<String>, SpecError> {
+        let place = step("", member);
+        match self.members.get(member) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(all)) => name_list(all, &place, names),
+            Some(_) => Err(wrong(place, "must be a list of field names")),
+        }
+    }
+
+    fn map<T>(
+        &self,
+        member: &str,
+        names: &Names,
+        read: impl Fn(&Value, &str) -> Result<T, SpecError>,
+    ) -> Result<Vec<(String, T)>, SpecError> {
+        let place = step("", member);
+        match self.members.get(member) {
+            None => Ok(Vec::new()),
+            Some(Value::Object(map)) => map
+                .iter()
+                .map(|(name, v)| {
+                    let at = step(&place, name);
+                    names.check(name, &at)?;
+                    Ok((name.clone(), read(v, &at)?))
+                })
+                .collect(),
+            Some(_) => Err(wrong(place, "must be an object keyed by field names")),
+        }
+    }
+
+    fn views(
+        &self,
+        names: &Names,
+        fields: &[Field],
+        by_name: &HashMap<String, FieldIx>,
+    ) -> Result<Vec<View>, SpecError> {
+        let views = match self.members.get("views") {
+            None => return Ok(Vec::new()),
+            Some(Value::Object(views)) => views,
+            Some(_) => return Err(wrong("/views".into(), "must be an object keyed by the views' names")),
+        };
+        let mut out = Vec::new();
+        for (name, given) in views {
+            let place = step("/views", name);
+            if name.is_empty() || name == "*" || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+                return Err(wrong(place, "a view's name must be one word; * stands for the whole record"));
+            }
+            let field = |name: &str| by_name.get(name).copied();
+            let columns = match given {
+                Value::Array(list) => name_list(list, &place, names)?
+                    .into_iter()
+                    .map(|name| Column { field: field(&name), key: key(&name), name, fill: None, rule: None })
+                    .collect(),
+                Value::Object(_) => {
+                    let doc = Arc::new(Doc::new(given.clone(), &place));
+                    let mut columns = Vec::new();
+                    for p in properties(&doc)?.into_iter().filter(|p| p.name != "id") {
+                        let at = step(&step(&place, "properties"), &p.name);
+                        names.check(&p.name, &at)?;
+                        let whole = field(&p.name).and_then(|f| fields.get(usize::from(f)));
+                        columns.push(view_column(&doc, p, whole, field)?);
+                    }
+                    columns
+                }
+                _ => return Err(wrong(place, "must be a JSON Schema or a list of field names")),
+            };
+            out.push(View {
+                name: name.clone(),
+                columns: columns.into_iter().filter(|c: &Column| c.name != "id").collect(),
+                own_schema: given.is_object(),
+            });
+        }
+        match ViewIx::try_from(out.len()) {
+            Ok(_) => Ok(out),
+            Err(_) => Err(wrong("/views".into(), "has too many views")),
+        }
+    }
+
+    fn default_view(&self, views: &[View]) -> Result<Option<ViewIx>, SpecError> {
+        let find = |name: &str| views.iter().position(|v| v.name == name).and_then(|i| ViewIx::try_from(i).ok());
+        match self.members.get("default_view") {
+            None => Ok(find("public")),
+            Some(Value::String(name)) if name == "*" => Ok(None),
+            Some(Value::String(name)) => match find(name) {
+                None => Err(wrong("/default_view".into(), &format!("{name:?} is none of the views"))),
+                view => Ok(view),
+            },
+            Some(_) => Err(wrong("/default_view".into(), "must be the name of a view")),
+        }
+    }
+}
+
+/// A base's id goes into a URL's path.
+fn base_ok(base: &str) -> bool {
+    !base.is_empty() && base.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// The names that fields may have.
+struct Names<'a> {
+    /// `None`: no schema, any name.
+    known: Option<HashSet<&'a str>>,
+}
+
+impl Names<'_> {
+    fn check(&self, name: &str, place: &str) -> Result<(), SpecError> {
+        match &self.known {
+            Some(known) if !known.contains(name) && name != "id" => {
+                Err(wrong(place.to_owned(), &format!("the schema has no property {name:?}")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Names of fields, each of them known and given once.
+fn name_list(all: &[Value], place: &str, names: &Names) -> Result<Vec<String>, SpecError> {
+    let mut out: Vec<String> = Vec::new();
+    for (i, v) in all.iter().enumerate() {
+        let at = format!("{place}/{i}");
+        let Some(name) = v.as_str() else { return Err(wrong(at, "must be the name of a field")) };
+        names.check(name, &at)?;
+        if out.iter().any(|n| n == name) {
+            return Err(wrong(at, &format!("{name:?} is given twice")));
+        }
+        out.push(name.to_owned());
+    }
+    Ok(out)
+}
+
+/// What a spec's own members say of fields, by field name.
+struct Said {
+    indexed: Vec<String>,
+    sortable: Vec<String>,
+    normalize: Vec<(String, Vec<Normal>)>,
+    lookups: Vec<(String, String)>,
+    depends: Vec<(String, String)>,
+}
+
+fn of<'a, T>(all: &'a [(String, T)], name: &str) -> Option<&'a T> {
+    all.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+}
+
+impl Said {
+    /// All fields that the members name, in the order in which they do.
+    fn named(&self) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        let keyed = self.normalize.iter().map(|(n, _)| n);
+        let keyed = keyed.chain(self.lookups.iter().map(|(n, _)| n)).chain(self.depends.iter().map(|(n, _)| n));
+        for name in self.indexed.iter().chain(&self.sortable).chain(keyed) {
+            if name != "id" && !out.contains(name) {
+                out.push(name.clone());
+            }
+        }
+        out
+    }
+
+    fn field(&self, doc: &Arc<Doc>, p: &Property) -> Result<Field, SpecError> {
+        let marks = marks::collect(doc, &p.schema, &p.place)?;
+        let rule = Rule::new(doc.clone(), p.schema.clone());
+        let name = &p.name;
+        let asked_for = marks.indexed == Some(true) || self.indexed.contains(name);
+        // A link whose name does not fit into a key was not asked to be indexed: it stays a plain field.
+        let by_itself = rule.kind == Kind::Link && marks.indexed.is_none() && !name.contains(':') && !name.is_empty();
+        let default = rule.valid_default(marks.default);
+        let read_only = marks.read_only == Some(true);
+        let fill = match (&default, p.required) {
+            _ if read_only => None,
+            (Some(v), _) => Some(v.clone()),
+            (None, true) => rule.empty(),
+            (None, false) => None,
+        };
+        Ok(Field {
+            airtable: marks.airtable.unwrap_or_else(|| name.clone()),
+            kind: rule.kind,
+            item: rule.item,
+            indexed: asked_for || by_itself,
+            sortable: marks.sortable == Some(true) || self.sortable.contains(name),
+            normalize: of(&self.normalize, name).cloned().or(marks.normalize).unwrap_or_default(),
+            read_only,
+            required: p.required,
+            fill: fill.as_ref().map(Value::to_string),
+            lookup: self.lookup(name, rule.kind.is_link()),
+            depends: of(&self.depends, name).cloned(),
+            default,
+            fill_value: fill,
+            key: key(name),
+            name: name.clone(),
+            rule: Some(rule),
+        })
+    }
+
+    fn open_field(&self, name: String) -> Field {
+        Field {
+            airtable: name.clone(),
+            kind: Kind::Any,
+            item: Kind::Any,
+            indexed: self.indexed.contains(&name),
+            sortable: self.sortable.contains(&name),
+            normalize: of(&self.normalize, &name).cloned().unwrap_or_default(),
+            read_only: false,
+            required: false,
+            default: None,
+            fill: None,
+            // Its cells may be links, and then it is asked for like one; a lookup of ids is its own.
+            lookup: self.lookup(&name, !name.ends_with("_id")),
+            depends: of(&self.depends, &name).cloned(),
+            fill_value: None,
+            key: key(&name),
+            rule: None,
+            name,
+        }
+    }
+
+    fn lookup(&self, name: &str, by_convention: bool) -> Option<String> {
+        of(&self.lookups, name).cloned().or_else(|| by_convention.then(|| format!("{name}_id")))
+    }
+}
+
+fn view_column(
+    doc: &Arc<Doc>,
+    p: Property,
+    whole: Option<&Field>,
+    field: impl Fn(&str) -> Option<FieldIx>,
+) -> Result<Column, SpecError> {
+    let Marks { default, read_only, .. } = marks::collect(doc, &p.schema, &p.place)?;
+    let rule = Rule::new(doc.clone(), p.schema.clone());
+    let declared = rule.valid_default(default);
+    // The richest model's own default says more of a required field than its type's empty value.
+    let inherited = || whole.and_then(|f| rule.valid_default(f.default.as_ref()));
+    let fill = match declared {
+        _ if read_only == Some(true) || whole.is_some_and(|f| f.read_only) => None,
+        Some(v) => Some(v),
+        None if p.required => inherited().or_else(|| rule.empty()),
+        None => None,
+    };
+    Ok(Column {
+        field: field(&p.name),
+        key: key(&p.name),
+        fill: fill.map(|v| v.to_string()),
+        rule: Some(rule),
+        name: p.name,
+    })
+}
+
+fn key(name: &str) -> String {
+    let mut out = Value::String(name.to_owned()).to_string();
+    out.push(':');
+    out
+}
+
+/// A property of the model.
+struct Property {
+    name: String,
+    place: String,
+    required: bool,
+    schema: Value,
+}
+
+/// The properties of a document's root, whichever way it spells its object.
+fn properties(doc: &Doc) -> Result<Vec<Property>, SpecError> {
+    // Dangling references are found here, before they are silently taken for "anything".
+    marks::collect(doc, doc.root(), &doc.base)?;
+    let branches: Vec<Branch> = doc
+        .branches(doc.root(), &doc.base)
+        .into_iter()
+        .filter(|b| !b.null && b.parts.iter().all(|p| p.map.get("type").is_none_or(allows_object)))
+        .collect();
+    let has_properties = |b: &Branch| b.parts.iter().any(|p| p.map.get("properties").is_some_and(Value::is_object));
+    if !branches.iter().any(has_properties) {
+        let what = "describes no object with properties; leave \"schema\" out to store every column";
+        return Err(wrong(doc.base.clone(), what));
+    }
+    let mut out: Vec<Property> = Vec::new();
+    let mut alternatives: HashMap<String, Vec<Value>> = HashMap::new();
+    for branch in &branches {
+        for (name, place, schema) in branch_properties(branch) {
+            let known = alternatives.entry(name.clone()).or_default();
+            if known.is_empty() {
+                let required = branches.iter().all(|b| requires(b, &name));
+                out.push(Property { name, place, required, schema: Value::Null });
+            }
+            if !known.contains(&schema) {
+                known.push(schema);
+            }
+        }
+    }
+    for p in &mut out {
+        let mut all = alternatives.remove(&p.name).unwrap_or_default();
+        p.schema = match (all.pop(), all.is_empty()) {
+            (Some(only), true) => only,
+            (Some(last), false) => {
+                all.push(last);
+                json!({ "anyOf": all })
+            }
+            (None, _) => Value::Bool(true),
+        };
+    }
+    Ok(out)
+}
+
+fn allows_object(types: &Value) -> bool {
+    match types {
+        Value::String(t) => t == "object",
+        Value::Array(any) => any.iter().any(|t| t == "object"),
+        _ => true,
+    }
+}
+
+fn requires(branch: &Branch, name: &str) -> bool {
+    branch
+        .parts
+        .iter()
+        .filter_map(|p| p.map.get("required").and_then(Value::as_array))
+        .any(|all| all.iter().any(|r| r == name))
+}
+
+/// Name, place and schema of each property of one alternative.
+fn branch_properties(branch: &Branch) -> Vec<(String, String, Value)> {
+    let mut out: Vec<(String, String, Value)> = Vec::new();
+    for part in &branch.parts {
+        let Some(map) = part.map.get("properties").and_then(Value::as_object) else { continue };
+        for (name, schema) in map {
+            match out.iter_mut().find(|(n, _, _)| n == name) {
+                None => out.push((name.clone(), step(&step(&part.place, "properties"), name), schema.clone())),
+                Some((_, _, known)) if known != schema => *known = json!({ "allOf": [known.take(), schema] }),
+                Some(_) => {}
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,283 @@
+//! What one property's schema means: the kind of its values, and what fills a lacking one.
+
+use super::schema::{Branch, Doc};
+use super::validate;
+use super::Kind;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use serde_json::{Map, Value};
+
+/// JSON types as bits.
+type Types = u8;
+const NULL: Types = 1;
+const BOOLEAN: Types = 2;
+const WHOLE: Types = 4;
+const FRACTION: Types = 8;
+const TEXT: Types = 16;
+const ARRAY: Types = 32;
+const OBJECT: Types = 64;
+const ALL: Types = 127;
+
+/// The schema of one property and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    doc: Arc<Doc>,
+    schema: Value,
+    types: Types,
+    /// Some alternative names no type: it allows anything.
+    untyped: bool,
+    pub(super) kind: Kind,
+    pub(super) item: Kind,
+}
+
+impl Rule {
+    pub(super) fn new(doc: Arc<Doc>, schema: Value) -> Rule {
+        let (mut types, mut untyped, mut kind, mut item) = (0, false, None, None);
+        for branch in doc.branches(&schema, "") {
+            let Some(named) = types_of(&branch) else {
+                (types, untyped, kind) = (ALL, true, Some(Kind::Any));
+                continue;
+            };
+            types |= named;
+            for (bits, leaf) in leaves(&doc, &branch, named) {
+                kind = Some(kind.map_or(leaf, |k| united(k, leaf)));
+                if bits == ARRAY {
+                    let of = element(&doc, &branch).0;
+                    item = Some(item.map_or(of, |i| united(i, of)));
+                }
+            }
+        }
+        let kind = kind.unwrap_or(Kind::Any);
+        let item = if kind == Kind::Array { item.unwrap_or(Kind::Any) } else { Kind::Any };
+        Rule { doc, schema, types, untyped, kind, item }
+    }
+    /// Does the value satisfy the schema?
+    pub(crate) fn allows(&self, value: &Value) -> bool {
+        validate::satisfies(&self.doc, &self.schema, value)
+    }
+    /// Can no array satisfy it? A lookup's array of one is then taken out of it.
+    pub(crate) fn is_scalar(&self) -> bool {
+        !self.untyped && self.types & ARRAY == 0
+    }
+    /// Is a boolean, or null, all that it allows?
+    pub(crate) fn is_boolean(&self) -> bool {
+        !self.untyped && self.types & !NULL == BOOLEAN
+    }
+    /// The declared default, if it satisfies the schema.
+    pub(super) fn valid_default(&self, declared: Option<&Value>) -> Option<Value> {
+        declared.filter(|v| self.allows(v)).cloned()
+    }
+    /// The type's empty value, where the schema allows it.
+    pub(super) fn empty(&self) -> Option<Value> {
+        let candidates = [
+            (BOOLEAN, Value::Bool(false)),
+            (ARRAY, Value::Array(Vec::new())),
+            (NULL, Value::Null),
+            (TEXT, Value::String(String::new())),
+        ];
+        candidates
+            .into_iter()
+            .filter(|(bit, _)| if self.untyped { *bit == NULL } else { self.types & bit != 0 })
+            .map(|(_, v)| v)
+            .find(|v| self.allows(v))
+    }
+    /// The schema and its document, for the comparison of specs.
+    pub(super) fn source(&self) -> (&Doc, &Value) {
+        (&self.doc, &self.schema)
+    }
+}
+
+/// The types that all parts of a branch allow; `None`: no part says anything about types.
+fn types_of(branch: &Branch) -> Option<Types> {
+    if branch.null {
+        return Some(NULL);
+    }
+    let told: Vec<Types> = branch.parts.iter().filter_map(|p| explicit(p.map)).collect();
+    if told.is_empty() {
+        return branch.parts.iter().find_map(|p| hinted(p.map));
+    }
+    Some(told.into_iter().fold(ALL, |all, t| all & t))
+}
+
+/// The types that `type`, `const` and `enum` leave.
+fn explicit(map: &Map<String, Value>) -> Option<Types> {
+    let named = match map.get("type") {
+        Some(Value::String(t)) => type_bits(t),
+        Some(Value::Array(any)) => {
+            any.iter().filter_map(|t| type_bits(t.as_str()?)).fold(None, |all, t| Some(all.unwrap_or(0) | t))
+        }
+        _ => None,
+    };
+    let listed = match (map.get("const"), map.get("enum")) {
+        (Some(v), _) => Some(bits_of(v)),
+        (None, Some(Value::Array(all))) => Some(all.iter().fold(0, |bits, v| bits | bits_of(v))),
+        _ => None,
+    };
+    match (named, listed) {
+        (Some(n), Some(l)) => Some(n & l),
+        (n, l) => n.or(l),
+    }
+}
+
+/// Without a `type`: the one that the other keywords are about.
+fn hinted(map: &Map<String, Value>) -> Option<Types> {
+    let any = |keys: &[&str]| keys.iter().any(|k| map.contains_key(*k));
+    if any(&["properties", "additionalProperties", "patternProperties"]) {
+        Some(OBJECT)
+    } else if any(&["items", "prefixItems", "minItems", "maxItems", "uniqueItems"]) {
+        Some(ARRAY)
+    } else if any(&["pattern", "minLength", "maxLength", "format"]) {
+        Some(TEXT)
+    } else if any(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]) {
+        Some(WHOLE | FRACTION)
+    } else {
+        None
+    }
+}
+
+fn type_bits(name: &str) -> Option<Types> {
+    Some(match name {
+        "null" => NULL,
+        "boolean" => BOOLEAN,
+        "integer" => WHOLE,
+        "number" => WHOLE | FRACTION,
+        "string" => TEXT,
+        "array" => ARRAY,
+        "object" => OBJECT,
+        _ => return None,
+    })
+}
+
+fn bits_of(value: &Value) -> Types {
+    match value {
+        Value::Null => NULL,
+        Value::Bool(_) => BOOLEAN,
+        Value::Number(n) if n.is_f64() => FRACTION,
+        Value::Number(_) => WHOLE,
+        Value::String(_) => TEXT,
+        Value::Array(_) => ARRAY,
+        Value::Object(_) => OBJECT,
+    }
+}
+
+/// The kinds that a branch stands for, each with its type.
+fn leaves(doc: &Doc, branch: &Branch, types: Types) -> Vec<(Types, Kind)> {
+    let mut out = Vec::new();
+    if types & BOOLEAN != 0 {
+        out.push((BOOLEAN, Kind::Boolean));
+    }
+    if types & FRACTION != 0 {
+        out.push((FRACTION, Kind::Number));
+    } else if types & WHOLE != 0 {
+        out.push((WHOLE, Kind::Integer));
+    }
+    if types & TEXT != 0 {
+        let format = |name: &str| branch.parts.iter().any(|p| p.map.get("format").and_then(Value::as_str) == Some(name));
+        let kind = match () {
+            () if format("date") => Kind::Date,
+            () if format("date-time") => Kind::DateTime,
+            () => Kind::Text,
+        };
+        out.push((TEXT, kind));
+    }
+    if types & ARRAY != 0 {
+        let kind = match element(doc, branch) {
+            (_, true) if holds_one(branch) => Kind::Link,
+            (_, true) => Kind::Links,
+            _ => Kind::Array,
+        };
+        out.push((ARRAY, kind));
+    }
+    if types & OBJECT != 0 {
+        out.push((OBJECT, Kind::Object));
+    }
+    out
+}
+
+/// The kind that covers both.
+fn united(a: Kind, b: Kind) -> Kind {
+    use Kind::{Any, Array, Date, DateTime, Integer, Link, Links, Number};
+    match (a, b) {
+        _ if a == b => a,
+        (Integer, Number) | (Number, Integer) => Number,
+        (Date, DateTime) | (DateTime, Date) => DateTime,
+        (Link, Links) | (Links, Link) => Links,
+        (Array, Link | Links) | (Link | Links, Array) => Array,
+        _ => Any,
+    }
+}
+
+/// The schemas of an array's elements, of all its positions.
+fn elements<'a>(branch: &Branch<'a>) -> Vec<(bool, Vec<&'a Value>)> {
+    branch
+        .parts
+        .iter()
+        .filter_map(|p| match (p.map.get("prefixItems"), p.map.get("items")) {
+            (Some(Value::Array(tuple)), _) | (None, Some(Value::Array(tuple))) => Some((true, tuple.iter().collect())),
+            (_, Some(one @ Value::Object(_))) => Some((false, alloc::vec![one])),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The kind of an array's elements, and whether they are ids of linked records.
+fn element(doc: &Doc, branch: &Branch) -> (Kind, bool) {
+    let mut kind = None;
+    let mut links = false;
+    for (_, schemas) in elements(branch) {
+        let mut all = !schemas.is_empty();
+        for schema in schemas {
+            let mut one = false;
+            for b in doc.branches(schema, "") {
+                let types = types_of(&b).unwrap_or(ALL);
+                if types == NULL {
+                    continue;
+                }
+                let of = match types {
+                    TEXT => leaves_of_text(&b),
+                    BOOLEAN => Kind::Boolean,
+                    WHOLE => Kind::Integer,
+                    FRACTION => Kind::Number,
+                    t if t == WHOLE | FRACTION => Kind::Number,
+                    ARRAY => Kind::Array,
+                    OBJECT => Kind::Object,
+                    _ => Kind::Any,
+                };
+                kind = Some(kind.map_or(of, |k| united(k, of)));
+                one = types & !NULL == TEXT && names_record(&b);
+                if !one {
+                    all = false;
+                }
+            }
+            all &= one;
+        }
+        links |= all;
+    }
+    (kind.unwrap_or(Kind::Any), links)
+}
+
+fn leaves_of_text(branch: &Branch) -> Kind {
+    let format = branch.parts.iter().find_map(|p| p.map.get("format").and_then(Value::as_str));
+    match format {
+        Some("date") => Kind::Date,
+        Some("date-time") => Kind::DateTime,
+        _ => Kind::Text,
+    }
+}
+
+/// A pattern that starts `^rec`, also in a group.
+fn names_record(branch: &Branch) -> bool {
+    branch.parts.iter().filter_map(|p| p.map.get("pattern").and_then(Value::as_str)).any(|p| {
+        p.strip_prefix('^').is_some_and(|p| {
+            let inner = p.strip_prefix("(?:").or_else(|| p.strip_prefix('(')).unwrap_or(p);
+            inner.starts_with("rec")
+        })
+    })
+}
+
+/// At most one element: `maxItems`, or a tuple of one.
+fn holds_one(branch: &Branch) -> bool {
+    branch.parts.iter().any(|p| p.map.get("maxItems").and_then(Value::as_f64).is_some_and(|max| max <= 1.0))
+        || elements(branch).iter().any(|(tuple, schemas)| *tuple && schemas.len() == 1)
+}

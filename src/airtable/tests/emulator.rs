@@ -175,7 +175,7 @@ fn records_are_created_changed_and_deleted() {
     let typecast = (created[0].id.clone(), cells(json!({"Points": "7"})));
     assert_eq!(
         client
-            .update(&ask, &[typecast.clone()], false)
+            .update(&ask, std::slice::from_ref(&typecast), false)
             .unwrap_err()
             .kind,
         FailureKind::Refused
@@ -289,8 +289,14 @@ fn misbehaviour_is_survived() {
         (json!({"kind": "drip", "interval_ms": 100}), vec![Timeout]),
         (json!({"kind": "truncated_gzip"}), vec![Bad]),
         (json!({"kind": "truncated_json"}), vec![Bad]),
-        (json!({"kind": "huge_body", "bytes": 4 << 20}), vec![TooLarge]),
-        (json!({"kind": "gzip_bomb", "bytes": 4 << 20}), vec![TooLarge]),
+        (
+            json!({"kind": "huge_body", "bytes": 4 << 20}),
+            vec![TooLarge],
+        ),
+        (
+            json!({"kind": "gzip_bomb", "bytes": 4 << 20}),
+            vec![TooLarge],
+        ),
         (json!({"kind": "wrong_content_type"}), vec![Bad]),
         (json!({"kind": "html"}), vec![Bad]),
         (json!({"kind": "html", "status": 502}), vec![Server]),

@@ -18,6 +18,19 @@
 //!
 //! A call counts as sent when [`next`](Scheduler::next) returns it. The limiter allows for 50 ms of difference between
 //! the ways of two calls; threads that send should have their connection ready.
+//!
+//! ```
+//! use podium_core::pace::{Class, Limits, Next, Outcome, Scheduler, Verdict, What};
+//!
+//! let mut scheduler: Scheduler<&str> = Scheduler::new(Limits::default());
+//! scheduler.want(0, 1, "recA1b2C3d4E5f6G7".into(), Class::Read, 1000);
+//! scheduler.want(0, 1, "recH8i9J0k1L2m3N4".into(), Class::Read, 1000);
+//! scheduler.flush(1000);
+//! let Next::Call(call) = scheduler.next(1000) else { unreachable!() };
+//! assert!(matches!(call.what, What::Batch { lane: 1, ref ids } if ids.len() == 2));
+//! assert_eq!(scheduler.next(1000), Next::Wait(None));
+//! assert_eq!(scheduler.done(call.id, Outcome::Ok, 1180, 42), Verdict::Settled);
+//! ```
 
 mod base;
 mod breaker;

@@ -261,3 +261,25 @@ fn in_an_outage_under_load_retries_stay_within_a_tenth() {
         "{retries} of {calls}"
     );
 }
+
+#[test]
+fn the_failure_that_opens_the_breaker_is_not_repeated() {
+    let mut s = Sched::new(Limits::default());
+    for n in 0..100 {
+        s.submit(0, Class::Read, n, T0);
+    }
+    let now = run_dry(&mut s, T0).last().unwrap().0 + 2000;
+    let mut verdicts = Vec::new();
+    let mut at = now;
+    while s.breaker(0, at) == Breaker::Closed {
+        s.submit(0, Class::Read, 1, at);
+        match s.next(at) {
+            Next::Call(c) => verdicts.push(s.done(c.id, failed(Fault::Transient), at, 0)),
+            Next::Wait(wake) => at = wake.unwrap(),
+        }
+    }
+    // The budget has ten, but from now on only probes go.
+    assert_eq!(verdicts.len(), 5);
+    assert_eq!(verdicts[0], Verdict::Retrying);
+    assert_eq!(verdicts[4], Verdict::GiveUp);
+}

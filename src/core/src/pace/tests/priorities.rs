@@ -172,3 +172,51 @@ fn a_long_listing_and_misses_take_turns_and_its_pages_go_before_new_questions() 
         "{sent:?}"
     );
 }
+
+#[test]
+fn after_a_burst_what_queues_goes_evenly() {
+    let mut s = Sched::new(many_threads());
+    for n in 0..24 {
+        s.submit(0, Class::Read, n, T0);
+    }
+    let starts: Vec<u64> = run_dry(&mut s, T0).into_iter().map(|(at, _)| at).collect();
+    assert_eq!(starts[..4], [T0; 4]);
+    assert!(
+        starts[4..].windows(2).all(|w| w[1] - w[0] >= 200),
+        "{starts:?}"
+    );
+    // With nothing queued for a while, a burst is possible again.
+    let later = T0 + 60_000;
+    for n in 0..4 {
+        s.submit(0, Class::Read, n, later);
+    }
+    assert!(run_dry(&mut s, later).iter().all(|(at, _)| *at == later));
+}
+
+#[test]
+fn full_pages_go_before_others_for_a_while() {
+    for (class, patience) in [(Class::Read, 1000), (Class::Background, 30_000)] {
+        let mut s = Sched::new(Limits::default());
+        want(&mut s, 1, 0..3, class, T0);
+        let (mut now, mut n) = (T0 + 300, 1);
+        let gone = loop {
+            // Another lane always has more than a page, but younger.
+            want(&mut s, 2, n * 1000..n * 1000 + 200, class, now);
+            n += 1;
+            match s.next(now) {
+                Next::Call(c) => {
+                    s.done(c.id, Outcome::Ok, now, 0);
+                    if matches!(c.what, What::Batch { lane: 1, .. }) {
+                        break now - T0;
+                    }
+                    assert_eq!(ids(&c).len(), 100);
+                }
+                Next::Wait(wake) => now = wake.unwrap(),
+            }
+        };
+        assert!(
+            (patience..patience + 1100).contains(&gone),
+            "{class:?}: {gone}"
+        );
+    }
+}

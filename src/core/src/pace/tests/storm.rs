@@ -126,6 +126,10 @@ fn storm(seed: u64) -> Ledger {
     }
     ledger.check(&s);
     assert!(
+        s.families.is_empty(),
+        "nothing is remembered of batches that are over"
+    );
+    assert!(
         ledger.ids.is_empty() && ledger.calls.is_empty(),
         "seed {seed}"
     );

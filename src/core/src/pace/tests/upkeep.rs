@@ -238,3 +238,64 @@ fn limits_change_at_once() {
     });
     assert!(wait(&mut s, T0 + 200).unwrap() >= T0 + 1100);
 }
+
+#[test]
+fn a_plan_that_was_bought_is_noticed() {
+    let mut s = Sched::new(Limits::default());
+    s.set_clock(T0, NOV_21);
+    s.submit(0, Class::Read, 1, T0);
+    let c = call(&mut s, T0);
+    s.done(c.id, failed(Fault::MonthSpent), T0, 0);
+    let probe_at = T0 + 3_600_000;
+    s.submit(0, Class::Read, 2, probe_at);
+    let c = call(&mut s, probe_at);
+    assert_eq!(
+        s.busy_for(0, probe_at).map(|b| b.why),
+        Some(Why::MonthSpent)
+    );
+    s.done(c.id, Outcome::Ok, probe_at, 0);
+    assert_eq!(s.busy_for(0, probe_at), None);
+    s.submit(0, Class::Read, 3, probe_at);
+    call(&mut s, probe_at);
+}
+
+#[test]
+fn a_replica_that_takes_over_does_not_burst() {
+    let mut s = Sched::new(many_threads());
+    s.submit(0, Class::Read, 1, T0 - 5000);
+    let c = call(&mut s, T0 - 5000);
+    s.done(c.id, Outcome::Ok, T0 - 5000, 0);
+    s.restore(Saved::default(), T0);
+    for n in 0..3 {
+        s.submit(0, Class::Read, n, T0);
+    }
+    call(&mut s, T0);
+    assert_eq!(wait(&mut s, T0), Some(T0 + 1050));
+}
+
+#[test]
+fn however_many_the_reads_polls_do_not_end() {
+    let mut s = Sched::new(Limits {
+        monthly: Some(10_000),
+        ..Limits::default()
+    });
+    s.set_clock(T0, NOV_21);
+    // At this rate the month would be spent in three days.
+    let mut now = T0;
+    let mut polls = 0;
+    for hour in 0..24 {
+        for n in 0..140 {
+            now = T0 + hour * 3_600_000 + n * 20_000;
+            s.submit(0, Class::Read, 0, now);
+            if s.pending() < 2 {
+                s.submit(0, Class::Poll, 1, now);
+            }
+            while let Next::Call(c) = s.next(now) {
+                polls += u32::from(c.class == Class::Poll);
+                s.done(c.id, Outcome::Ok, now, 0);
+            }
+        }
+    }
+    // A sixteenth of what is left, spread over ten days: about fifty a day, after those saved up.
+    assert!((60..250).contains(&polls), "{polls} until {now}");
+}

@@ -99,22 +99,22 @@ SPECS = {
 }
 
 
-def _field(name: str, type: str, **options) -> dict:
+def column(name: str, type: str, **options) -> dict:
     return {"name": name, "type": type, **({"options": options} if options else {})}
 
 
-def _link(name: str, table: str, inverse: str, single: bool = True) -> dict:
-    return _field(name, "multipleRecordLinks", linkedTable=table, prefersSingleRecordLink=single, inverseLinkField=inverse)
+def link_column(name: str, table: str, inverse: str, single: bool = True) -> dict:
+    return column(name, "multipleRecordLinks", linkedTable=table, prefersSingleRecordLink=single, inverseLinkField=inverse)
 
 
-def _lookup(name: str, link: str, of: str) -> dict:
-    return _field(name, "multipleLookupValues", recordLinkField=link, fieldInLinkedTable=of)
+def lookup_column(name: str, link: str, of: str) -> dict:
+    return column(name, "multipleLookupValues", recordLinkField=link, fieldInLinkedTable=of)
 
 
-_ID = _field("id", "formula", formula="RECORD_ID()")
+ID_COLUMN = column("id", "formula", formula="RECORD_ID()")
 
 
-def _table(name: str, primary: str, fields: list, records: dict) -> dict:
+def table(name: str, primary: str, fields: list, records: dict) -> dict:
     return {"name": name, "primary": primary, "fields": fields, "records": [{"id": id, "fields": fields} for id, fields in records.items()]}
 
 
@@ -124,34 +124,34 @@ def seed(base: str) -> dict:
     return {
         "tokens": [{"token": TOKEN, "scopes": ["data.records:read", "data.records:write", "schema.bases:read", "webhook:manage"], "bases": [base]}],
         "bases": [{"id": base, "name": "Wire tests", "tables": [
-            _table("users", "display_name", [
-                _field("display_name", "singleLineText"), _ID, _field("email", "email"), _field("is_admin", "checkbox"), _field("points", "number"),
-                _field("avatar", "multipleAttachments"),
+            table("users", "display_name", [
+                column("display_name", "singleLineText"), ID_COLUMN, column("email", "email"), column("is_admin", "checkbox"), column("points", "number"),
+                column("avatar", "multipleAttachments"),
             ], {user(n): {
                 "display_name": f"User {n}", "email": f"User{n}@Example.com" if n % 2 else f"user{n}@example.com", **({"is_admin": True} if n % 5 == 0 else {}),
                 **({"points": n * 10} if n % 3 else {}),
                 **({"avatar": [{"id": f"attAvatar{n:08d}", "url": "https://dl.example.com/a.png", "filename": "a.png", "size": 10, "type": "image/png"}]} if n == 1 else {}),
             } for n in range(1, 13)}),
-            _table("events", "name", [
-                _field("name", "singleLineText"), _ID, _field("slug", "singleLineText"), _field("open", "checkbox"), _link("owner", "users", "owned_events"),
-                _lookup("owner_id", "owner", "id"),
+            table("events", "name", [
+                column("name", "singleLineText"), ID_COLUMN, column("slug", "singleLineText"), column("open", "checkbox"), link_column("owner", "users", "owned_events"),
+                lookup_column("owner_id", "owner", "id"),
             ], {event(n): {"name": f"Event {n}", "slug": f"event-{n}", **({"open": True} if n % 2 else {}), "owner": [user(n)]} for n in range(1, 5)}),
-            _table("projects", "name", [
-                _field("name", "singleLineText"), _ID, _field("points", "number"), _field("stage", "singleSelect", choices=[{"name": s} for s in stages]),
-                _field("tags", "multipleSelects", choices=[{"name": t} for t in ("web", "ai", "data")]), _field("due", "date"), _field("description", "multilineText"),
-                _link("event", "events", "projects"), _lookup("event_id", "event", "id"), _link("owner", "users", "projects"), _lookup("owner_id", "owner", "id"),
-                _lookup("owner_display_name", "owner", "display_name"),
+            table("projects", "name", [
+                column("name", "singleLineText"), ID_COLUMN, column("points", "number"), column("stage", "singleSelect", choices=[{"name": s} for s in stages]),
+                column("tags", "multipleSelects", choices=[{"name": t} for t in ("web", "ai", "data")]), column("due", "date"), column("description", "multilineText"),
+                link_column("event", "events", "projects"), lookup_column("event_id", "event", "id"), link_column("owner", "users", "projects"), lookup_column("owner_id", "owner", "id"),
+                lookup_column("owner_display_name", "owner", "display_name"),
             ], {project(n): {
                 "name": f"Project {n:02d}", **({"points": n} if n % 4 else {}), **({"stage": stages[n % 3]} if n % 5 else {}),
                 **({"tags": ["web", "ai"][: n % 3]} if n % 3 else {}), **({"due": f"2026-03-{n:02d}"} if n % 2 else {}),
                 "event": [event(1 + n % 3)], "owner": [user(1 + n % 6)],
             } for n in range(1, 21)}),
-            _table("votes", "name", [
-                _field("name", "singleLineText"), _ID, _link("voter", "users", "votes"), _lookup("user_id", "voter", "id"), _link("project", "projects", "votes"),
-                _lookup("project_id", "project", "id"), _link("event", "events", "votes"), _lookup("event_id", "event", "id"),
+            table("votes", "name", [
+                column("name", "singleLineText"), ID_COLUMN, link_column("voter", "users", "votes"), lookup_column("user_id", "voter", "id"), link_column("project", "projects", "votes"),
+                lookup_column("project_id", "project", "id"), link_column("event", "events", "votes"), lookup_column("event_id", "event", "id"),
             ], {vote(n): {"name": f"Vote {n}", "voter": [user(1 + n % 12)], "project": [project(1 + n % 20)], "event": [event(1 + n % 3)]} for n in range(1, 31)}),
-            _table("items", "name", [
-                _field("name", "singleLineText"), _ID, _field("n", "number"), _field("group", "singleLineText"),
+            table("items", "name", [
+                column("name", "singleLineText"), ID_COLUMN, column("n", "number"), column("group", "singleLineText"),
             ], {item(n): {"name": f"Item {n}", "n": n, "group": f"g{n % 10}"} for n in range(1, ITEMS + 1)}),
         ]}],
     }

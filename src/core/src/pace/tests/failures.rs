@@ -283,3 +283,35 @@ fn the_failure_that_opens_the_breaker_is_not_repeated() {
     assert_eq!(verdicts[0], Verdict::Retrying);
     assert_eq!(verdicts[4], Verdict::GiveUp);
 }
+
+#[test]
+fn a_probe_that_is_told_to_wait_shows_that_airtable_is_back() {
+    let mut s = Sched::new(Limits::default());
+    let mut now = T0;
+    while s.breaker(0, now) == Breaker::Closed {
+        s.submit(0, Class::Read, 1, now);
+        let c = call(&mut s, now);
+        s.done(c.id, failed(Fault::Uncertain), now, 0);
+        now += 1000;
+    }
+    now += 5000;
+    s.submit(0, Class::Read, 1, now);
+    let probe = call(&mut s, now);
+    s.done(probe.id, failed(Fault::RateLimited), now, 0);
+    assert_eq!(s.breaker(0, now), Breaker::Closed);
+    assert_eq!(s.busy_for(0, now).map(|b| b.why), Some(Why::RateLimited));
+}
+
+#[test]
+fn a_read_of_what_waits_to_be_repeated_makes_it_urgent() {
+    let mut s = Sched::new(Limits::default());
+    want(&mut s, 1, 0..100, Class::Background, T0);
+    let c = call(&mut s, T0);
+    assert_eq!(c.class, Class::Background);
+    assert_eq!(
+        s.done(c.id, failed(Fault::Transient), T0, 0),
+        Verdict::Retrying
+    );
+    assert!(!s.want(0, 1, rec(5), Class::Read, T0));
+    assert_eq!(call(&mut s, T0).class, Class::Read);
+}

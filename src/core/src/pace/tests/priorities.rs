@@ -220,3 +220,27 @@ fn full_pages_go_before_others_for_a_while() {
         );
     }
 }
+
+#[test]
+fn a_base_whose_background_is_due_does_not_lose_its_turn_to_another() {
+    let mut s = Sched::new(Limits {
+        token_rate_per_s: 4,
+        ..Limits::default()
+    });
+    let (mut now, mut calls, mut background) = (T0, [0, 0], 0);
+    while now < T0 + 120_000 {
+        for (base, class) in [(0, Class::Read), (0, Class::Background), (1, Class::Read)] {
+            s.submit(base, class, 0, now);
+        }
+        match s.next(now) {
+            Next::Call(c) => {
+                calls[c.base as usize] += 1;
+                background += u32::from(c.class == Class::Background);
+                s.done(c.id, Outcome::Ok, now, 0);
+            }
+            Next::Wait(wake) => now = wake.unwrap(),
+        }
+    }
+    assert!(calls[0] > 200 && calls[1] > 200, "{calls:?}");
+    assert!(background > 8, "{background}");
+}

@@ -291,11 +291,27 @@ fn however_many_the_reads_polls_do_not_end() {
                 s.submit(0, Class::Poll, 1, now);
             }
             while let Next::Call(c) = s.next(now) {
-                polls += u32::from(c.class == Class::Poll);
+                polls += u32::from(c.class == Class::Poll && hour >= 12);
                 s.done(c.id, Outcome::Ok, now, 0);
             }
         }
     }
-    // A sixteenth of what is left, spread over ten days: about fifty a day, after those saved up.
-    assert!((60..250).contains(&polls), "{polls} until {now}");
+    // A sixteenth of what is left, spread over ten days: about fifty a day.
+    assert!((15..60).contains(&polls), "{polls} until {now}");
+}
+
+#[test]
+fn lanes_of_the_past_are_forgotten() {
+    let mut s = Sched::new(Limits::default());
+    let mut now = T0;
+    for lane in 0..2000 {
+        want(&mut s, lane, 0..1, Class::Read, now);
+        if let Next::Call(c) = s.next(now) {
+            s.done(c.id, Outcome::Ok, now, 0);
+        }
+        s.unwant(lane, &rec(0));
+        now += 300;
+    }
+    assert!(s.lanes.len() <= 70, "{}", s.lanes.len());
+    assert_eq!(s.pending(), 0);
 }

@@ -85,7 +85,9 @@ struct Credit {
 
 impl Credit {
     fn most(share: Share, left: u64) -> u128 {
-        u128::from((left / share.saved_of_left).max(share.saved_min).min(left)) * CALL
+        // Never more than its share, so that the last calls are left to reads.
+        let most = (left / share.saved_of_left).max(share.saved_min);
+        u128::from(most.min(left / share.of_left)) * CALL
     }
 
     /// Brings the credit up to `now` and says from when on there is a whole call in it.
@@ -352,10 +354,6 @@ mod tests {
                 now = at.min(next_read);
             }
         }
-        assert!(month.calls() <= monthly || reads_per_hour > 0);
-        std::println!(
-            "{monthly} {class:?}: {calls}, first day {first_day}, refused {refused_reads}"
-        );
         assert_eq!(refused_reads, 0);
         (calls, first_day)
     }
@@ -364,7 +362,7 @@ mod tests {
     fn polls_and_background_work_last_the_month() {
         for monthly in [900, 90_000] {
             let (calls, first_day) = spend_all(monthly, Class::Poll, 0);
-            assert!(calls > monthly / 2 && calls <= monthly, "{calls}");
+            assert!(calls > monthly / 2 && calls < monthly, "{calls}");
             assert!(first_day < monthly / 15, "{first_day}");
             let (calls, first_day) = spend_all(monthly, Class::Background, 0);
             assert!(calls > monthly / 5 && calls <= monthly, "{calls}");

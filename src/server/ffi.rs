@@ -180,11 +180,11 @@ impl Key {
         if self.0.is_null() {
             return KeyKind::Empty;
         }
-        match rm!(RedisModule_KeyType(self.0)) as u32 {
+        match rm!(RedisModule_KeyType(self.0)) as isize {
             0 => KeyKind::Empty,
-            raw::REDISMODULE_KEYTYPE_STRING_U32 => KeyKind::String,
-            raw::REDISMODULE_KEYTYPE_HASH_U32 => KeyKind::Hash,
-            raw::REDISMODULE_KEYTYPE_ZSET_U32 => KeyKind::Zset,
+            raw::REDISMODULE_KEYTYPE_STRING => KeyKind::String,
+            raw::REDISMODULE_KEYTYPE_HASH => KeyKind::Hash,
+            raw::REDISMODULE_KEYTYPE_ZSET => KeyKind::Zset,
             _ => KeyKind::Other,
         }
     }
@@ -240,6 +240,12 @@ impl Key {
             }
         }
         rm!(RedisModule_ZsetRangeStop(self.0));
+    }
+}
+
+impl Key {
+    pub(crate) fn raw(&self) -> *mut raw::RedisModuleKey {
+        self.0
     }
 }
 

@@ -8,7 +8,7 @@ use crate::record::{FieldValues, Shaped, Span};
 use alloc::vec::Vec;
 
 /// Bytes in front of the name.
-pub const HEADER: usize = 80;
+pub const HEADER: usize = 88;
 const RECORD: [u8; 4] = *b"\x01PR1";
 const TOMB: [u8; 4] = *b"\x01PT1";
 const SET: [u8; 4] = *b"\x01PS1";
@@ -28,6 +28,22 @@ pub struct Header {
     pub dead_at: u64,
     /// Its place in the order of sends and changes ([`crate::token`]).
     pub seq: u64,
+    /// When a client said this was so, unix ms; 0 for what was fetched.
+    pub told_at: u64,
+}
+
+impl Header {
+    /// What it is compared by with what is told later, unix ms.
+    pub fn as_of(&self) -> u64 {
+        if self.told_at > 0 {
+            self.told_at
+        } else {
+            self.asked_ms
+        }
+    }
+    fn words(&self) -> [u64; 6] {
+        [self.generation, self.asked_ms, self.fresh_until, self.dead_at, self.seq, self.told_at]
+    }
 }
 
 /// A stored value, taken apart lazily.
@@ -64,6 +80,7 @@ fn header(buf: &[u8]) -> Header {
         fresh_until: u64_at(buf, 24),
         dead_at: u64_at(buf, 32),
         seq: u64_at(buf, 40),
+        told_at: u64_at(buf, 48),
     }
 }
 
@@ -86,10 +103,10 @@ impl<'a> Entry<'a> {
         let e = Entry {
             buf,
             header: header(buf),
-            answer: part(48),
-            whole: part(56),
-            spans: part(64),
-            values: part(72),
+            answer: part(56),
+            whole: part(64),
+            spans: part(72),
+            values: part(80),
         };
         // One check here, so that no part can reach beyond the body.
         let fits = |(at, len): (usize, usize)| at.checked_add(len).is_some_and(|end| end <= buf.len());
@@ -185,7 +202,7 @@ impl<'a> Iterator for Texts<'a> {
 fn push_header(out: &mut Vec<u8>, magic: [u8; 4], name: &[u8], h: &Header) {
     out.extend_from_slice(&magic);
     out.extend_from_slice(&(name.len() as u32).to_le_bytes());
-    for n in [h.generation, h.asked_ms, h.fresh_until, h.dead_at, h.seq] {
+    for n in h.words() {
         out.extend_from_slice(&n.to_le_bytes());
     }
 }
@@ -236,7 +253,7 @@ pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
 /// The same record with other times: nothing but the header changes.
 pub fn with_header(bytes: &[u8], h: &Header) -> Vec<u8> {
     let mut out = bytes.to_vec();
-    for (i, n) in [h.generation, h.asked_ms, h.fresh_until, h.dead_at, h.seq].into_iter().enumerate() {
+    for (i, n) in h.words().into_iter().enumerate() {
         if let Some(slot) = out.get_mut(8 + i * 8..16 + i * 8) {
             slot.copy_from_slice(&n.to_le_bytes());
         }
@@ -331,7 +348,7 @@ mod tests {
             lacks_required: false,
         }
     }
-    const H: Header = Header { generation: 7, asked_ms: 1, fresh_until: 2, dead_at: u64::MAX, seq: 9 };
+    const H: Header = Header { generation: 7, asked_ms: 1, fresh_until: 2, dead_at: u64::MAX, seq: 9, told_at: 0 };
 
     #[test]
     fn what_is_stored_is_read_back() {

@@ -55,6 +55,16 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
         self.all.insert(id, Flight { thing: thing.clone(), sent: None, waiters: waiter.into_iter().collect() });
         Joined::Lead(id)
     }
+    /// One more passenger for a flight that was joined.
+    pub fn add(&mut self, id: FlightId, waiter: W) {
+        if let Some(f) = self.all.get_mut(&id) {
+            f.waiters.push(waiter);
+        }
+    }
+    /// Does the thing's open flight wait to be sent?
+    pub fn boarding(&self, thing: &T) -> bool {
+        self.open.get(thing).and_then(|id| self.all.get(id)).is_some_and(|f| f.sent.is_none())
+    }
     /// The boarding flight of a thing goes out under number `sent`.
     pub fn send(&mut self, thing: &T, sent: u64) -> Option<FlightId> {
         let id = *self.open.get(thing)?;

@@ -1,0 +1,54 @@
+//! The commands: their declarations ([`table`]), and one file per family.
+
+pub(crate) mod read;
+pub(crate) mod spec;
+pub(crate) mod stats;
+pub(crate) mod sweep;
+pub(crate) mod table;
+pub(crate) mod tell;
+
+use super::ffi::{rm, Argv, Ctx};
+use std::ffi::c_int;
+
+/// A handler that must not unwind into the server.
+macro_rules! entry {
+    ($name:ident, $inner:path) => {
+        pub(crate) unsafe extern "C" fn $name(
+            ctx: $crate::server::ffi::Ctx,
+            argv: $crate::server::ffi::Argv,
+            argc: ::std::ffi::c_int,
+        ) -> ::std::ffi::c_int {
+            match ::std::panic::catch_unwind(::std::panic::AssertUnwindSafe(|| unsafe { $inner(ctx, argv, argc) })) {
+                Ok(r) => r,
+                Err(_) => $crate::server::reply::error(ctx, "ERR internal error"),
+            }
+        }
+    };
+}
+pub(crate) use entry;
+
+/// Everything lives in database 0; false if an error was replied.
+#[inline]
+pub(crate) fn in_database_0(ctx: Ctx) -> bool {
+    if rm!(RedisModule_GetSelectedDb(ctx)) == 0 {
+        return true;
+    }
+    super::reply::error(ctx, "ERR Podium lives in database 0: SELECT 0");
+    false
+}
+
+/// Tells the server where the keys of `numkeys key …` are. May run on an I/O thread: arguments only, nothing of ours.
+pub(crate) unsafe fn numkeys_positions(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc >= 2 {
+        let n = super::ffi::bytes(*argv.add(1));
+        if let Some(n) = super::query::decimal(n) {
+            if n <= (argc as u64).saturating_sub(2) {
+                let flags = redis_module::raw::REDISMODULE_CMD_KEY_RO | redis_module::raw::REDISMODULE_CMD_KEY_ACCESS;
+                for i in 0..n as c_int {
+                    rm!(RedisModule_KeyAtPosWithFlags(ctx, 2 + i, flags as c_int));
+                }
+            }
+        }
+    }
+    super::ffi::OK
+}

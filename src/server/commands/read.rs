@@ -1,0 +1,191 @@
+//! PODIUM.GET, PODIUM.MGET, PODIUM.INDEX, PODIUM.INTER.
+//!
+//! ```text
+//! PODIUM.GET   <entity>:<id> [VIEW <view>|*] [NOCACHE|CACHEONLY|MAXAGE <s>] [NOWAIT] [META]
+//! PODIUM.MGET  <numkeys> <entity>:<id> […] [options of GET]
+//! PODIUM.INDEX <entity>:<field>:<value>|<entity>:* [options of GET] [SORT <field> [ASC|DESC]] [LIMIT <offset> <count>] [IDS|COUNT]
+//! PODIUM.INTER <numkeys> <entity>:<field>:<value> […] [options of INDEX]
+//! ```
+
+use super::{entry, in_database_0, numkeys_positions};
+use crate::server::ffi::{args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
+use crate::server::query::{self, Ask, Options, Query};
+use crate::server::state::State;
+use crate::server::{config, gil, reply, serve};
+use podium_core::entry::Entry;
+use podium_core::key;
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// Most keys of one MGET or INTER.
+const MOST_KEYS: u64 = 1000;
+
+entry!(get, get_inner);
+entry!(mget, mget_inner);
+entry!(index, index_inner);
+entry!(inter, inter_inner);
+
+/// Answers a plain GET from a fresh copy: one lookup, one copy into the client's buffer. False: the general way decides.
+#[inline]
+unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
+    let raw_name = *argv.add(1);
+    let name = bytes(raw_name);
+    let key = Key::read(ctx, raw_name);
+    let Some(body) = key.body() else { return false };
+    let Some(e) = Entry::read(body, name) else { return false };
+    let now = cached_now_ms();
+    let h = e.header;
+    if now >= h.fresh_until || now >= h.dead_at {
+        return false;
+    }
+    // The entry names its own key, so the part before the first colon is an entity's name as it was stored.
+    let Some(colon) = name.iter().position(|b| *b == b':') else { return false };
+    let Some(entity) = name.get(..colon).and_then(|n| std::str::from_utf8(n).ok()) else { return false };
+    let current = gil::enter(|st| match st.by_name_mut(entity) {
+        Some(en) if en.generation == h.generation => {
+            en.figures.hits += 1;
+            true
+        }
+        _ => false,
+    });
+    if current != Some(true) {
+        return false;
+    }
+    let answer = e.answer();
+    rm!(RedisModule_ReplyWithStringBuffer(ctx, answer.as_ptr().cast(), answer.len()));
+    true
+}
+
+unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc < 2 {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    if argc == 2 && config::enabled() && !config::logging() && hit(ctx, argv) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let query = gil::enter(|st| parse_get(ctx, st, &a));
+    run(ctx, query)
+}
+
+fn run(ctx: Ctx, query: Option<Result<Query, String>>) -> c_int {
+    match query {
+        Some(Ok(q)) => serve::read(ctx, q),
+        Some(Err(why)) => reply::error(ctx, &why),
+        None => reply::error(ctx, "ERR internal error: the cache is busy"),
+    }
+}
+
+fn parse_get(ctx: Ctx, st: &State, a: &[&[u8]]) -> Result<Query, String> {
+    let options = query::options(a.get(2..).unwrap_or(&[]), false)?;
+    let k = query::record_key(st, a.get(1).copied().unwrap_or(b""))?;
+    check_entity(ctx, st, k.ix, &options)?;
+    Ok(Query { ask: Ask::Get(k), options })
+}
+
+fn check_entity(ctx: Ctx, st: &State, ix: u32, options: &Options) -> Result<(), String> {
+    let Some(e) = st.get(ix) else { return Ok(()) };
+    query::check_view(ctx, e, &options.view)
+}
+
+unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if rm!(RedisModule_IsKeysPositionRequest(ctx)) != 0 {
+        return numkeys_positions(ctx, argv, argc);
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let query = gil::enter(|st| {
+        let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
+        let options = query::options(rest, false)?;
+        let keys = keys.iter().map(|n| query::record_key(st, n)).collect::<Result<Vec<_>, _>>()?;
+        let mut checked = Vec::new();
+        for k in &keys {
+            if !checked.contains(&k.ix) {
+                check_entity(ctx, st, k.ix, &options)?;
+                checked.push(k.ix);
+            }
+        }
+        Ok(Query { ask: Ask::Many(keys), options })
+    });
+    run(ctx, query)
+}
+
+unsafe fn index_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc < 2 {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let query = gil::enter(|st| {
+        let options = query::options(a.get(2..).unwrap_or(&[]), true)?;
+        parse_index(ctx, st, a.get(1..2).unwrap_or(&[]), options)
+    });
+    run(ctx, query)
+}
+
+unsafe fn inter_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if rm!(RedisModule_IsKeysPositionRequest(ctx)) != 0 {
+        return numkeys_positions(ctx, argv, argc);
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let query = gil::enter(|st| {
+        let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
+        let options = query::options(rest, true)?;
+        if let Some(all) = keys.iter().find(|k| matches!(key::parse(k), Some(key::Name::All { .. }))) {
+            return Err(reply::bad_index_key(all));
+        }
+        parse_index(ctx, st, keys, options)
+    });
+    run(ctx, query)
+}
+
+/// The conditions of INDEX and INTER, and the rights they need.
+fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result<Query, String> {
+    let mut ix = None;
+    let mut conditions = Vec::with_capacity(keys.len());
+    let mut names: Vec<Arc<[u8]>> = Vec::with_capacity(keys.len());
+    for name in keys {
+        let (i, condition) = query::index_key(st, name)?;
+        if ix.is_some_and(|x| x != i) {
+            return Err(format!("BADKEY all keys of PODIUM.INTER are of one entity; '{}' is of another", key::shown(name)));
+        }
+        ix = Some(i);
+        let e = st.get(i).ok_or("ERR internal error")?;
+        match condition {
+            Some(c) => {
+                query::check_field(ctx, e, c.field)?;
+                let normal = [e.name.as_bytes(), b":", &c.suffix].concat();
+                query::check_normal_form(ctx, name, &normal)?;
+                names.push(normal.into());
+                conditions.push(c);
+            }
+            None => names.push((*name).into()),
+        }
+    }
+    let ix = ix.ok_or("ERR syntax error: no key")?;
+    let e = st.get(ix).ok_or("ERR internal error")?;
+    query::check_view(ctx, e, &options.view)?;
+    if let Some((field, _)) = &options.sort {
+        let f = e.spec.field(field).filter(|f| e.spec.fields().get(*f as usize).is_some_and(|f| f.sortable)).ok_or_else(|| {
+            let have: Vec<&str> = e.spec.fields().iter().filter(|f| f.sortable).map(|f| f.name.as_str()).collect();
+            format!(
+                "NOSORT '{}' is not a sortable field of {}: add it to \"sortable\" in the spec (sortable now: {})",
+                key::shown(field.as_bytes()),
+                e.name,
+                if have.is_empty() { "none".to_string() } else { have.join(", ") }
+            )
+        })?;
+        query::check_field(ctx, e, f)?;
+    }
+    Ok(Query { ask: Ask::Index { ix, conditions, names }, options })
+}

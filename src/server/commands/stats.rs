@@ -1,0 +1,71 @@
+//! PODIUM.STATS: the figures, of all entities or one.
+//!
+//! ```text
+//! PODIUM.STATS [<entity>]
+//! PODIUM.STATS RESET
+//! ```
+
+use super::tell::answer;
+use super::{entry, in_database_0};
+use crate::server::ffi::{args, rm, Argv, Ctx, RString, OK};
+use crate::server::reply::Body;
+use crate::server::state::Figures;
+use crate::server::{figures, gil, info, query, reply};
+use std::ffi::c_int;
+
+entry!(stats, stats_inner);
+
+unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc > 2 {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let what = a.get(1).copied();
+    if what.is_some_and(|w| w.eq_ignore_ascii_case(b"RESET")) {
+        if !is_admin(ctx) {
+            return reply::error(ctx, "NOPERM PODIUM.STATS RESET is @admin: this user may not run it");
+        }
+        gil::enter(|st| {
+            crate::server::serve::count_now(st);
+            st.past = Figures::default();
+            for e in st.entities_mut() {
+                e.figures = Figures::default();
+            }
+        });
+        figures::reset();
+        return Body::Ok.send(ctx);
+    }
+    let r = gil::enter(|st| {
+        let all = match what {
+            None => info::all(st),
+            Some(name) => {
+                let text = std::str::from_utf8(name).unwrap_or("");
+                let e = query::entity(st, text).map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
+                info::of_entity(e)
+            }
+        };
+        Ok(Body::Map(all.into_iter().map(|(k, v)| (k, v.into_body())).collect()))
+    });
+    answer(ctx, r)
+}
+
+/// May the caller run what is in @admin? A command's category covers all its arguments, so RESET asks by itself.
+fn is_admin(ctx: Ctx) -> bool {
+    let name = rm!(RedisModule_GetCurrentUserName(ctx));
+    if name.is_null() {
+        return true;
+    }
+    let user = rm!(RedisModule_GetModuleUserFromUserName(name));
+    rm!(RedisModule_FreeString(ctx, name));
+    if user.is_null() {
+        return false;
+    }
+    let words = [RString::new(b"PODIUM.SPEC"), RString::new(b"DEL"), RString::new(b"x")];
+    let mut raws: Vec<_> = words.iter().map(RString::raw).collect();
+    let allowed = rm!(RedisModule_ACLCheckCommandPermissions(user, raws.as_mut_ptr(), raws.len() as c_int)) == OK;
+    rm!(RedisModule_FreeModuleUser(user));
+    allowed
+}

@@ -1,0 +1,212 @@
+//! PODIUM.INVALIDATE, PODIUM.TOMBSTONE, PODIUM.UPSERT: what clients tell the cache.
+//!
+//! ```text
+//! PODIUM.INVALIDATE <entity>:<id>|<entity>:<field>:<value>|<entity>:* […]
+//! PODIUM.TOMBSTONE  <entity>:<id> […]
+//! PODIUM.UPSERT     <entity>:<id> <json> [AT <unix-ms>]
+//! ```
+
+use super::{entry, in_database_0};
+use crate::server::engine::{desk, Lane};
+use crate::server::ffi::{self, args, rm, Argv, Ctx};
+use crate::server::figures::Cause;
+use crate::server::query::{self, RecordKey};
+use crate::server::reply::Body;
+use crate::server::state::{EntityIx, State};
+use crate::server::store::{self, By, Copy, Set, Stored};
+use crate::server::{fetch, gil, land, reply};
+use podium_core::entry::Entry;
+use podium_core::key::{self, Name};
+use podium_core::record::{self, Source};
+use serde_json::{Map, Value};
+use std::ffi::c_int;
+
+entry!(invalidate, invalidate_inner);
+entry!(tombstone, tombstone_inner);
+entry!(upsert, upsert_inner);
+
+enum Target {
+    Record(RecordKey),
+    Index(EntityIx, Vec<u8>),
+    All(EntityIx),
+}
+
+unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc < 2 {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let r = gil::enter(|st| {
+        let mut targets = Vec::with_capacity(a.len());
+        for name in a.get(1..).unwrap_or(&[]) {
+            targets.push(match key::parse(name) {
+                Some(Name::Record { .. }) => Target::Record(query::record_key(st, name)?),
+                Some(Name::All { entity }) => Target::All(query::entity(st, entity)?.ix),
+                Some(Name::Index { .. }) => {
+                    let (ix, c) = query::index_key(st, name)?;
+                    let suffix = c.map(|c| c.suffix.to_vec()).unwrap_or_default();
+                    let normal = st.get(ix).map(|e| [e.name.as_bytes(), b":", &suffix[..]].concat()).unwrap_or_default();
+                    query::check_normal_form(ctx, name, &normal)?;
+                    Target::Index(ix, suffix)
+                }
+                _ => {
+                    return Err(format!(
+                        "BADKEY '{}' names neither a record (<entity>:<id>), an index (<entity>:<field>:<value>) nor an entity (<entity>:*)",
+                        key::shown(name)
+                    ))
+                }
+            });
+        }
+        let mut dropped = 0i64;
+        for t in targets {
+            dropped += match t {
+                Target::Record(k) => {
+                    let seq = desk().next_seq();
+                    i64::from(store::invalidate(st, ctx, k.ix, &k.id, seq))
+                }
+                Target::Index(ix, suffix) => invalidate_index(st, ctx, ix, &suffix),
+                Target::All(ix) => store::drop_all(st, ctx, ix) as i64,
+            };
+        }
+        Ok(dropped)
+    });
+    answer(ctx, r.map(|r| r.map(Body::Int)))
+}
+
+/// The members of an index, and its set.
+fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i64 {
+    let ids = match st.get(ix).map(|e| store::read_set(ctx, e, suffix)) {
+        Some(Set::Complete { ids, .. }) => ids,
+        _ => Vec::new(),
+    };
+    let seq = desk().next_seq();
+    desk().tokens.note(ix, &String::from_utf8_lossy(suffix), seq);
+    let mut n = 0;
+    for id in ids {
+        let seq = desk().next_seq();
+        n += i64::from(store::invalidate(st, ctx, ix, &id, seq));
+    }
+    store::drop_set(st, ctx, ix, suffix);
+    if let Some(e) = st.get(ix) {
+        store::signal_fetch(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+    }
+    n
+}
+
+unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc < 2 {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let r = gil::enter(|st| {
+        let keys = a.get(1..).unwrap_or(&[]).iter().map(|n| query::record_key(st, n)).collect::<Result<Vec<_>, _>>()?;
+        let now = ffi::now_ms();
+        let mut n = 0i64;
+        for k in keys {
+            n += i64::from(bury(st, ctx, &k, now, now));
+        }
+        Ok(n)
+    });
+    answer(ctx, r.map(|r| r.map(Body::Int)))
+}
+
+/// A record is known to be gone; true if it was cached.
+pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u64) -> bool {
+    let Some(e) = st.get(k.ix) else { return false };
+    let lane = Lane::of(e, Cause::Get);
+    let seq = desk().next_seq();
+    let (header, expire_at) = land::tombstone(&lane, seq, now, told_at);
+    let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
+    store::signal_fetch(ctx, &k.name);
+    cached
+}
+
+unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if argc < 3 {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let at = match a.get(3..) {
+        None | Some([]) => None,
+        Some([word, ms]) if word.eq_ignore_ascii_case(b"AT") => match query::decimal(ms) {
+            Some(ms) => Some(ms),
+            None => return reply::error(ctx, &format!("ERR syntax error: {} is no unix time in ms (AT)", key::shown(ms))),
+        },
+        Some([word, ..]) => return reply::error(ctx, &format!("ERR syntax error: {} is no option of this command", key::shown(word))),
+    };
+    let (name, json) = (a.get(1).copied().unwrap_or(b""), a.get(2).copied().unwrap_or(b""));
+    let r = gil::enter(|st| {
+        let k = query::record_key(st, name)?;
+        let (cells, source) = record::read_upsert(&k.id, json).map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
+        Ok(i64::from(tell(st, ctx, &k, &cells, source, at)?))
+    });
+    answer(ctx, r.map(|r| r.map(Body::Int)))
+}
+
+/// A fetched copy within this many ms of what is told decides nothing: the record is put in doubt.
+const TOO_CLOSE_MS: u64 = 60_000;
+
+/// The whole record as somebody tells it; true if it was stored. Err: the key holds what is not ours.
+pub(crate) fn tell(st: &mut State, ctx: Ctx, k: &RecordKey, cells: &Map<String, Value>, source: Source, at: Option<u64>) -> Result<bool, String> {
+    let Some(e) = st.get(k.ix) else { return Ok(false) };
+    let now = ffi::now_ms();
+    let lane = Lane::of(e, Cause::Get);
+    match store::copy(ctx, e, &k.id, false) {
+        Copy::Foreign => return Err(reply::wrong_type(&k.name)),
+        Copy::Record(b) => {
+            if let Some(h) = Entry::read(b, &k.name).map(|c| c.header) {
+                if at.is_some_and(|at| at < h.as_of()) {
+                    // When a fetched copy was true is known only roughly, and clocks differ: too close to call is doubt.
+                    if h.told_at == 0 && at.is_some_and(|at| h.asked_ms - at < TOO_CLOSE_MS) {
+                        let seq = desk().next_seq();
+                        store::invalidate(st, ctx, k.ix, &k.id, seq);
+                    }
+                    return Ok(false);
+                }
+            }
+        }
+        Copy::Tomb(h) if at.is_some_and(|at| at < h.as_of()) => {
+            if h.told_at == 0 && at.is_some_and(|at| h.asked_ms - at < TOO_CLOSE_MS) {
+                let seq = desk().next_seq();
+                store::invalidate(st, ctx, k.ix, &k.id, seq);
+            }
+            return Ok(false);
+        }
+        _ => {}
+    }
+    let shaped = record::shape(&lane.spec, &k.id, cells, source);
+    let seq = desk().next_seq();
+    if shaped.lacks_required {
+        if let Some(e) = st.get_mut(k.ix) {
+            e.figures.schema_violations += 1;
+        }
+        store::invalidate(st, ctx, k.ix, &k.id, seq);
+        return Ok(false);
+    }
+    let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, at.unwrap_or(now));
+    match store::put(st, ctx, k.ix, &k.id, &stored.bytes, stored.expire_at, By::Told) {
+        Stored::Yes => Ok(true),
+        Stored::Outdated | Stored::Refused => {
+            // What cannot be stored is at least not answered from the old copy.
+            store::invalidate(st, ctx, k.ix, &k.id, seq);
+            Ok(false)
+        }
+    }
+}
+
+pub(crate) fn answer(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {
+    match r {
+        Some(Ok(b)) => b.send(ctx),
+        Some(Err(why)) => reply::error(ctx, &why),
+        None => reply::error(ctx, "ERR internal error: the cache is busy"),
+    }
+}

@@ -1,0 +1,250 @@
+//! What the server tells: keys that came and went, FLUSHALL, loading, another role.
+
+use super::engine::desk;
+use super::ffi::{self, bytes, rm, Ctx, RawString, OK};
+use super::gil;
+use super::persist;
+use super::state::State;
+use compact_str::CompactString;
+use podium_core::key::{self, Name};
+use redis_module::raw;
+use std::ffi::{c_char, c_int, c_void, CStr};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// A keyspace event that matters to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// A key came to be.
+    New,
+    /// A user took it away: a change.
+    Removed,
+    /// The server took it away: no change, only no copy.
+    Gone,
+    /// A hash was written.
+    Written,
+}
+
+const GENERIC: c_int = 1 << 2;
+const HASH: c_int = 1 << 6;
+const EXPIRED: c_int = 1 << 8;
+const EVICTED: c_int = 1 << 9;
+const NEW: c_int = 1 << 14;
+
+/// Subscribes to everything we follow.
+pub(crate) fn subscribe(ctx: Ctx) -> bool {
+    let keys = rm!(RedisModule_SubscribeToKeyspaceEvents(ctx, GENERIC | HASH | EXPIRED | EVICTED | NEW, Some(on_key))) == OK;
+    let on = |id: u64, version: u64, f: raw::RedisModuleEventCallback| {
+        let event = raw::RedisModuleEvent { id, dataver: version };
+        rm!(RedisModule_SubscribeToServerEvent(ctx, event, f)) == OK
+    };
+    keys && on(raw::REDISMODULE_EVENT_FLUSHDB, 1, Some(on_flush))
+        && on(raw::REDISMODULE_EVENT_LOADING, 1, Some(on_loading))
+        && on(raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1, Some(on_role))
+        && on(raw::REDISMODULE_EVENT_SWAPDB, 1, Some(on_swap))
+        && on(raw::REDISMODULE_EVENT_SHUTDOWN, 1, Some(on_shutdown))
+}
+
+unsafe extern "C" fn on_key(ctx: Ctx, class: c_int, event: *const c_char, name: RawString) -> c_int {
+    if gil::is_own_write() {
+        return OK;
+    }
+    let key = bytes(name);
+    // Nearly every key of the server is somebody else's: a colon in reach, or it is none of ours.
+    if !key.contains(&b':') || rm!(RedisModule_GetSelectedDb(ctx)) != 0 {
+        return OK;
+    }
+    let event = match class {
+        NEW => Event::New,
+        EXPIRED | EVICTED => Event::Gone,
+        HASH => Event::Written,
+        _ => match CStr::from_ptr(event).to_bytes() {
+            b"del" | b"rename_from" | b"move_from" => Event::Removed,
+            b"rename_to" | b"restore" | b"copy_to" | b"move_to" => Event::New,
+            _ => return OK,
+        },
+    };
+    if class == HASH && !key.starts_with(b"podium:") {
+        return OK;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        if gil::defer(event, key) {
+            return;
+        }
+        let lost_own = gil::enter(|st| {
+            apply(st, &event, key);
+            if !key.starts_with(b"podium:") || st.loading {
+                return false;
+            }
+            match event {
+                Event::Written | Event::New => {
+                    follow_own(ctx, st, key);
+                    false
+                }
+                Event::Removed | Event::Gone => {
+                    if st.replica {
+                        follow_own(ctx, st, key);
+                    }
+                    !st.replica
+                }
+            }
+        });
+        if lost_own == Some(true) {
+            persist::save_soon(ctx);
+        }
+    }));
+    OK
+}
+
+/// One of our own keys was written by somebody else: the primary of this replica, or a slot migration.
+fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) {
+    if let Some(entity) = key::own_entity(name, "spec") {
+        let entity = entity.to_string();
+        let s = ffi::RString::new(name);
+        if ffi::Key::peek(ctx, s.raw()).kind() == ffi::KeyKind::Empty {
+            if st.replica {
+                st.remove(&entity);
+            }
+        } else {
+            persist::load_spec(ctx, st, &entity);
+        }
+    } else if let Some(entity) = key::own_entity(name, "doubt") {
+        let entity = entity.to_string();
+        persist::load_doubts(ctx, st, &entity);
+    }
+}
+
+/// Brings the register of keys up to date.
+pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
+    if st.loading {
+        return;
+    }
+    let (entity, id, tomb) = match key::parse(name) {
+        Some(Name::Record { entity, id }) => (entity, id, false),
+        Some(Name::Tomb { entity, id }) => (entity, id, true),
+        Some(Name::All { entity }) | Some(Name::Index { entity, .. }) => {
+            let Some(suffix) = name.get(entity.len() + 1..) else { return };
+            let Some(e) = st.by_name_mut(entity) else { return };
+            match event {
+                Event::New => {
+                    e.sets.insert(suffix.into());
+                }
+                Event::Removed | Event::Gone => {
+                    if e.sets.remove(suffix) {
+                        e.complete = None;
+                    }
+                    if *event == Event::Removed {
+                        let ix = e.ix;
+                        let seq = desk().next_seq();
+                        desk().tokens.note(ix, &String::from_utf8_lossy(suffix), seq);
+                    }
+                }
+                Event::Written => {}
+            }
+            return;
+        }
+        _ => return,
+    };
+    let Some(e) = st.by_name_mut(entity) else { return };
+    let ix = e.ix;
+    let keys = if tomb { &mut e.tombs } else { &mut e.records };
+    match event {
+        Event::New => {
+            keys.insert(CompactString::new(id));
+        }
+        Event::Removed => {
+            keys.remove(id);
+            let seq = desk().next_seq();
+            desk().tokens.note(ix, id, seq);
+        }
+        Event::Gone => {
+            keys.remove(id);
+        }
+        Event::Written => {}
+    }
+}
+
+unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+    let info = data as *const raw::RedisModuleFlushInfo;
+    let db = if info.is_null() { -1 } else { (*info).dbnum };
+    if sub != raw::REDISMODULE_SUBEVENT_FLUSHDB_END || (db != -1 && db != 0) {
+        return;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        let keep = gil::enter(|st| {
+            outdate_everything();
+            st.graves.clear();
+            for e in st.entities_mut() {
+                e.records.clear();
+                e.tombs.clear();
+                e.sets.clear();
+                e.doubts.clear();
+                e.old_links.clear();
+                e.complete = None;
+            }
+            !st.replica && !st.loading && st.len() > 0
+        });
+        if keep == Some(true) && !ffi::is_loading(ctx) {
+            persist::save_soon(ctx);
+        }
+    }));
+}
+
+fn outdate_everything() {
+    let mut d = desk();
+    let seq = d.next_seq();
+    d.tokens.note_all(seq);
+}
+
+unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        gil::enter(|st| {
+            outdate_everything();
+            match sub {
+                raw::REDISMODULE_SUBEVENT_LOADING_ENDED | raw::REDISMODULE_SUBEVENT_LOADING_FAILED => {
+                    st.loading = false;
+                    st.replica = ffi::is_replica(ctx);
+                    let detached = gil::detached();
+                    rm!(RedisModule_SelectDb(detached, 0));
+                    persist::rebuild(detached, st);
+                }
+                _ => st.loading = true,
+            }
+        });
+        super::upkeep::wake();
+    }));
+}
+
+unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        gil::enter(|st| {
+            st.replica = sub != 0;
+            outdate_everything();
+            for e in st.entities_mut() {
+                // What this node did not see happen is not known here: complete tables are asked for anew.
+                e.complete = None;
+            }
+        });
+        super::upkeep::wake();
+    }));
+}
+
+unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mut c_void) {
+    let info = data as *const raw::RedisModuleSwapDbInfo;
+    if info.is_null() || ((*info).dbnum_first != 0 && (*info).dbnum_second != 0) {
+        return;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        gil::enter(|st| {
+            outdate_everything();
+            let detached = gil::detached();
+            rm!(RedisModule_SelectDb(detached, 0));
+            // The specs in force stay; which data are there is read anew.
+            persist::rebuild(detached, st);
+        });
+        super::upkeep::wake();
+    }));
+}
+
+unsafe extern "C" fn on_shutdown(_: Ctx, _: raw::RedisModuleEvent, _: u64, _: *mut c_void) {
+    super::engine::shutting_down();
+}

@@ -1,0 +1,96 @@
+//! Why a fetch brought nothing, in the words of the contract.
+
+use podium_airtable::{Failure, FailureKind};
+use podium_core::pace::{Busy, Fault as PaceFault, Why};
+
+/// An error of the upstream (or of the way to it), ready to be told.
+#[derive(Clone, Debug)]
+pub(crate) struct Fault {
+    /// The whole line, its code first.
+    pub(crate) line: String,
+    /// Is it worth serving a stale copy instead? (It is Airtable's state, not the question's fault.)
+    pub(crate) outage: bool,
+}
+
+impl Fault {
+    pub(crate) fn new(line: impl Into<String>) -> Fault {
+        Fault { line: line.into(), outage: false }
+    }
+    pub(crate) fn outage(line: impl Into<String>) -> Fault {
+        Fault { line: line.into(), outage: true }
+    }
+    pub(crate) fn busy(b: Busy) -> Fault {
+        let s = b.ms_left.div_ceil(1000);
+        Fault::outage(match b.why {
+            Why::RateLimited => format!(
+                "UPSTREAMBUSY Airtable locked the base out for exceeding 5 calls a second: again in {s} s. Lower podium.rate-limit if other programs write to it"
+            ),
+            Why::BreakerOpen => format!("UPSTREAMBUSY Airtable keeps failing: the next attempt is in {s} s"),
+            Why::MonthSpent => format!(
+                "UPSTREAMBUSY the month's calls are spent: again in {s} s, or raise podium.monthly-calls if the plan allows"
+            ),
+        })
+    }
+    pub(crate) fn timeout(ms: i64) -> Fault {
+        Fault::outage(format!(
+            "UPSTREAMTIMEOUT no answer from Airtable within podium.fetch-timeout-ms ({ms} ms, queueing included): the fetch goes on, ask again"
+        ))
+    }
+    pub(crate) fn queue_full(pending: i64) -> Fault {
+        Fault::outage(format!("UPSTREAMBUSY {pending} reads are waiting already (podium.max-pending): try again in about 1 s"))
+    }
+    /// `what`: the call, for the message ("list records of events").
+    pub(crate) fn of(f: &Failure, what: &str, scope: &str) -> Fault {
+        let status = f.status.map_or_else(|| "-".to_string(), |s| s.to_string());
+        let kind = f.error_type.as_deref().unwrap_or("-");
+        match &f.kind {
+            FailureKind::Auth => Fault::outage(format!(
+                "UPSTREAMAUTH Airtable answered {status} {kind} to {what}: the token needs the scope {scope}, the base added to it, and a user with the needed role in that base; check the base and table names too. {}",
+                f.message
+            )),
+            FailureKind::NotFound => Fault::new(format!(
+                "UPSTREAM {status} {kind}: Airtable knows no such base or table ({what}). {}",
+                f.message
+            )),
+            FailureKind::Refused | FailureKind::UnknownField(_) | FailureKind::IteratorGone => {
+                Fault::new(format!("UPSTREAM {status} {kind}: {} ({what})", f.message))
+            }
+            FailureKind::RateLimited => Fault::outage(format!(
+                "UPSTREAMBUSY Airtable answered 429 to {what}: the base is silent for {} s",
+                f.retry_after.map_or(30, |d| d.as_secs().max(1))
+            )),
+            FailureKind::MonthSpent => {
+                Fault::outage(format!("UPSTREAMBUSY Airtable's monthly calls are spent ({what}): until the month turns, {} s at the longest", 31 * 86_400))
+            }
+            FailureKind::Timeout => Fault::outage(format!(
+                "UPSTREAMTIMEOUT no answer from Airtable to {what} in time (while: {})",
+                f.phase.as_str()
+            )),
+            FailureKind::Retriable | FailureKind::Server => {
+                Fault::outage(format!("UPSTREAM {status} {kind}: Airtable failed at {what}. {}", f.message))
+            }
+            FailureKind::Unreachable => Fault::outage(format!(
+                "UPSTREAMBAD Airtable cannot be reached for {what} (while: {}): {}",
+                f.phase.as_str(),
+                f.message
+            )),
+            FailureKind::TooLarge => Fault::outage(format!(
+                "UPSTREAMBAD the answer to {what} is larger than podium.max-response-bytes: raise it. {}",
+                f.message
+            )),
+            _ => Fault::outage(format!("UPSTREAMBAD what answered {what} is not Airtable's API: {}", f.message)),
+        }
+    }
+}
+
+/// How the scheduler takes a failure of a read.
+pub(crate) fn for_pace(f: &Failure, batch: bool) -> PaceFault {
+    match &f.kind {
+        FailureKind::RateLimited => PaceFault::RateLimited,
+        FailureKind::MonthSpent => PaceFault::MonthSpent,
+        FailureKind::Timeout => PaceFault::Timeout,
+        FailureKind::TooLarge | FailureKind::Refused if batch => PaceFault::Poison,
+        _ if f.is_safe_to_retry(false) => PaceFault::Transient,
+        _ => PaceFault::Refused,
+    }
+}

@@ -1,0 +1,448 @@
+//! Carrying out a call on a worker: ask Airtable, shape what comes, land it. No lock is held while Airtable is waited for.
+
+use super::config;
+use super::engine::{self, desk, Desk, Lane, Thing};
+use super::fault::{for_pace, Fault};
+use super::ffi;
+use super::figures::{self, Cause};
+use super::land;
+use super::upstream;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page, Record};
+use podium_core::entry::{self, Entry, Header};
+use podium_core::flight::FlightId;
+use podium_core::pace::{CallId, Class, Outcome, Verdict};
+use podium_core::question::{self, Lookup};
+use podium_core::record::{self, Source};
+use podium_core::{freshness, key};
+use serde_json::{Map, Value};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a worker was handed.
+pub(crate) enum Order {
+    Batch { lane: Lane, sent: u64, flights: Vec<(CompactString, Option<FlightId>)> },
+    Job { job: Arc<Job>, sent: u64, flight: Option<FlightId> },
+    Nothing,
+}
+
+/// A call that cannot be merged with others.
+pub(crate) enum Job {
+    Question(Question),
+    Errand(Errand),
+}
+
+/// An index question, page by page.
+pub(crate) struct Question {
+    pub(crate) lane: Lane,
+    pub(crate) suffix: Arc<[u8]>,
+    /// Field and value; none: the whole table.
+    pub(crate) asks: Option<(u16, Arc<[u8]>)>,
+    /// How it is put; `None`: read the whole table, as there is no usable lookup.
+    pub(crate) formula: Option<String>,
+    /// Somebody waits for it; else it is a refresh.
+    pub(crate) class: Class,
+    pub(crate) flight: AtomicU64,
+    pub(crate) progress: Mutex<Listing>,
+}
+
+/// How far a question has come.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// The number its first page was sent under; the answer is as old as that.
+    sent: Option<u64>,
+    asked_ms: u64,
+    offset: Option<String>,
+    offsets: HashSet<String>,
+    pages: u32,
+    restarts: u32,
+    /// The lookup cannot be used: the whole table is read instead.
+    table: bool,
+    lookup_broken: bool,
+    lookup_proven: bool,
+    /// The question that also tests the lookup was refused: the plain one is asked.
+    plain: bool,
+    records: HashMap<CompactString, Shaped>,
+}
+
+/// A fetched record in its stored form.
+#[derive(Clone)]
+pub(crate) struct Shaped {
+    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) expire_at: u64,
+    pub(crate) violations: u32,
+}
+
+/// A call on behalf of a thread that waits for it (a sweep, say).
+pub(crate) struct Errand {
+    pub(crate) base: Arc<str>,
+    pub(crate) cause: Cause,
+    pub(crate) write: bool,
+    #[allow(clippy::type_complexity)]
+    pub(crate) run: Box<dyn Fn(&podium_airtable::Client, &podium_airtable::Token, Duration) -> Result<usize, Failure> + Send + Sync>,
+    /// Told once: the number it was sent under, and how it ended.
+    pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
+    pub(crate) cancelled: AtomicBool,
+    pub(crate) what: &'static str,
+    pub(crate) scope: &'static str,
+}
+
+impl Job {
+    /// It goes out: its number, and its flight.
+    pub(crate) fn board(&self, d: &mut Desk) -> (u64, Option<FlightId>) {
+        match self {
+            Job::Question(q) => {
+                let mut p = q.progress.lock();
+                if let Some(sent) = p.sent {
+                    return (sent, None);
+                }
+                let sent = d.tokens.sent(engine::now_us());
+                p.sent = Some(sent);
+                p.asked_ms = ffi::now_ms();
+                let flight = d.flights.send(&Thing::Question(q.lane.ix, q.suffix.clone()), sent);
+                q.flight.store(flight.unwrap_or(0), Ordering::Relaxed);
+                (sent, flight)
+            }
+            Job::Errand(_) => (d.tokens.sent(engine::now_us()), None),
+        }
+    }
+}
+
+/// Makes the call and lands what it brings.
+pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
+    if attempt > 1 {
+        figures::retry();
+    }
+    match order {
+        Order::Batch { lane, sent, flights } => batch(id, class, lane, sent, flights),
+        Order::Job { job, sent, flight } => match &*job {
+            Job::Question(q) => question_page(id, &job, q, sent, flight),
+            Job::Errand(e) => errand(id, e, sent),
+        },
+        Order::Nothing => {
+            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+        }
+    }
+}
+
+fn deadline() -> Duration {
+    Duration::from_millis(config::FETCH_TIMEOUT_MS.get().max(1) as u64)
+}
+
+/// The scheduler's verdict on a failed call.
+fn settle_failure(id: CallId, f: &Failure, is_batch: bool) -> Verdict {
+    figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
+    let outcome =
+        Outcome::Failed { class: for_pace(f, is_batch), retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64) };
+    desk().sched.done(id, outcome, engine::mono_ms(), ffi::random_u64())
+}
+
+fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
+    let begun = Instant::now();
+    let result = upstream::with(|client, token| {
+        let ask = Ask { base: &lane.base, table: &lane.table, token, deadline: deadline() };
+        client.list(&ask, query)
+    });
+    let n = result.as_ref().map_or(0, |p| p.records.len());
+    figures::call(cause, begun.elapsed().as_millis() as u64, n);
+    result
+}
+
+fn batch(id: CallId, class: Class, lane: Lane, sent: u64, flights: Vec<(CompactString, Option<FlightId>)>) {
+    let asked_ms = ffi::now_ms();
+    let ids: Vec<&str> = flights.iter().map(|(id, _)| id.as_str()).collect();
+    let formula = question::ids_formula(&ids);
+    let cause = if class == Class::Read { Cause::Get } else { Cause::Refresh };
+    let query = ListQuery { formula: Some(&formula), page_size: 100, ..ListQuery::default() };
+    match list(&lane, &query, cause) {
+        Ok(page) => {
+            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+            let mut found: HashMap<CompactString, Shaped> = HashMap::with_capacity(page.records.len());
+            for r in &page.records {
+                found.insert(CompactString::new(&r.id), shape_one(&lane, r, sent, asked_ms));
+            }
+            // More to come than the page held: what is lacking may be on the next one.
+            let partial = page.offset.is_some() && !page.records.is_empty();
+            land::batch(&lane, sent, asked_ms, flights, found, partial, class);
+        }
+        Err(f) => {
+            let verdict = settle_failure(id, &f, true);
+            let scope = "data.records:read";
+            let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
+            let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
+            match verdict {
+                Verdict::Retrying | Verdict::Split if !silenced => {
+                    let mut d = desk();
+                    d.tokens.landed(sent);
+                    for (_, flight) in flights {
+                        if let Some(flight) = flight {
+                            d.flights.reboard(flight);
+                        }
+                    }
+                }
+                _ => {
+                    let fault = {
+                        let mut d = desk();
+                        for (id, _) in &flights {
+                            d.sched.unwant(lane.generation, id);
+                        }
+                        let busy = d.busy_for(&lane.base);
+                        busy.filter(|_| silenced).map_or(fault, Fault::busy)
+                    };
+                    land::failed_batch(&lane, sent, asked_ms, flights, fault);
+                }
+            }
+        }
+    }
+}
+
+/// A spec's own ttl, in s.
+pub(crate) fn ttl_s(spec: &podium_core::spec::Spec) -> Option<u64> {
+    spec.ttl().map(|s| s.max(1) as u64)
+}
+
+/// The stored form of a fetched record.
+pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Shaped {
+    shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
+}
+
+/// The stored form of a record's cells.
+pub(crate) fn shape_cells(lane: &Lane, id: &str, cells: &Map<String, Value>, seq: u64, asked_ms: u64, source: Source) -> Shaped {
+    let shaped = record::shape(&lane.spec, id, cells, source);
+    encode(lane, id, &shaped, seq, asked_ms, 0)
+}
+
+/// `told_at`: when a client said so, unix ms; 0 for what was fetched.
+pub(crate) fn encode(lane: &Lane, id: &str, shaped: &record::Shaped, seq: u64, asked_ms: u64, told_at: u64) -> Shaped {
+    let windows = config::windows(ttl_s(&lane.spec), lane.spec.jitter());
+    let ends = freshness::ends(&windows, asked_ms, shaped.attachments, ffi::random_u64());
+    let header = Header {
+        generation: lane.generation,
+        asked_ms,
+        fresh_until: ends.fresh_until,
+        dead_at: ends.dead_at,
+        seq,
+        told_at,
+    };
+    let name = key::record(&lane.entity, id);
+    Shaped { bytes: entry::encode(&name, &header, shaped).into(), expire_at: ends.expire_at, violations: shaped.violations }
+}
+
+fn question_page(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, flight: Option<FlightId>) {
+    if let Some(f) = flight {
+        q.flight.store(f, Ordering::Relaxed);
+    }
+    let (offset, table, asked_ms, plain) = {
+        let p = q.progress.lock();
+        (p.offset.clone(), p.table || q.formula.is_none(), p.asked_ms, p.plain)
+    };
+    let formula = if table {
+        None
+    } else if plain {
+        q.asks.as_ref().and_then(|(f, v)| question::formula(&q.lane.spec, *f, v, Lookup::Proven))
+    } else {
+        q.formula.clone()
+    };
+    let query = ListQuery { formula: formula.as_deref(), offset: offset.as_deref(), page_size: 100, ..ListQuery::default() };
+    let cause = if q.class == Class::Read { Cause::Index } else { Cause::Refresh };
+    match list(&q.lane, &query, cause) {
+        Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
+        Err(f) => page_failed(id, job, q, sent, f, table),
+    }
+}
+
+/// Goes on with the next page, or from the start.
+fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
+    let gone = desk().sched.call_more(id, job.clone(), engine::mono_ms()).is_none();
+    engine::close_now();
+    if gone {
+        land::question_failed(q, sent, Fault::outage("UPSTREAMBUSY the question was dropped: ask again"));
+    }
+}
+
+fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64, page: Page, table: bool) {
+    let is_link = q.asks.as_ref().and_then(|(f, _)| q.lane.spec.fields().get(*f as usize)).is_some_and(|f| f.kind.is_link());
+    let mut p = q.progress.lock();
+    p.pages += 1;
+    if let (true, false, Some((field, _))) = (is_link, table, &q.asks) {
+        for r in &page.records {
+            match question::lookup_agrees(&q.lane.spec, *field, &r.fields) {
+                Some(true) => p.lookup_proven = true,
+                Some(false) => p.lookup_broken = true,
+                None => {}
+            }
+        }
+        if p.lookup_broken {
+            p.start_over(true);
+            drop(p);
+            return go_on(id, job, q, sent);
+        }
+    }
+    for r in &page.records {
+        let shaped = shape_one(&q.lane, r, sent, asked_ms);
+        p.records.insert(CompactString::new(&r.id), shaped);
+    }
+    let limit = config::WARM_LIMIT.get().max(0) as usize;
+    if table && q.asks.is_some() && p.records.len() > limit {
+        drop(p);
+        desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+        return land::question_failed(q, sent, no_lookup(q, limit));
+    }
+    match page.offset {
+        Some(next) if p.offsets.contains(&next) || page.records.is_empty() => {
+            drop(p);
+            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+            figures::error(false);
+            let line = format!("UPSTREAMBAD the listing of {} does not end: its offset repeats", q.lane.entity);
+            land::question_failed(q, sent, Fault::outage(line));
+        }
+        Some(next) => {
+            p.offsets.insert(next.clone());
+            p.offset = Some(next);
+            drop(p);
+            go_on(id, job, q, sent);
+        }
+        None => {
+            let listing = std::mem::take(&mut *p);
+            drop(p);
+            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+            land::question(q, sent, asked_ms, listing, table);
+        }
+    }
+}
+
+/// A listing that dies is begun anew at most this often.
+const RESTARTS: u32 = 3;
+
+fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, table: bool) {
+    let lookup = q
+        .asks
+        .as_ref()
+        .and_then(|(field, _)| q.lane.spec.fields().get(*field as usize))
+        .filter(|f| f.kind.is_link())
+        .and_then(|f| f.lookup.clone());
+    {
+        let mut p = q.progress.lock();
+        match (&f.kind, &lookup) {
+            (FailureKind::UnknownField(names), Some(l))
+                if !table && (names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(l))) =>
+            {
+                p.lookup_broken = true;
+                p.start_over(true);
+                drop(p);
+                figures::error(false);
+                return go_on(id, job, q, sent);
+            }
+            (FailureKind::Refused, Some(_)) if !table && !p.plain && f.status == Some(422) => {
+                p.plain = true;
+                drop(p);
+                figures::error(false);
+                return go_on(id, job, q, sent);
+            }
+            (FailureKind::IteratorGone, _) if p.restarts < RESTARTS => {
+                p.restarts += 1;
+                p.start_over(table);
+                drop(p);
+                figures::error(false);
+                return go_on(id, job, q, sent);
+            }
+            _ => {}
+        }
+    }
+    let verdict = settle_failure(id, &f, false);
+    let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
+    match verdict {
+        Verdict::Retrying | Verdict::Split if !silenced => {}
+        _ => {
+            let fault = Fault::of(&f, &format!("a question about {}", q.lane.entity), "data.records:read");
+            let fault = {
+                let mut d = desk();
+                if verdict == Verdict::Retrying {
+                    d.sched.cancel(id);
+                }
+                let busy = d.busy_for(&q.lane.base);
+                busy.filter(|_| silenced).map_or(fault, Fault::busy)
+            };
+            land::question_failed(q, sent, fault);
+        }
+    }
+}
+
+impl Listing {
+    /// Forgets the pages so far. What was learned of the lookup stays.
+    fn start_over(&mut self, table: bool) {
+        self.table = table;
+        self.offset = None;
+        self.offsets.clear();
+        self.records.clear();
+    }
+    pub(crate) fn lookup(&self) -> (bool, bool) {
+        (self.lookup_proven, self.lookup_broken)
+    }
+    pub(crate) fn pages(&self) -> u32 {
+        self.pages
+    }
+    pub(crate) fn into_records(self) -> (HashMap<CompactString, Shaped>, u32) {
+        (self.records, self.pages)
+    }
+}
+
+/// The table is too large to be read for want of a lookup.
+fn no_lookup(q: &Question, limit: usize) -> Fault {
+    let (field, lookup) = q
+        .asks
+        .as_ref()
+        .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
+        .map_or(("", "".to_string()), |f| (f.name.as_str(), f.lookup.clone().unwrap_or_else(|| format!("{}_id", f.airtable))));
+    Fault::new(format!(
+        "NOINDEX {e}:{field} cannot be asked of Airtable: the table {t} has no lookup '{lookup}' that holds the ids of the records linked in '{field}',          and more than podium.warm-limit ({limit}) records. Create that lookup (of a formula field RECORD_ID() in the linked table),          or name an existing one: \"index_to_airtable\": {{\"{field}\": \"<lookup>\"}}",
+        e = q.lane.entity,
+        t = q.lane.table,
+    ))
+}
+
+fn errand(id: CallId, e: &Errand, sent: u64) {
+    if e.cancelled.load(Ordering::Relaxed) {
+        let mut d = desk();
+        d.sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+        d.tokens.landed(sent);
+        drop(d);
+        (e.done)(sent, Err(Fault::new("ERR cancelled")));
+        return;
+    }
+    let begun = Instant::now();
+    let result = upstream::with(|client, token| (e.run)(client, token, deadline()));
+    figures::call(e.cause, begun.elapsed().as_millis() as u64, *result.as_ref().unwrap_or(&0));
+    match result {
+        Ok(_) => {
+            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+            // Whoever ran the errand lands what it brought before this number is given back.
+            (e.done)(sent, Ok(()));
+        }
+        Err(f) => {
+            figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
+            let class = if e.write && !f.is_safe_to_retry(true) {
+                podium_core::pace::Fault::Uncertain
+            } else {
+                for_pace(&f, false)
+            };
+            let outcome = Outcome::Failed { class, retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64) };
+            let verdict = desk().sched.done(id, outcome, engine::mono_ms(), ffi::random_u64());
+            if matches!(verdict, Verdict::Retrying | Verdict::Split) {
+                desk().tokens.landed(sent);
+                return;
+            }
+            (e.done)(sent, Err(Fault::of(&f, e.what, e.scope)));
+        }
+    }
+}
+
+/// Does a stored record hold the value that a question asks for?
+pub(crate) fn matches(lane: &Lane, id: &str, bytes: &[u8], asks: &Option<(u16, Arc<[u8]>)>) -> bool {
+    let Some((field, value)) = asks else { return true };
+    let name = key::record(&lane.entity, id);
+    Entry::read(bytes, &name).is_some_and(|e| e.has(*field, value))
+}

@@ -1,0 +1,397 @@
+//! What a fetch brought is stored, in slices under the server's lock, and given to those who waited for it.
+
+use super::config;
+use super::engine::{self, desk, Lane, Passenger};
+use super::fault::Fault;
+use super::fetch::{self, Listing, Question, Shaped};
+use super::ffi;
+use super::gil;
+use super::op::{LandedQuestion, LandedRecord, Seen, Ticket};
+use super::serve;
+use super::state::{Complete, State, Trust};
+use super::store::{self, By, Stored};
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use podium_core::entry::{Entry, Header, Sentinel};
+use podium_core::flight::FlightId;
+use podium_core::key;
+use podium_core::pace::Class;
+use std::sync::Arc;
+
+/// Stores per hold of the server's lock: well under a millisecond.
+const SLICE: usize = 32;
+
+/// A batch of ids came back. `partial`: what is lacking may be on a page that was not read.
+pub(crate) fn batch(
+    lane: &Lane,
+    sent: u64,
+    asked_ms: u64,
+    flights: Vec<(CompactString, Option<FlightId>)>,
+    mut found: HashMap<CompactString, Shaped>,
+    partial: bool,
+    class: Class,
+) {
+    let ticket = Ticket::new(1);
+    let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> = Vec::with_capacity(flights.len());
+    for chunk in flights.chunks(SLICE) {
+        let held = gil::lock();
+        gil::enter(|st| {
+            for (id, flight) in chunk {
+                let record = |seen, stored| Some(Arc::new(LandedRecord { seen, sent, asked_ms, stored, ticket: ticket.clone() }));
+                let what = match found.remove(id) {
+                    Some(s) => {
+                        let stored = put(st, held.ctx(), lane, id, &s);
+                        record(Seen::Found(s.bytes, lane.spec.clone()), stored)
+                    }
+                    None if partial => None,
+                    None => {
+                        let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
+                        record(Seen::Gone, stored)
+                    }
+                };
+                landed.push((id.clone(), *flight, what));
+            }
+        });
+    }
+    let mut boarded: Vec<(CompactString, Arc<LandedRecord>, Vec<Passenger>)> = Vec::with_capacity(landed.len());
+    {
+        let mut d = desk();
+        d.tokens.landed(sent);
+        for (id, flight, what) in landed {
+            match (flight, what) {
+                (Some(f), Some(w)) => boarded.push((id, w, d.flights.land(f))),
+                (Some(f), None) => {
+                    // Not answered yet: asked for again, in a smaller batch.
+                    d.flights.reboard(f);
+                    let base = d.base(&lane.base);
+                    d.sched.want(base, lane.generation, id, class, engine::mono_ms());
+                }
+                (None, _) => {}
+            }
+        }
+    }
+    engine::close_now();
+    for (id, w, passengers) in boarded {
+        serve::arrived_record(lane.ix, &id, &w, passengers);
+    }
+}
+
+/// Stores one fetched record; true if it is in the cache now.
+pub(crate) fn put(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, s: &Shaped) -> bool {
+    if let Some(e) = st.get_mut(lane.ix) {
+        e.figures.schema_violations += u64::from(s.violations);
+    }
+    if !config::enabled() {
+        return false;
+    }
+    match store::put(st, ctx, lane.ix, id, &s.bytes, s.expire_at, By::Fetch) {
+        Stored::Yes => true,
+        Stored::Outdated => {
+            if let Some(e) = st.get_mut(lane.ix) {
+                e.figures.stale_sets_prevented += 1;
+            }
+            false
+        }
+        Stored::Refused => false,
+    }
+}
+
+/// Airtable did not return a record that was asked for by id: it is not in the table.
+pub(crate) fn gone(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, sent: u64, asked_ms: u64) -> bool {
+    if !config::enabled() {
+        return false;
+    }
+    let (header, expire_at) = tombstone(lane, sent, asked_ms, 0);
+    match store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch).0 {
+        Stored::Yes => true,
+        Stored::Outdated => {
+            if let Some(e) = st.get_mut(lane.ix) {
+                e.figures.stale_sets_prevented += 1;
+            }
+            false
+        }
+        Stored::Refused => false,
+    }
+}
+
+/// A tombstone's header, and when its key expires.
+pub(crate) fn tombstone(lane: &Lane, seq: u64, asked_ms: u64, told_at: u64) -> (Header, u64) {
+    let ttl = lane.spec.tombstone_ttl().map_or_else(|| config::TOMBSTONE_TTL.seconds_as_ms(), |s| (s.max(1) as u64).saturating_mul(1000));
+    let until = asked_ms.saturating_add(ttl);
+    (Header { generation: lane.generation, asked_ms, fresh_until: until, dead_at: until, seq, told_at }, until)
+}
+
+/// A batch failed for good: everybody on it is told.
+pub(crate) fn failed_batch(lane: &Lane, sent: u64, asked_ms: u64, flights: Vec<(CompactString, Option<FlightId>)>, fault: Fault) {
+    let ticket = Ticket::new(1);
+    let mut boarded = Vec::new();
+    {
+        let mut d = desk();
+        d.tokens.landed(sent);
+        for (id, flight) in flights {
+            if let Some(f) = flight {
+                boarded.push((id, d.flights.land(f)));
+            }
+        }
+    }
+    engine::close_now();
+    let landed = Arc::new(LandedRecord { seen: Seen::Failed(fault), sent, asked_ms, stored: false, ticket });
+    for (id, passengers) in boarded {
+        serve::arrived_record(lane.ix, &id, &landed, passengers);
+    }
+}
+
+/// A question was answered to its last page.
+pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
+    let lane = &q.lane;
+    let (proven, broken) = listing.lookup();
+    let (records, pages) = listing.into_records();
+    learn_lookup(q, proven, broken);
+
+    // The records first, then the sets that hold them.
+    let all: Vec<(CompactString, Shaped)> = records.into_iter().collect();
+    for chunk in all.chunks(SLICE) {
+        let held = gil::lock();
+        gil::enter(|st| {
+            for (id, s) in chunk {
+                put(st, held.ctx(), lane, id, s);
+            }
+        });
+    }
+    let matching: HashMap<CompactString, Arc<[u8]>> = all
+        .iter()
+        .filter(|(id, s)| fetch::matches(lane, id, &s.bytes, &q.asks))
+        .map(|(id, s)| (id.clone(), s.bytes.clone()))
+        .collect();
+    let (fresh_until, expire_at) = set_ends(lane, asked_ms, matching.is_empty());
+    let head = Sentinel { generation: 0, asked_ms, fresh_until, seq: sent, name: 0 };
+
+    let mut stored = store_set(q, &q.suffix, matching.keys().cloned().collect(), head, expire_at);
+    if table {
+        stored &= store_table(q, &all, head, expire_at, sent);
+    }
+    let landed = Arc::new(LandedQuestion {
+        records: Ok(matching),
+        spec: lane.spec.clone(),
+        sent,
+        asked_ms,
+        fresh_until,
+        stored,
+        ticket: Ticket::new(pages),
+    });
+    arrive(q, sent, &landed);
+}
+
+/// A question failed for good.
+pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
+    let (proven, broken, pages) = {
+        let p = q.progress.lock();
+        let (a, b) = p.lookup();
+        (a, b, p.pages())
+    };
+    learn_lookup(q, proven, broken);
+    let landed = Arc::new(LandedQuestion {
+        records: Err(fault),
+        spec: q.lane.spec.clone(),
+        sent,
+        asked_ms: ffi::now_ms(),
+        fresh_until: 0,
+        stored: false,
+        ticket: Ticket::new(pages.max(1)),
+    });
+    arrive(q, sent, &landed);
+}
+
+fn arrive(q: &Question, sent: u64, landed: &Arc<LandedQuestion>) {
+    {
+        let _held = gil::lock();
+        gil::enter(|st| {
+            if let Some(e) = st.get_mut(q.lane.ix) {
+                e.questions = e.questions.saturating_sub(1);
+            }
+        });
+    }
+    let passengers = {
+        let mut d = desk();
+        d.tokens.landed(sent);
+        d.flights.land(q.flight.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    engine::close_now();
+    serve::arrived_question(q.lane.ix, &q.suffix, landed, passengers);
+}
+
+fn learn_lookup(q: &Question, proven: bool, broken: bool) {
+    let Some((field, _)) = &q.asks else { return };
+    if !proven && !broken {
+        return;
+    }
+    let _held = gil::lock();
+    gil::enter(|st| {
+        if let Some(e) = st.get_mut(q.lane.ix).filter(|e| e.generation == q.lane.generation) {
+            e.trust.insert(*field, if broken { Trust::Broken } else { Trust::Proven });
+        }
+    });
+}
+
+/// End of freshness and expiry of an index set's key.
+fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
+    if empty {
+        let until = asked_ms.saturating_add(config::EMPTY_TTL.seconds_as_ms());
+        return (until, until);
+    }
+    let windows = config::windows(fetch::ttl_s(&lane.spec), lane.spec.jitter());
+    let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::random_u64());
+    (ends.fresh_until, ends.expire_at)
+}
+
+/// Members written per hold of the lock.
+const MEMBERS: usize = 500;
+
+/// Is the entity as the question found it, and the question's own key left alone?
+fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
+    let what = String::from_utf8_lossy(suffix);
+    config::enabled()
+        && st.get(q.lane.ix).is_some_and(|e| e.generation == q.lane.generation)
+        && desk().tokens.current(q.lane.ix, &what, sent)
+}
+
+/// Writes one set; true if it is complete in the cache now.
+fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sentinel, expire_at: u64) -> bool {
+    ids.sort_unstable();
+    let ix = q.lane.ix;
+    let sent = head.seq;
+    let mut begun = false;
+    let mut at = 0;
+    let mut before: Option<Vec<CompactString>> = None;
+    loop {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let step = gil::enter(|st| {
+            if !current(st, q, suffix, sent) {
+                return Some(false);
+            }
+            if !begun {
+                begun = true;
+                if let Some(e) = st.get(ix) {
+                    match store::read_set(ctx, e, suffix) {
+                        // A later question answered first.
+                        store::Set::Complete { sentinel, .. } if sentinel.seq > sent => return Some(true),
+                        store::Set::Complete { ids, .. } => before = Some(ids),
+                        _ => {}
+                    }
+                }
+                if !store::begin_set(st, ctx, ix, suffix) {
+                    return Some(false);
+                }
+            }
+            let end = (at + MEMBERS).min(ids.len());
+            if let Some(part) = ids.get(at..end) {
+                if !store::extend_set(st, ctx, ix, suffix, part) {
+                    return Some(false);
+                }
+            }
+            at = end;
+            if at < ids.len() {
+                return None;
+            }
+            // What is known better by now than when the question was sent.
+            amend(st, ctx, q, suffix, sent);
+            let ok = store::finish_set(st, ctx, ix, suffix, head, expire_at);
+            if let (true, Some(before)) = (ok, &before) {
+                if *before != ids {
+                    if let Some(e) = st.get(ix) {
+                        store::signal_fetch(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+                    }
+                }
+            }
+            Some(ok)
+        });
+        match step {
+            Some(Some(done)) => return done,
+            Some(None) => {}
+            None => return false,
+        }
+    }
+}
+
+/// Corrects a set by what was told, or seen by later fetches, while its question was under way.
+fn amend(st: &mut State, ctx: ffi::Ctx, q: &Question, suffix: &[u8], sent: u64) {
+    let ix = q.lane.ix;
+    let newer: Vec<CompactString> = desk().tokens.newer_than(ix, sent).map(CompactString::new).collect();
+    for id in newer {
+        if !podium_core::spec::record_id_ok(id.as_bytes()) {
+            continue;
+        }
+        let Some(e) = st.get(ix) else { return };
+        let belongs = match store::copy(ctx, e, &id, false) {
+            store::Copy::Record(b) => {
+                let name = key::record(&e.name, &id);
+                Entry::read(b, &name).is_some_and(|entry| belongs_to(e, &entry, suffix))
+            }
+            // Told to be gone, or in doubt: doubt is looked after when the set is read.
+            _ => false,
+        };
+        store::amend_set(st, ctx, ix, suffix, &id, belongs);
+    }
+}
+
+fn belongs_to(e: &super::state::Entity, entry: &Entry, suffix: &[u8]) -> bool {
+    if suffix == b"*" {
+        return true;
+    }
+    let Some(at) = suffix.iter().position(|b| *b == b':') else { return false };
+    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else { return false };
+    std::str::from_utf8(field).ok().and_then(|f| e.spec.field(f)).is_some_and(|f| entry.has(f, value))
+}
+
+/// The whole table was read: every index value is complete, the unknown ones empty.
+fn store_table(q: &Question, all: &[(CompactString, Shaped)], head: Sentinel, expire_at: u64, sent: u64) -> bool {
+    let lane = &q.lane;
+    let mut sets: HashMap<Vec<u8>, Vec<CompactString>> = HashMap::new();
+    for (id, s) in all {
+        let name = key::record(&lane.entity, id);
+        let Some(entry) = Entry::read(&s.bytes, &name) else { continue };
+        for (f, field) in lane.spec.fields().iter().enumerate().filter(|(_, f)| f.indexed) {
+            for text in entry.texts(f as u16) {
+                let suffix = [field.name.as_bytes(), b":", text].concat();
+                sets.entry(suffix).or_default().push(id.clone());
+            }
+        }
+    }
+    let ids: Vec<CompactString> = all.iter().map(|(id, _)| id.clone()).collect();
+    let mut stored = true;
+    if q.asks.is_some() {
+        let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, ids.is_empty());
+        stored &= store_set(q, b"*", ids, Sentinel { fresh_until, ..head }, expire_at);
+    }
+    let asked_for: HashSet<&[u8]> = std::iter::once(&q.suffix[..]).collect();
+    for (suffix, ids) in sets {
+        if asked_for.contains(&suffix[..]) {
+            continue;
+        }
+        let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, false);
+        stored &= store_set(q, &suffix, ids, Sentinel { fresh_until, ..head }, expire_at);
+    }
+    let _ = expire_at;
+    if !stored {
+        return false;
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    gil::enter(|st| {
+        if !current(st, q, b"*", sent) {
+            return false;
+        }
+        // Unknown values are empty from here on; what was told meanwhile may have brought some.
+        let newer: Vec<CompactString> = desk().tokens.newer_than(lane.ix, sent).map(CompactString::new).collect();
+        let until = if q.asks.is_some() { set_ends(lane, head.asked_ms, true).0 } else { head.fresh_until };
+        if let Some(e) = st.get_mut(lane.ix) {
+            e.complete = Some(Complete { seq: sent, asked_ms: head.asked_ms, fresh_until: until });
+        }
+        for id in newer {
+            store::index_newcomer(st, ctx, lane.ix, &id);
+        }
+        true
+    })
+    .unwrap_or(false)
+}

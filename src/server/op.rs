@@ -1,0 +1,252 @@
+//! A client that waits, and what has been brought for it so far.
+
+use super::ffi::{rm, Ctx};
+use super::query::Query;
+use super::reply::Body;
+use super::state::EntityIx;
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use podium_core::spec::Spec;
+use redis_module::raw;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::Arc;
+
+use super::fault::Fault;
+
+/// One call to Airtable, counted in the first reply that it was made for.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket {
+    claimed: AtomicBool,
+    calls: u32,
+}
+
+impl Ticket {
+    pub(crate) fn new(calls: u32) -> Arc<Ticket> {
+        Arc::new(Ticket { claimed: AtomicBool::new(false), calls })
+    }
+    fn claim(&self) -> u32 {
+        if self.claimed.swap(true, Ordering::Relaxed) {
+            0
+        } else {
+            self.calls
+        }
+    }
+}
+
+/// What a fetch says of one record.
+#[derive(Clone)]
+pub(crate) enum Seen {
+    /// The encoded entry, and the spec that shaped it.
+    Found(Arc<[u8]>, Arc<Spec>),
+    Gone,
+    Failed(Fault),
+}
+
+/// A record that landed.
+pub(crate) struct LandedRecord {
+    pub(crate) seen: Seen,
+    /// The number it was sent under.
+    pub(crate) sent: u64,
+    pub(crate) asked_ms: u64,
+    pub(crate) stored: bool,
+    pub(crate) ticket: Arc<Ticket>,
+}
+
+/// An index question that landed.
+pub(crate) struct LandedQuestion {
+    /// The records that match, by their own cells.
+    pub(crate) records: Result<HashMap<CompactString, Arc<[u8]>>, Fault>,
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) sent: u64,
+    pub(crate) asked_ms: u64,
+    pub(crate) fresh_until: u64,
+    pub(crate) stored: bool,
+    pub(crate) ticket: Arc<Ticket>,
+}
+
+/// Everything brought for one reader.
+#[derive(Default)]
+pub(crate) struct Brought {
+    pub(crate) records: HashMap<(EntityIx, CompactString), Arc<LandedRecord>>,
+    pub(crate) questions: HashMap<(EntityIx, Arc<[u8]>), Arc<LandedQuestion>>,
+    /// Calls that count for this reply, by the record (or, for questions, the entity) they were made for.
+    pub(crate) hits: HashMap<(EntityIx, CompactString), u32>,
+    pub(crate) hits_total: u32,
+    /// It waited for a fetch that somebody else had begun.
+    pub(crate) collapsed: bool,
+    pub(crate) led: bool,
+}
+
+#[derive(Default)]
+struct Inner {
+    brought: Brought,
+    outstanding: u32,
+    rounds: u32,
+    /// Set once, when the reply is decided.
+    reply: Option<Body>,
+}
+
+/// A read under way.
+pub(crate) struct Op {
+    pub(crate) query: Query,
+    /// Its place in the order of sends and changes.
+    pub(crate) asked: u64,
+    /// Unix ms.
+    pub(crate) asked_ms: u64,
+    client: Mutex<Option<Client>>,
+    inner: Mutex<Inner>,
+    done: AtomicBool,
+}
+
+struct Client(*mut raw::RedisModuleBlockedClient);
+// SAFETY: RM_UnblockClient, the only call made with it off the main thread, may be made from any thread.
+unsafe impl Send for Client {}
+
+/// Clients kept waiting.
+pub(crate) static BLOCKED: AtomicI64 = AtomicI64::new(0);
+
+impl Op {
+    /// A read nobody waits for (NOWAIT, a refresh).
+    pub(crate) fn unattended(query: Query, asked: u64, asked_ms: u64) -> Arc<Op> {
+        Arc::new(Op {
+            query,
+            asked,
+            asked_ms,
+            client: Mutex::new(None),
+            inner: Mutex::new(Inner::default()),
+            done: AtomicBool::new(false),
+        })
+    }
+    /// Keeps the client of this command waiting. `None`: it cannot be; the caller answers.
+    pub(crate) fn block(ctx: Ctx, query: Query, asked: u64, asked_ms: u64, timeout_ms: i64) -> Option<Arc<Op>> {
+        let bc = rm!(RedisModule_BlockClient(ctx, Some(on_reply), Some(on_timeout), Some(on_free), timeout_ms));
+        if bc.is_null() {
+            return None;
+        }
+        let op = Op::unattended(query, asked, asked_ms);
+        *op.client.lock() = Some(Client(bc));
+        BLOCKED.fetch_add(1, Ordering::Relaxed);
+        let held = Arc::into_raw(op.clone()) as *mut c_void;
+        rm!(RedisModule_BlockClientSetPrivateData(bc, held));
+        Some(op)
+    }
+    pub(crate) fn attended(&self) -> bool {
+        self.client.lock().is_some()
+    }
+    /// One more thing to wait for.
+    pub(crate) fn expect(&self, n: u32) {
+        self.inner.lock().outstanding += n;
+    }
+    /// Something landed; true if nothing is outstanding any more.
+    pub(crate) fn record(&self, ix: EntityIx, id: &CompactString, landed: &Arc<LandedRecord>, led: bool) -> bool {
+        let mut i = self.inner.lock();
+        if led {
+            i.brought.led = true;
+            let n = landed.ticket.claim();
+            *i.brought.hits.entry((ix, id.clone())).or_insert(0) += n;
+            i.brought.hits_total += n;
+        } else {
+            i.brought.collapsed = true;
+        }
+        i.brought.records.insert((ix, id.clone()), landed.clone());
+        i.outstanding = i.outstanding.saturating_sub(1);
+        i.outstanding == 0
+    }
+    pub(crate) fn question(&self, ix: EntityIx, suffix: &Arc<[u8]>, landed: &Arc<LandedQuestion>, led: bool) -> bool {
+        let mut i = self.inner.lock();
+        if led {
+            i.brought.led = true;
+            i.brought.hits_total += landed.ticket.claim();
+        } else {
+            i.brought.collapsed = true;
+        }
+        i.brought.questions.insert((ix, suffix.clone()), landed.clone());
+        i.outstanding = i.outstanding.saturating_sub(1);
+        i.outstanding == 0
+    }
+    /// Looks at what was brought.
+    pub(crate) fn with_brought<R>(&self, f: impl FnOnce(&Brought) -> R) -> R {
+        f(&self.inner.lock().brought)
+    }
+    /// Counts a round of asking; too many mean that the data change faster than they can be read.
+    pub(crate) fn next_round(&self) -> u32 {
+        let mut i = self.inner.lock();
+        i.rounds += 1;
+        i.rounds
+    }
+    /// Is it answered already (by a timeout, say)?
+    pub(crate) fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+    /// Decides the reply; the first one counts. The client is woken; a client that is gone is let go.
+    pub(crate) fn finish(&self, body: Body) {
+        {
+            let mut i = self.inner.lock();
+            if i.reply.is_none() {
+                i.reply = Some(body.seal());
+            }
+        }
+        self.done.store(true, Ordering::Release);
+        self.unblock();
+    }
+    fn unblock(&self) {
+        if let Some(Client(bc)) = self.client.lock().take() {
+            let held = self as *const Op as *mut c_void;
+            rm!(RedisModule_UnblockClient(bc, held));
+        }
+    }
+}
+
+impl Drop for Op {
+    fn drop(&mut self) {
+        // Reached only if nobody waits any more: the client's own reference keeps an attended read alive.
+        debug_assert!(self.client.lock().is_none());
+    }
+}
+
+/// Ends reads that lost their last hope (a worker that panicked): each is answered.
+pub(crate) struct Answered(pub(crate) Arc<Op>);
+impl Drop for Answered {
+    fn drop(&mut self) {
+        if !self.0.is_done() && std::thread::panicking() {
+            self.0.finish(Body::error("ERR internal error: the fetch was dropped; ask again"));
+        }
+    }
+}
+
+unsafe extern "C" fn on_reply(ctx: Ctx, _: super::ffi::Argv, _: c_int) -> c_int {
+    let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
+    if p.is_null() {
+        return super::reply::error(ctx, "ERR internal error: a reply was lost");
+    }
+    let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let reply = (*p).inner.lock().reply.take();
+        match reply {
+            Some(b) => b.send(ctx),
+            None => super::reply::error(ctx, "ERR internal error: a reply was lost"),
+        }
+    }));
+    r.unwrap_or(0)
+}
+
+unsafe extern "C" fn on_timeout(ctx: Ctx, _: super::ffi::Argv, _: c_int) -> c_int {
+    let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
+    let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        if p.is_null() {
+            return super::reply::error(ctx, "UPSTREAMTIMEOUT no answer in time");
+        }
+        (*p).done.store(true, Ordering::Release);
+        super::serve::late(ctx, &*p).send(ctx)
+    }));
+    r.unwrap_or(0)
+}
+
+unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
+    BLOCKED.fetch_sub(1, Ordering::Relaxed);
+    if !data.is_null() && data != ptr::null_mut() {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(Arc::from_raw(data as *const Op))));
+    }
+}

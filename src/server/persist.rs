@@ -1,0 +1,283 @@
+//! What must outlive the process: specs, generations and doubt, in native keys `podium:…` that are saved, replicated and
+//! migrated like any other. The truth is in memory; the keys are rewritten whenever somebody takes them away.
+
+use super::engine::desk;
+use super::ffi::{self, rm, Ctx, Key, KeyKind, RString};
+use super::gil::own_write;
+use super::state::{Entity, State};
+use compact_str::CompactString;
+use podium_core::key::{self, Name};
+use podium_core::spec::Spec;
+use std::ffi::{c_void, CStr};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const SPEC: &str = "spec";
+const DOUBT: &str = "doubt";
+
+/// Something could not be written when it should have been; upkeep tries again.
+static UNSAVED: AtomicBool = AtomicBool::new(false);
+
+fn write(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
+    if !ffi::removable(ctx) {
+        UNSAVED.store(true, Ordering::Relaxed);
+        return;
+    }
+    own_write(|| {
+        if ffi::call(ctx, command, true, args).is_error() {
+            UNSAVED.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
+/// Writes an entity's spec and generations.
+pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
+    let (name, json) = (key::own(SPEC, &e.name), e.spec.to_json());
+    let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
+    write(ctx, c"HSET", &[&name, b"spec", json.as_bytes(), b"generation", g.as_bytes(), b"sets", s.as_bytes()]);
+}
+
+/// Writes an entity's generations; before any fill that carries them.
+pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
+    let name = key::own(SPEC, &e.name);
+    let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
+    write(ctx, c"HSET", &[&name, b"generation", g.as_bytes(), b"sets", s.as_bytes()]);
+}
+
+pub(crate) fn delete_spec(ctx: Ctx, entity: &str) {
+    write(ctx, c"UNLINK", &[&key::own(SPEC, entity), &key::own(DOUBT, entity)]);
+}
+
+pub(crate) fn save_doubt(ctx: Ctx, e: &Entity, id: &str, seq: u64) {
+    write(ctx, c"HSET", &[&key::own(DOUBT, &e.name), id.as_bytes(), seq.to_string().as_bytes()]);
+}
+
+pub(crate) fn forget_doubt(ctx: Ctx, e: &Entity, id: &str) {
+    write(ctx, c"HDEL", &[&key::own(DOUBT, &e.name), id.as_bytes()]);
+}
+
+pub(crate) fn clear_doubts(ctx: Ctx, e: &Entity) {
+    let name = key::own(DOUBT, &e.name);
+    if Key::peek(ctx, RString::new(&name).raw()).kind() != KeyKind::Empty {
+        write(ctx, c"UNLINK", &[&name]);
+    }
+}
+
+/// Writes everything anew (after FLUSHALL, or when an earlier write was not allowed).
+pub(crate) fn save_all(ctx: Ctx, st: &State) {
+    if st.replica || st.loading {
+        return;
+    }
+    UNSAVED.store(false, Ordering::Relaxed);
+    for e in st.entities() {
+        save_spec(ctx, e);
+        let name = key::own(DOUBT, &e.name);
+        clear_doubts(ctx, e);
+        for (id, seq) in e.doubts.iter() {
+            write(ctx, c"HSET", &[&name, id.as_bytes(), seq.to_string().as_bytes()]);
+        }
+    }
+}
+
+/// Is there something left to write?
+pub(crate) fn unsaved() -> bool {
+    UNSAVED.load(Ordering::Relaxed)
+}
+
+/// Rewrites the keys right behind the event that took them away, in the same atomic unit.
+pub(crate) fn save_soon(ctx: Ctx) {
+    unsafe extern "C" fn job(ctx: Ctx, _: *mut c_void) {
+        let _ = std::panic::catch_unwind(|| super::gil::enter(|st| save_all(ctx, st)));
+    }
+    if rm!(RedisModule_AddPostNotificationJob(ctx, Some(job), std::ptr::null_mut(), None)) != ffi::OK {
+        UNSAVED.store(true, Ordering::Relaxed);
+    }
+}
+
+fn hash_of(ctx: Ctx, name: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let s = RString::new(name);
+    if Key::peek(ctx, s.raw()).kind() != KeyKind::Hash {
+        return None;
+    }
+    let r = own_write(|| ffi::call(ctx, c"HGETALL", false, &[name]));
+    if r.is_error() {
+        return None;
+    }
+    Some((0..r.len() / 2).filter_map(|i| Some((r.element(i * 2)?, r.element(i * 2 + 1)?))).collect())
+}
+
+fn number(fields: &[(Vec<u8>, Vec<u8>)], name: &[u8]) -> Option<u64> {
+    let (_, v) = fields.iter().find(|(k, _)| k == name)?;
+    std::str::from_utf8(v).ok()?.parse().ok()
+}
+
+/// Takes over an entity's keys as they stand: after loading, or on a replica when its primary wrote them.
+pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
+    let Some(fields) = hash_of(ctx, &key::own(SPEC, entity)) else { return };
+    let Some((_, json)) = fields.iter().find(|(k, _)| k == b"spec") else { return };
+    let (Some(generation), Some(sets)) = (number(&fields, b"generation"), number(&fields, b"sets")) else { return };
+    match st.by_name_mut(entity) {
+        Some(e) => {
+            let (ix, renewed) = (e.ix, e.generation != generation);
+            let sets_renewed = e.sets_generation != sets;
+            if renewed || sets_renewed {
+                let seq = desk().next_seq();
+                desk().tokens.note_entity(ix, seq);
+            }
+            let Ok(spec) = Spec::parse(entity, json) else { return };
+            if let Some(e) = st.get_mut(ix) {
+                if !e.spec.same_effect(&spec) {
+                    e.spec = std::sync::Arc::new(spec);
+                    e.trust.clear();
+                    e.link_targets.clear();
+                }
+            }
+            if renewed {
+                st.renew(ix);
+            } else if sets_renewed {
+                st.renew_sets(ix);
+            }
+            if let Some(e) = st.get_mut(ix) {
+                e.generation = generation;
+                e.sets_generation = sets;
+            }
+        }
+        None => match Spec::parse(entity, json) {
+            Ok(spec) => {
+                st.add(entity, spec, generation, sets);
+            }
+            Err(why) => ffi::log(ffi::Level::Warning, &format!("the stored spec of entity {entity} cannot be read: {why}")),
+        },
+    }
+    load_doubts(ctx, st, entity);
+}
+
+pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
+    let fields = hash_of(ctx, &key::own(DOUBT, entity)).unwrap_or_default();
+    let Some(e) = st.by_name_mut(entity) else { return };
+    e.doubts.clear();
+    for (id, seq) in &fields {
+        let (Ok(id), Some(seq)) = (std::str::from_utf8(id), std::str::from_utf8(seq).ok().and_then(|s| s.parse().ok())) else {
+            continue;
+        };
+        e.doubts.raise(id, seq);
+        desk().tokens.observe(seq);
+    }
+}
+
+/// Walks the keyspace once, in database 0.
+fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
+    struct Walk<'a>(&'a mut dyn FnMut(Ctx, &[u8]));
+    unsafe extern "C" fn visit(
+        ctx: Ctx,
+        name: ffi::RawString,
+        _: *mut redis_module::raw::RedisModuleKey,
+        data: *mut c_void,
+    ) {
+        let walk = &mut *(data as *mut Walk);
+        (walk.0)(ctx, ffi::bytes(name));
+    }
+    let mut walk = Walk(&mut each);
+    let cursor = rm!(RedisModule_ScanCursorCreate());
+    while rm!(RedisModule_Scan(ctx, cursor, Some(visit), &mut walk as *mut Walk as *mut c_void)) != 0 {}
+    rm!(RedisModule_ScanCursorDestroy(cursor));
+}
+
+/// Learns from the keyspace which entities and keys are there: at MODULE LOAD into a running server, and when a data set has been loaded.
+pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
+    if rm!(RedisModule_DbSize(ctx)) > 0 {
+        let mut specs: Vec<String> = Vec::new();
+        scan(ctx, |_, name| {
+            if let Some(e) = key::own_entity(name, SPEC) {
+                specs.push(e.to_string());
+            }
+        });
+        let gone: Vec<std::sync::Arc<str>> =
+            st.sorted_names().into_iter().filter(|n| !specs.iter().any(|s| **s == **n)).collect();
+        if st.replica {
+            for name in gone {
+                st.remove(&name);
+            }
+        }
+        for e in &specs {
+            load_spec(ctx, st, e);
+        }
+    } else if st.replica {
+        for name in st.sorted_names() {
+            st.remove(&name);
+        }
+    }
+    st.graves.clear();
+    for e in st.entities_mut() {
+        e.records.clear();
+        e.tombs.clear();
+        e.sets.clear();
+        e.complete = None;
+        e.old_links.clear();
+    }
+    let mut newest = 0u64;
+    scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
+    desk().tokens.observe(newest);
+    let from_file = std::mem::take(&mut st.from_file);
+    if !st.replica {
+        for (name, spec) in from_file {
+            adopt(st, &name, spec);
+        }
+        UNSAVED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A spec from the spec file: in force unless the stored one is equal in effect, whose data then stay.
+fn adopt(st: &mut State, name: &str, spec: Spec) {
+    match st.by_name(name).map(|e| (e.ix, e.spec.same_effect(&spec))) {
+        Some((_, true)) => {}
+        Some((ix, false)) => {
+            st.renew(ix);
+            if let Some(e) = st.get_mut(ix) {
+                e.spec = std::sync::Arc::new(spec);
+                e.trust.clear();
+                e.link_targets.clear();
+            }
+        }
+        None => {
+            st.add(name, spec, ffi::random_u64(), ffi::random_u64());
+        }
+    }
+}
+
+/// Notes one key of the data set; those that no generation in force knows become graves.
+fn register(ctx: Ctx, st: &mut State, name: &[u8], newest: &mut u64) {
+    let (entity, what) = match key::parse(name) {
+        Some(Name::Record { entity, id }) => (entity, What::Record(id)),
+        Some(Name::Tomb { entity, id }) => (entity, What::Tomb(id)),
+        Some(Name::All { entity }) => (entity, What::Set),
+        Some(Name::Index { entity, .. }) => (entity, What::Set),
+        _ => return,
+    };
+    let Some(e) = st.by_name_mut(entity) else { return };
+    match what {
+        What::Record(id) => {
+            e.records.insert(CompactString::new(id));
+        }
+        What::Tomb(id) => {
+            e.tombs.insert(CompactString::new(id));
+        }
+        What::Set => {
+            let s = RString::new(name);
+            let k = Key::peek(ctx, s.raw());
+            if k.kind() == KeyKind::Zset {
+                if let Some(h) = super::store::sentinel(&k, name) {
+                    *newest = (*newest).max(h.seq);
+                }
+                if let Some(suffix) = name.get(entity.len() + 1..) {
+                    e.sets.insert(suffix.into());
+                }
+            }
+        }
+    }
+}
+
+enum What<'a> {
+    Record(&'a str),
+    Tomb(&'a str),
+    Set,
+}

@@ -1,0 +1,540 @@
+//! A read's way: answered at once, or kept waiting while what it lacks is fetched, then answered.
+
+use super::answer::{self, Judge, Progress, Start, Want};
+use super::config;
+use super::engine::{self, desk, Lane, Passenger};
+use super::fault::Fault;
+use super::fetch::{Job, Listing, Question};
+use super::ffi::{self, Ctx};
+use super::figures::Cause;
+use super::gil;
+use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED};
+use super::query::{Ask, Query};
+use super::reply::{self, Body, CacheWord};
+use super::state::{EntityIx, State, Trust};
+use super::store;
+use compact_str::CompactString;
+use parking_lot::Mutex;
+use podium_core::flight::Joined;
+use podium_core::key;
+use podium_core::pace::Class;
+use podium_core::question::{self, Lookup};
+use std::ffi::c_int;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Candidates looked at in one go on the main thread; more go in slices, with the client waiting.
+const AT_ONCE: usize = 1000;
+/// Candidates per hold of the server's lock.
+const SLICE: usize = 250;
+/// Rounds of fetching after which the data are taken to change faster than they can be read.
+const ROUNDS: u32 = 8;
+
+/// Serves a read from a command handler.
+pub(crate) fn read(ctx: Ctx, query: Query) -> c_int {
+    let nothing = Brought::default();
+    let now = ffi::now_ms();
+    let verdict = gil::enter(|st| {
+        let asked = desk().next_seq();
+        let mut refresh = Vec::new();
+        let progress = match evaluate(ctx, st, &query, &nothing, asked, now, &mut refresh, true) {
+            Evaluated::Progress(p) => p,
+            Evaluated::TooLarge => return Verdict::Slice(asked),
+        };
+        order_refresh(ctx, st, refresh);
+        match progress {
+            Progress::Done(b) => Verdict::Reply(b),
+            Progress::Need(wants) => miss(ctx, st, &query, wants, asked, now),
+        }
+    });
+    match verdict {
+        Some(Verdict::Reply(b)) => b.send(ctx),
+        Some(Verdict::Waiting) => ffi::OK,
+        Some(Verdict::Slice(asked)) => in_slices(ctx, query, asked, now),
+        None => reply::error(ctx, "ERR internal error: the cache is busy"),
+    }
+}
+
+enum Verdict {
+    Reply(Body),
+    Waiting,
+    Slice(u64),
+}
+
+enum Evaluated {
+    Progress(Progress),
+    TooLarge,
+}
+
+/// Judges a read by what is cached and what was brought. `bounded`: on the main thread, where large answers go in slices.
+#[allow(clippy::too_many_arguments)]
+fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, now: u64, refresh: &mut Vec<Want>, bounded: bool) -> Evaluated {
+    let mut judge = Judge { ctx, brought, options: &q.options, now, refresh: Vec::new() };
+    let progress = match &q.ask {
+        Ask::Get(k) => match judge.record(st, k) {
+            Some(b) => Progress::Done(b),
+            None => Progress::Need(vec![Want::Record(k.ix, k.id.clone())]),
+        },
+        Ask::Many(keys) => {
+            let mut bodies = Vec::with_capacity(keys.len());
+            let mut wants = Vec::new();
+            for k in keys {
+                match judge.record(st, k) {
+                    Some(b) => bodies.push(b),
+                    None => wants.push(Want::Record(k.ix, k.id.clone())),
+                }
+            }
+            if wants.is_empty() {
+                Progress::Done(Body::List(bodies))
+            } else {
+                Progress::Need(wants)
+            }
+        }
+        Ask::Index { ix, conditions, .. } => {
+            let name = q.shown_name();
+            match judge.start(st, *ix, conditions, asked, &name) {
+                Start::Done(b) => Progress::Done(b),
+                Start::Need(w) => Progress::Need(w),
+                Start::Scan(mut scan) => {
+                    if bounded && scan.size() > AT_ONCE {
+                        return Evaluated::TooLarge;
+                    }
+                    judge.step(st, &mut scan, usize::MAX, !bounded);
+                    judge.finish(st, *scan, &name)
+                }
+            }
+        }
+    };
+    refresh.append(&mut judge.refresh);
+    Evaluated::Progress(progress)
+}
+
+/// Something is lacking: refuse, fetch behind, or wait.
+fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: u64) -> Verdict {
+    let name = q.shown_name();
+    if ffi::is_replica(ctx) {
+        return Verdict::Reply(Body::error(reply::replica_miss(&name)));
+    }
+    if let Some(f) = no_base(st, &wants) {
+        return Verdict::Reply(Body::error(f));
+    }
+    let waits = ffi::may_wait(ctx);
+    if !waits || q.options.no_wait {
+        let op = Op::unattended(q.clone(), asked, now);
+        order(ctx, st, &op, &wants, false);
+        return Verdict::Reply(Body::error(reply::would_block(&name, true)));
+    }
+    let timeout = config::FETCH_TIMEOUT_MS.get();
+    if let Some(fault) = refuse(st, &wants, timeout) {
+        return Verdict::Reply(failed_at_once(ctx, st, q, wants, fault, asked, now));
+    }
+    match Op::block(ctx, q.clone(), asked, now, timeout) {
+        Some(op) => {
+            order(ctx, st, &op, &wants, true);
+            Verdict::Waiting
+        }
+        None => Verdict::Reply(Body::error(reply::would_block(&name, false))),
+    }
+}
+
+fn ix_of(w: &Want) -> EntityIx {
+    match w {
+        Want::Record(ix, _) | Want::Question(ix, _) => *ix,
+    }
+}
+
+fn no_base(st: &State, wants: &[Want]) -> Option<String> {
+    let e = wants.iter().filter_map(|w| st.get(ix_of(w))).find(|e| e.base().is_empty())?;
+    Some(format!(
+        "BADSPEC entity {} belongs to no base: set podium.base, or \"base\": \"app...\" in its spec, to fetch from Airtable",
+        e.name
+    ))
+}
+
+/// Is there no hope that the fetch comes back before the deadline?
+fn refuse(st: &State, wants: &[Want], timeout_ms: i64) -> Option<Fault> {
+    let most = config::MAX_PENDING.get();
+    if BLOCKED.load(Ordering::Relaxed) >= most {
+        return Some(Fault::queue_full(most));
+    }
+    let mut d = desk();
+    let mut seen: Vec<String> = Vec::new();
+    for e in wants.iter().filter_map(|w| st.get(ix_of(w))) {
+        let base = e.base();
+        if seen.contains(&base) {
+            continue;
+        }
+        if let Some(b) = d.busy_for(&base).filter(|b| b.ms_left >= timeout_ms.max(0) as u64) {
+            return Some(Fault::busy(b));
+        }
+        seen.push(base);
+    }
+    None
+}
+
+/// Answers as if the fetch had failed already: a stale copy where there is one.
+fn failed_at_once(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, fault: Fault, asked: u64, now: u64) -> Body {
+    let brought = all_failed(st, wants, fault.clone());
+    match evaluate(ctx, st, q, &brought, asked, now, &mut Vec::new(), false) {
+        Evaluated::Progress(Progress::Done(b)) => b,
+        _ => Body::error(fault.line),
+    }
+}
+
+fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
+    let mut brought = Brought::default();
+    for w in wants {
+        match w {
+            Want::Record(ix, id) => {
+                let landed = LandedRecord {
+                    seen: Seen::Failed(fault.clone()),
+                    sent: 0,
+                    asked_ms: 0,
+                    stored: false,
+                    ticket: super::op::Ticket::new(0),
+                };
+                brought.records.insert((ix, id), Arc::new(landed));
+            }
+            Want::Question(ix, suffix) => {
+                let Some(e) = st.get(ix) else { continue };
+                let landed = LandedQuestion {
+                    records: Err(fault.clone()),
+                    spec: e.spec.clone(),
+                    sent: 0,
+                    asked_ms: 0,
+                    fresh_until: 0,
+                    stored: false,
+                    ticket: super::op::Ticket::new(0),
+                };
+                brought.questions.insert((ix, suffix), Arc::new(landed));
+            }
+        }
+    }
+    brought
+}
+
+/// Orders what a read lacks. `at_once`: called by a command, at the start of a fetch: who read the keys before is told now.
+fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) {
+    let fresh_start = op.query.options.no_cache && !op.with_brought(|b| b.led || b.collapsed);
+    op.expect(wants.len() as u32);
+    let mut signals: Vec<Vec<u8>> = Vec::new();
+    let mut dropped: Vec<Want> = Vec::new();
+    for w in wants {
+        match place(st, w, Class::Read, Some(op), fresh_start) {
+            Some((Joined::Lead(_), name)) => signals.push(name),
+            Some((Joined::Follow(_), _)) => {}
+            None => dropped.push(w.clone()),
+        }
+    }
+    if on_main {
+        for name in &signals {
+            store::signal_fetch(ctx, name);
+        }
+    }
+    if ffi_on_main() {
+        engine::close_pass();
+    } else {
+        engine::close_now();
+    }
+    if !dropped.is_empty() {
+        // Its entity is gone: whoever waits is answered, by a worker, as nothing will land for it.
+        let op = op.clone();
+        engine::spawn(Box::new(move || op.finish(Body::error("NOENTITY the entity was removed meanwhile"))));
+    }
+}
+
+thread_local! {
+    static WORKER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+fn ffi_on_main() -> bool {
+    !WORKER.with(std::cell::Cell::get)
+}
+
+/// Orders one thing; its key's name.
+fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Option<(Joined, Vec<u8>)> {
+    match w {
+        Want::Record(ix, id) => {
+            let e = st.get(*ix)?;
+            let joined = desk().want_record(e, id, class, op, fresh_start);
+            Some((joined, key::record(&e.name, id)))
+        }
+        Want::Question(ix, suffix) => {
+            let e = st.get_mut(*ix)?;
+            let asks = split_suffix(e, suffix);
+            if asks.is_none() && &suffix[..] != b"*" {
+                return None;
+            }
+            let lane = Lane::of(e, Cause::Index);
+            let formula = asks.as_ref().and_then(|(f, v)| match e.trust.get(f).copied().unwrap_or_default() {
+                Trust::Broken => None,
+                Trust::Proven => question::formula(&e.spec, *f, v, Lookup::Proven),
+                Trust::Unproven => question::formula(&e.spec, *f, v, Lookup::Unproven),
+            });
+            let name = [e.name.as_bytes(), b":", suffix].concat();
+            let job = || {
+                Job::Question(Question {
+                    lane,
+                    suffix: suffix.clone(),
+                    asks,
+                    formula,
+                    class,
+                    flight: AtomicU64::new(0),
+                    progress: Mutex::new(Listing::default()),
+                })
+            };
+            let joined = desk().want_question(e, suffix, class, op, fresh_start, job);
+            if let Joined::Lead(_) = joined {
+                e.questions += 1;
+            }
+            Some((joined, name))
+        }
+    }
+}
+
+fn split_suffix(e: &super::state::Entity, suffix: &[u8]) -> Option<(u16, Arc<[u8]>)> {
+    let at = suffix.iter().position(|b| *b == b':')?;
+    let field = std::str::from_utf8(suffix.get(..at)?).ok()?;
+    Some((e.spec.field(field)?, suffix.get(at + 1..)?.into()))
+}
+
+/// Refreshes behind an answer that was given.
+fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
+    if wants.is_empty() || ffi::is_replica(ctx) {
+        return;
+    }
+    for w in &wants {
+        place(st, w, Class::Refresh, None, false);
+    }
+    if ffi_on_main() {
+        engine::close_pass();
+    } else {
+        engine::close_now();
+    }
+}
+
+/// A large answer: a worker collects it, slice by slice.
+fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
+    if !ffi::may_wait(ctx) {
+        // It may not wait, so it is answered in one go.
+        let b = gil::enter(|st| match evaluate(ctx, st, &q, &Brought::default(), asked, now, &mut Vec::new(), false) {
+            Evaluated::Progress(Progress::Done(b)) => b,
+            _ => Body::error(reply::would_block(&q.shown_name(), false)),
+        });
+        return b.unwrap_or_else(|| Body::error("ERR internal error")).send(ctx);
+    }
+    match Op::block(ctx, q, asked, now, config::FETCH_TIMEOUT_MS.get()) {
+        Some(op) => {
+            engine::spawn(Box::new(move || as_worker(|| resume(&op))));
+            ffi::OK
+        }
+        None => reply::error(ctx, "ERR this client cannot be kept waiting here"),
+    }
+}
+
+fn as_worker(f: impl FnOnce()) {
+    WORKER.with(|w| w.set(true));
+    f();
+}
+
+/// A read has everything it asked for, or a large answer is to be collected: decide its reply, or ask on.
+fn resume(op: &Arc<Op>) {
+    let _answered = Answered(op.clone());
+    if op.is_done() {
+        op.finish(Body::Null);
+        return;
+    }
+    let round = op.next_round();
+    let body = if let Ask::Index { ix, conditions, .. } = &op.query.ask {
+        match collect(op, *ix, conditions) {
+            Some(b) => b,
+            None => return,
+        }
+    } else {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let now = ffi::now_ms();
+        let progress = gil::enter(|st| {
+            op.with_brought(|b| match evaluate(ctx, st, &op.query, b, op.asked, now, &mut Vec::new(), false) {
+                Evaluated::Progress(Progress::Done(b)) => Ok(b.seal()),
+                Evaluated::Progress(Progress::Need(w)) => Err(w),
+                Evaluated::TooLarge => Ok(Body::error("ERR internal error")),
+            })
+        });
+        match progress {
+            Some(Ok(b)) => b,
+            Some(Err(wants)) => {
+                if round < ROUNDS {
+                    gil::enter(|st| order(ctx, st, op, &wants, false));
+                    return;
+                }
+                Body::error("UPSTREAMBUSY the data change faster than they can be read: try again in 1 s")
+            }
+            None => Body::error("ERR internal error: the cache is busy"),
+        }
+    };
+    op.finish(body);
+}
+
+/// Collects an index answer, slice by slice; `None`: more was ordered.
+fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -> Option<Body> {
+    let name = op.query.shown_name();
+    let options = &op.query.options;
+    let started = {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let now = ffi::now_ms();
+        gil::enter(|st| {
+            op.with_brought(|brought| {
+                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new() };
+                let s = judge.start(st, ix, conditions, op.asked, &name);
+                (s, judge.refresh)
+            })
+        })
+    };
+    let (start, mut refresh) = started?;
+    let mut scan = match start {
+        Start::Done(b) => return Some(b),
+        Start::Need(w) => return ask_on(op, w),
+        Start::Scan(s) => s,
+    };
+    loop {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let now = ffi::now_ms();
+        let all = gil::enter(|st| {
+            op.with_brought(|brought| {
+                let judge = Judge { ctx, brought, options, now, refresh: Vec::new() };
+                judge.step(st, &mut scan, SLICE, true)
+            })
+        })?;
+        if all {
+            break;
+        }
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    let now = ffi::now_ms();
+    let progress = gil::enter(|st| {
+        let p = op.with_brought(|brought| {
+            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new() };
+            let p = judge.finish(st, *scan, &name);
+            refresh.append(&mut judge.refresh);
+            p
+        });
+        order_refresh(ctx, st, refresh);
+        p
+    })?;
+    drop(held);
+    match progress {
+        Progress::Done(b) => Some(b),
+        Progress::Need(w) => ask_on(op, w),
+    }
+}
+
+fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
+    if op.next_round() > ROUNDS {
+        return Some(Body::error("UPSTREAMBUSY the data change faster than they can be read: try again in 1 s"));
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    gil::enter(|st| order(ctx, st, op, &wants, false));
+    None
+}
+
+/// Clients woken at once; more are woken in portions, so that no pass of the event loop holds up others.
+const PORTION: usize = 25;
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// A record landed for those who waited for it.
+pub(crate) fn arrived_record(ix: EntityIx, id: &CompactString, landed: &Arc<LandedRecord>, passengers: Vec<Passenger>) {
+    let ready: Vec<Arc<Op>> =
+        passengers.into_iter().filter(|p| p.op.record(ix, id, landed, p.led)).map(|p| p.op).collect();
+    wake(ready);
+}
+
+/// An index question landed.
+pub(crate) fn arrived_question(ix: EntityIx, suffix: &Arc<[u8]>, landed: &Arc<LandedQuestion>, passengers: Vec<Passenger>) {
+    let ready: Vec<Arc<Op>> =
+        passengers.into_iter().filter(|p| p.op.question(ix, suffix, landed, p.led)).map(|p| p.op).collect();
+    wake(ready);
+}
+
+fn wake(mut ready: Vec<Arc<Op>>) {
+    if ready.len() > PORTION {
+        let rest = ready.split_off(PORTION);
+        engine::spawn(Box::new(move || {
+            for part in rest.chunks(PORTION) {
+                std::thread::sleep(PAUSE);
+                as_worker(|| part.iter().for_each(settle));
+            }
+        }));
+    }
+    as_worker(|| ready.iter().for_each(settle));
+}
+
+/// One read has everything: a plain record needs no lock, everything else is judged under it.
+fn settle(op: &Arc<Op>) {
+    let _answered = Answered(op.clone());
+    if op.is_done() {
+        op.finish(Body::Null);
+        return;
+    }
+    if let Ask::Get(k) = &op.query.ask {
+        let word = if op.query.options.no_cache || !config::enabled() { CacheWord::Bypass } else { CacheWord::Miss };
+        let body = op.with_brought(|b| {
+            let landed = b.records.get(&(k.ix, k.id.clone()))?;
+            if matches!(landed.seen, Seen::Failed(_)) {
+                return None;
+            }
+            count_later(k.ix, word, b.collapsed && !b.led);
+            Some(answer::fetched(&op.query.options, b, ffi::now_ms(), k, landed, word))
+        });
+        if let Some(b) = body {
+            op.finish(b);
+            return;
+        }
+    }
+    resume(op);
+}
+
+/// Replies made without the lock, to be counted when it is next held.
+static UNCOUNTED: Mutex<Vec<(EntityIx, CacheWord, bool, u64)>> = Mutex::new(Vec::new());
+
+fn count_later(ix: EntityIx, word: CacheWord, collapsed: bool) {
+    let mut u = UNCOUNTED.lock();
+    match u.iter_mut().find(|(i, w, c, _)| *i == ix && *w == word && *c == collapsed) {
+        Some((_, _, _, n)) => *n += 1,
+        None => u.push((ix, word, collapsed, 1)),
+    }
+}
+
+/// Brings the counters up to date.
+pub(crate) fn count_now(st: &mut State) {
+    for (ix, word, collapsed, n) in std::mem::take(&mut *UNCOUNTED.lock()) {
+        let Some(e) = st.get_mut(ix) else { continue };
+        match word {
+            CacheWord::Bypass => e.figures.bypasses += n,
+            _ => e.figures.misses += n,
+        }
+        if collapsed {
+            e.figures.collapsed += n;
+        }
+    }
+}
+
+/// The deadline passed, or somebody unblocked the client: a stale copy if there is one, else the reason.
+pub(crate) fn late(ctx: Ctx, op: &Op) -> Body {
+    let fault = Fault::timeout(config::FETCH_TIMEOUT_MS.get());
+    let now = ffi::now_ms();
+    let body = gil::enter(|st| {
+        let nothing = Brought::default();
+        let wants = match evaluate(ctx, st, &op.query, &nothing, op.asked, now, &mut Vec::new(), false) {
+            Evaluated::Progress(Progress::Need(w)) => w,
+            Evaluated::Progress(Progress::Done(b)) => return b,
+            Evaluated::TooLarge => return Body::error(fault.line.clone()),
+        };
+        failed_at_once(ctx, st, &op.query, wants, fault.clone(), op.asked, now)
+    });
+    body.unwrap_or_else(|| Body::error(fault.line))
+}

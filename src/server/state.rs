@@ -1,0 +1,252 @@
+//! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
+
+use super::ffi;
+use compact_str::CompactString;
+use hashbrown::{hash_set, HashMap, HashSet};
+use podium_core::doubt::Doubts;
+use podium_core::spec::Spec;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Number of an entity, never used twice while the module is loaded.
+pub(crate) type EntityIx = u32;
+
+/// What is known of the lookup through which a link field is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Trust {
+    #[default]
+    Unproven,
+    Proven,
+    /// The base lacks it, or it disagreed with its own link cell.
+    Broken,
+}
+
+/// Link cells of a record whose copy was dropped: what its next cells are compared with.
+pub(crate) type LinkCells = Vec<(u16, Vec<CompactString>)>;
+
+/// An entity's counters.
+#[derive(Default, Clone)]
+pub(crate) struct Figures {
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) stale_hits: u64,
+    pub(crate) negative_hits: u64,
+    pub(crate) bypasses: u64,
+    pub(crate) collapsed: u64,
+    pub(crate) schema_violations: u64,
+    pub(crate) stale_sets_prevented: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, o: &Figures) {
+        self.hits += o.hits;
+        self.misses += o.misses;
+        self.stale_hits += o.stale_hits;
+        self.negative_hits += o.negative_hits;
+        self.bypasses += o.bypasses;
+        self.collapsed += o.collapsed;
+        self.schema_violations += o.schema_violations;
+        self.stale_sets_prevented += o.stale_sets_prevented;
+    }
+}
+
+/// One entity.
+pub(crate) struct Entity {
+    pub(crate) ix: EntityIx,
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: Arc<Spec>,
+    /// Stored in every record: a new one makes all older records misses, in constant time.
+    pub(crate) generation: u64,
+    /// The same for index sets.
+    pub(crate) sets_generation: u64,
+    pub(crate) doubts: Doubts,
+    /// Ids of the records whose keys exist.
+    pub(crate) records: HashSet<CompactString>,
+    /// Ids of the tombstones whose keys exist.
+    pub(crate) tombs: HashSet<CompactString>,
+    /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
+    pub(crate) sets: HashSet<Box<[u8]>>,
+    pub(crate) trust: HashMap<u16, Trust>,
+    /// Which entity a link field leads to, learned from records seen.
+    pub(crate) link_targets: HashMap<u16, EntityIx>,
+    pub(crate) old_links: HashMap<CompactString, LinkCells>,
+    /// The whole table was read under this number and no index set was lost since: values without a set are empty.
+    pub(crate) complete: Option<Complete>,
+    /// Index questions under way: doubt matters to them too.
+    pub(crate) questions: u32,
+    pub(crate) figures: Figures,
+}
+
+/// The whole table was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Complete {
+    pub(crate) seq: u64,
+    pub(crate) asked_ms: u64,
+    pub(crate) fresh_until: u64,
+}
+
+/// Link cells remembered for dropped records, at most per entity.
+const MOST_OLD_LINKS: usize = 10_000;
+
+impl Entity {
+    pub(crate) fn new(ix: EntityIx, name: &str, spec: Spec, generation: u64, sets_generation: u64) -> Entity {
+        Entity {
+            ix,
+            name: name.into(),
+            spec: Arc::new(spec),
+            generation,
+            sets_generation,
+            doubts: Doubts::default(),
+            records: HashSet::new(),
+            tombs: HashSet::new(),
+            sets: HashSet::new(),
+            trust: HashMap::new(),
+            link_targets: HashMap::new(),
+            old_links: HashMap::new(),
+            complete: None,
+            questions: 0,
+            figures: Figures::default(),
+        }
+    }
+    /// Does doubt matter to anything that is there?
+    pub(crate) fn has_sets(&self) -> bool {
+        !self.sets.is_empty() || self.questions > 0 || self.complete.is_some()
+    }
+    pub(crate) fn remember_links(&mut self, id: &str, cells: LinkCells) {
+        if cells.iter().all(|(_, ids)| ids.is_empty()) || self.old_links.len() >= MOST_OLD_LINKS {
+            return;
+        }
+        self.old_links.entry(CompactString::new(id)).or_insert(cells);
+    }
+    pub(crate) fn base(&self) -> String {
+        self.spec.base().map_or_else(|| super::config::BASE.get(), str::to_string)
+    }
+}
+
+/// Keys of a generation that is over, to be unlinked in slices.
+pub(crate) struct Grave {
+    pub(crate) entity: Arc<str>,
+    pub(crate) records: hash_set::IntoIter<CompactString>,
+    pub(crate) tombs: hash_set::IntoIter<CompactString>,
+    pub(crate) sets: hash_set::IntoIter<Box<[u8]>>,
+}
+
+impl Grave {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.len() == 0 && self.tombs.len() == 0 && self.sets.len() == 0
+    }
+}
+
+/// Everything known.
+#[derive(Default)]
+pub(crate) struct State {
+    names: HashMap<Arc<str>, EntityIx>,
+    entities: HashMap<EntityIx, Entity>,
+    next_ix: EntityIx,
+    pub(crate) graves: VecDeque<Grave>,
+    pub(crate) loading: bool,
+    pub(crate) replica: bool,
+    /// Specs of `podium.spec-file`, to be in force once the data are loaded.
+    pub(crate) from_file: Vec<(String, Spec)>,
+    /// Specs are to be written to their keys as soon as that is allowed.
+    pub(crate) unsaved: bool,
+    /// Figures of entities that are gone.
+    pub(crate) past: Figures,
+    pub(crate) sweep_last_removed: u64,
+}
+
+impl State {
+    #[inline]
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Entity> {
+        self.entities.get(self.names.get(name)?)
+    }
+    #[inline]
+    pub(crate) fn by_name_mut(&mut self, name: &str) -> Option<&mut Entity> {
+        self.entities.get_mut(self.names.get(name)?)
+    }
+    pub(crate) fn get(&self, ix: EntityIx) -> Option<&Entity> {
+        self.entities.get(&ix)
+    }
+    pub(crate) fn get_mut(&mut self, ix: EntityIx) -> Option<&mut Entity> {
+        self.entities.get_mut(&ix)
+    }
+    pub(crate) fn entities(&self) -> impl Iterator<Item = &Entity> {
+        self.entities.values()
+    }
+    pub(crate) fn entities_mut(&mut self) -> impl Iterator<Item = &mut Entity> {
+        self.entities.values_mut()
+    }
+    pub(crate) fn len(&self) -> usize {
+        self.entities.len()
+    }
+    pub(crate) fn sorted_names(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<Arc<str>> = self.names.keys().cloned().collect();
+        names.sort();
+        names
+    }
+    /// Adds an entity that is not there yet.
+    pub(crate) fn add(&mut self, name: &str, spec: Spec, generation: u64, sets_generation: u64) -> EntityIx {
+        self.next_ix += 1;
+        let e = Entity::new(self.next_ix, name, spec, generation, sets_generation);
+        self.names.insert(e.name.clone(), e.ix);
+        self.entities.insert(e.ix, e);
+        self.next_ix
+    }
+    /// Takes an entity out; its keys become a grave.
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Entity> {
+        let ix = self.names.remove(name)?;
+        let mut e = self.entities.remove(&ix)?;
+        self.past.add(&e.figures);
+        self.bury(&mut e);
+        Some(e)
+    }
+    /// The keys known of an entity become a grave: constant time, whatever their number.
+    pub(crate) fn bury(&mut self, e: &mut Entity) {
+        let grave = Grave {
+            entity: e.name.clone(),
+            records: std::mem::take(&mut e.records).into_iter(),
+            tombs: std::mem::take(&mut e.tombs).into_iter(),
+            sets: std::mem::take(&mut e.sets).into_iter(),
+        };
+        e.old_links.clear();
+        e.doubts.clear();
+        e.complete = None;
+        if !grave.is_empty() {
+            self.graves.push_back(grave);
+        }
+    }
+    /// A new generation: every stored record, tombstone and index set of the entity is a miss from here on.
+    pub(crate) fn renew(&mut self, ix: EntityIx) -> Option<()> {
+        let mut e = self.entities.remove(&ix)?;
+        self.bury(&mut e);
+        e.generation = ffi::random_u64();
+        e.sets_generation = ffi::random_u64();
+        self.entities.insert(ix, e);
+        Some(())
+    }
+    /// Only the index sets are dropped.
+    pub(crate) fn renew_sets(&mut self, ix: EntityIx) -> Option<()> {
+        let e = self.entities.get_mut(&ix)?;
+        e.sets_generation = ffi::random_u64();
+        e.doubts.clear();
+        e.complete = None;
+        let sets = std::mem::take(&mut e.sets).into_iter();
+        if sets.len() > 0 {
+            let entity = e.name.clone();
+            let none = || HashSet::new().into_iter();
+            self.graves.push_back(Grave { entity, records: none(), tombs: none(), sets });
+        }
+        Some(())
+    }
+    /// Entities of the same base as `ix`, itself included.
+    pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {
+        self.entities.values().filter(|e| e.base() == base).map(|e| e.ix).collect()
+    }
+    pub(crate) fn figures(&self) -> Figures {
+        let mut f = self.past.clone();
+        for e in self.entities.values() {
+            f.add(&e.figures);
+        }
+        f
+    }
+}

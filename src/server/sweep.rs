@@ -1,0 +1,245 @@
+//! Sweeping: a thread of its own asks what [`podium_core::sweep`] decides, call by call through the scheduler, and lands it.
+
+use super::engine::{self, desk, Lane};
+use super::fault::Fault;
+use super::fetch::{self, Errand, Job, Shaped};
+use super::ffi;
+use super::figures::Cause;
+use super::gil;
+use super::land;
+use super::state::EntityIx;
+use super::store::{self, Copy};
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use parking_lot::{Condvar, Mutex};
+use podium_airtable::{Ask, ListQuery, Record};
+use podium_core::entry::Entry;
+use podium_core::pace::Class;
+use podium_core::sweep::{Sweep, Tally};
+use podium_core::{key, question};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One entity's outcome.
+pub(crate) struct Report {
+    pub(crate) entity: Arc<str>,
+    pub(crate) tally: Tally,
+    pub(crate) calls: u64,
+    pub(crate) ms: u64,
+}
+
+/// Cached records read per hold of the lock.
+const SLICE: usize = 250;
+
+/// Only one sweep at a time: two would ask the same.
+static UNDER_WAY: AtomicBool = AtomicBool::new(false);
+
+/// Runs a sweep of `entities`; on a thread that may wait. `cancelled`: nobody wants it any more.
+pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool, cancelled: &Arc<AtomicBool>) -> Result<Vec<Report>, Fault> {
+    if UNDER_WAY.swap(true, Ordering::AcqRel) {
+        return Err(Fault::new("ERR a sweep is under way already: wait for it to end"));
+    }
+    struct Over;
+    impl Drop for Over {
+        fn drop(&mut self) {
+            UNDER_WAY.store(false, Ordering::Release);
+        }
+    }
+    let _over = Over;
+    let begun = Instant::now();
+    let mut lanes: HashMap<EntityIx, Lane> = HashMap::new();
+    let mut reports = Vec::new();
+    // Each base is swept by itself: ids are unique only within one.
+    let mut bases: Vec<String> = Vec::new();
+    {
+        let _held = gil::lock();
+        gil::enter(|st| {
+            for ix in entities {
+                if let Some(e) = st.get(*ix) {
+                    let base = e.base();
+                    if !bases.contains(&base) {
+                        bases.push(base);
+                    }
+                }
+            }
+        });
+    }
+    for base in bases {
+        let mut sweep = Sweep::new(full);
+        let members = gather(&mut sweep, &base, entities, &mut lanes);
+        let mut calls: HashMap<EntityIx, u64> = HashMap::new();
+        while let Some(batch) = sweep.next() {
+            if cancelled.load(Ordering::Relaxed) {
+                return Err(Fault::new("ERR the sweep was cancelled"));
+            }
+            let Some(lane) = lanes.get(&batch.entity) else { break };
+            *calls.entry(batch.entity).or_insert(0) += 1;
+            let (found, asked_ms, sent) = ask(lane, &batch.ids)?;
+            land_batch(&mut sweep, lane, &batch.ids, found, asked_ms, sent, dry);
+        }
+        let mut spent: u64 = calls.iter().filter(|(ix, _)| !members.contains(*ix)).map(|(_, n)| n).sum();
+        for ix in members {
+            let Some(lane) = lanes.get(&ix) else { continue };
+            // Calls spent on parents outside the sweep count once, with the first entity they served.
+            let n = calls.get(&ix).copied().unwrap_or(0) + std::mem::take(&mut spent);
+            reports.push(Report { entity: lane.entity.clone(), tally: sweep.tally(ix), calls: n, ms: begun.elapsed().as_millis() as u64 });
+        }
+    }
+    reports.sort_by(|a, b| a.entity.cmp(&b.entity));
+    let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
+    {
+        let _held = gil::lock();
+        gil::enter(|st| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
+    }
+    Ok(reports)
+}
+
+/// What is cached of a base goes into the sweep: the entities asked about, and the others as possible parents.
+fn gather(sweep: &mut Sweep, base: &str, entities: &[EntityIx], lanes: &mut HashMap<EntityIx, Lane>) -> Vec<EntityIx> {
+    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
+    {
+        let _held = gil::lock();
+        gil::enter(|st| {
+            for ix in st.of_base(base) {
+                let Some(e) = st.get(ix) else { continue };
+                lanes.insert(ix, Lane::of(e, Cause::Sweep));
+                lists.push((ix, e.records.iter().cloned().collect(), entities.contains(&ix)));
+            }
+        });
+    }
+    for (ix, ids, in_scope) in &lists {
+        for part in ids.chunks(SLICE) {
+            let held = gil::lock();
+            let ctx = held.ctx();
+            gil::enter(|st| {
+                let Some(e) = st.get(*ix) else { return };
+                for id in part {
+                    if let Copy::Record(b) = store::copy(ctx, e, id, false) {
+                        let name = key::record(&e.name, id);
+                        let Some(entry) = Entry::read(b, &name) else { continue };
+                        let refs = store::link_cells(st, *ix, &entry).into_iter().flat_map(|(_, ids)| ids).collect();
+                        sweep.add(*ix, id, refs, *in_scope, false);
+                    }
+                }
+            });
+        }
+    }
+    lists.into_iter().filter(|(_, _, in_scope)| *in_scope).map(|(ix, _, _)| ix).collect()
+}
+
+type Answer = (HashMap<CompactString, (Shaped, Vec<CompactString>)>, u64, u64);
+
+/// Asks for records by id, through the scheduler, in the background class.
+fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
+    struct Box1 {
+        records: Mutex<Vec<Record>>,
+        done: Mutex<Option<(u64, Result<(), Fault>)>>,
+        bell: Condvar,
+    }
+    let shared = Arc::new(Box1 { records: Mutex::new(Vec::new()), done: Mutex::new(None), bell: Condvar::new() });
+    let formula = question::ids_formula(ids);
+    let (s1, s2) = (shared.clone(), shared.clone());
+    let (base, table) = (lane.base.clone(), lane.table.clone());
+    let asked_ms = ffi::now_ms();
+    let errand = Errand {
+        base: lane.base.clone(),
+        cause: Cause::Sweep,
+        write: false,
+        run: Box::new(move |client, token, deadline| {
+            let ask = Ask { base: &base, table: &table, token, deadline };
+            let page = client.list(&ask, &ListQuery { formula: Some(&formula), page_size: 100, ..ListQuery::default() })?;
+            let n = page.records.len();
+            *s1.records.lock() = page.records;
+            Ok(n)
+        }),
+        done: Box::new(move |sent, r| {
+            *s2.done.lock() = Some((sent, r));
+            s2.bell.notify_all();
+        }),
+        cancelled: AtomicBool::new(false),
+        what: "a sweep",
+        scope: "data.records:read",
+    };
+    {
+        let mut d = desk();
+        let b = d.base(&lane.base);
+        d.sched.submit(b, Class::Background, Arc::new(Job::Errand(errand)), engine::mono_ms());
+    }
+    engine::close_now();
+    let (sent, result) = {
+        let mut done = shared.done.lock();
+        loop {
+            if let Some(d) = done.take() {
+                break d;
+            }
+            shared.bell.wait_for(&mut done, std::time::Duration::from_millis(500));
+            if done.is_none() && engine::stopping() {
+                return Err(Fault::new("ERR the module is being unloaded"));
+            }
+        }
+    };
+    if let Err(f) = result {
+        desk().tokens.landed(sent);
+        return Err(f);
+    }
+    let records = std::mem::take(&mut *shared.records.lock());
+    let mut found = HashMap::new();
+    for r in &records {
+        let shaped = fetch::shape_one(lane, r, sent, asked_ms);
+        let name = key::record(&lane.entity, &r.id);
+        let refs = Entry::read(&shaped.bytes, &name).map(|e| refs_of(lane, &e)).unwrap_or_default();
+        found.insert(CompactString::new(&r.id), (shaped, refs));
+    }
+    Ok((found, asked_ms, sent))
+}
+
+fn refs_of(lane: &Lane, e: &Entry) -> Vec<CompactString> {
+    lane.spec
+        .link_fields()
+        .flat_map(|f| e.texts(f).filter_map(|t| std::str::from_utf8(t).ok()).map(CompactString::new).collect::<Vec<_>>())
+        .collect()
+}
+
+fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], mut found: HashMap<CompactString, (Shaped, Vec<CompactString>)>, asked_ms: u64, sent: u64, dry: bool) {
+    for part in ids.chunks(32) {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        gil::enter(|st| {
+            for id in part {
+                match found.remove(id) {
+                    Some((s, refs)) => {
+                        land::put(st, ctx, lane, id, &s);
+                        sweep.there(lane.ix, id, &refs);
+                    }
+                    None => {
+                        if !dry {
+                            land::gone(st, ctx, lane, id, sent, asked_ms);
+                        }
+                        sweep.gone(lane.ix, id);
+                    }
+                }
+            }
+        });
+    }
+    desk().tokens.landed(sent);
+}
+
+/// The sweep that runs by itself, `podium.sweep-interval`.
+pub(crate) fn by_itself() {
+    let entities = {
+        let _held = gil::lock();
+        gil::enter(|st| if st.replica { Vec::new() } else { st.entities().filter(|e| !e.base().is_empty()).map(|e| e.ix).collect::<Vec<_>>() })
+    };
+    let entities = entities.unwrap_or_default();
+    if entities.is_empty() {
+        return;
+    }
+    match run(&entities, false, false, &Arc::new(AtomicBool::new(false))) {
+        Ok(reports) => {
+            let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
+            ffi::log(ffi::Level::Notice, &format!("swept: {removed} records were deleted in Airtable"));
+        }
+        Err(f) => ffi::log(ffi::Level::Warning, &format!("the sweep stopped: {}", f.line)),
+    }
+}

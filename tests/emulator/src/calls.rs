@@ -77,12 +77,9 @@ impl CallLog {
         }
     }
 
-    pub(crate) fn since(&self, seq: u64) -> Vec<Call> {
-        self.calls
-            .iter()
-            .filter(|call| call.seq > seq)
-            .cloned()
-            .collect()
+    /// The kept calls after number `seq`, oldest first.
+    pub(crate) fn since(&self, seq: u64) -> impl Iterator<Item = &Call> {
+        self.calls.iter().filter(move |call| call.seq > seq)
     }
 
     pub(crate) fn count(&self) -> u64 {

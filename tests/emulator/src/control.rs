@@ -52,11 +52,7 @@ pub(crate) fn run(
         ("GET", ["calls"]) => {
             let since = query("since").and_then(|s| s.parse().ok()).unwrap_or(0);
             let calls = shared.calls.lock();
-            let shown: Vec<Json> = calls
-                .since(since)
-                .iter()
-                .map(crate::Call::to_json)
-                .collect();
+            let shown: Vec<Json> = calls.since(since).map(crate::Call::to_json).collect();
             Ok(json!({"count": calls.count(), "calls": shown}))
         }
         ("DELETE", ["calls"]) => {
@@ -366,6 +362,7 @@ fn change_hook(shared: &Shared, body: &Json) -> Result<(), String> {
             base.webhooks.remove(place);
             return Ok(());
         }
+        let transaction = base.transaction;
         let Some(hook) = base.webhooks.get_mut(place) else {
             continue;
         };
@@ -377,7 +374,7 @@ fn change_hook(shared: &Shared, body: &Json) -> Result<(), String> {
             hook.expires_ms = now_ms;
         }
         if let Some(code) = body.get("error").and_then(Json::as_str) {
-            webhooks::fail(hook, code, now_ms);
+            webhooks::fail(hook, code, transaction, now_ms);
         }
         return Ok(());
     }

@@ -123,7 +123,12 @@ impl Emulator {
                 .find(|(key, _)| key == name)
                 .map(|(_, value)| value.clone())
         };
-        let segments: Vec<&str> = path.split('/').filter(|s| !s.is_empty()).collect();
+        let segments: Vec<String> = path
+            .split('/')
+            .filter(|s| !s.is_empty())
+            .map(|s| http::url::decode(s, false))
+            .collect();
+        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
         control::run(&self.shared, method, &segments, &find, body)
     }
 
@@ -146,7 +151,7 @@ impl Emulator {
     /// The calls since the log was cleared, oldest first.
     #[must_use]
     pub fn calls(&self) -> Vec<Call> {
-        self.shared.calls.lock().since(0)
+        self.shared.calls.lock().since(0).cloned().collect()
     }
 
     /// Empties the call log.
@@ -177,7 +182,11 @@ impl Emulator {
     /// # Errors
     /// No such base or table.
     pub fn records(&self, base: &str, table: &str) -> Result<Vec<Json>, String> {
-        let mut dump = self.control("GET", &format!("records/{base}/{table}"), &Json::Null)?;
+        let mut dump = self.control(
+            "GET",
+            &format!("records/{base}/{}", http::url::encode(table)),
+            &Json::Null,
+        )?;
         match dump.get_mut("records").map(Json::take) {
             Some(Json::Array(records)) => Ok(records),
             _ => Ok(Vec::new()),

@@ -14,11 +14,11 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 /// Enough for formulas nested as deeply as the parser lets them, in unoptimised builds too.
-const STACK_BYTES: usize = 16 << 20;
+const STACK_BYTES: usize = 8 << 20;
 
 /// The threads and sockets of a running emulator.
 pub(crate) struct Server {
-    threads: Vec<JoinHandle<()>>,
+    accepting: Option<JoinHandle<()>>,
     connections: Arc<Mutex<Vec<Weak<TcpStream>>>>,
     shared: Arc<Shared>,
     address: std::net::SocketAddr,
@@ -34,14 +34,15 @@ impl Server {
                 .name("accept".to_owned())
                 .spawn(move || accept(&listener, &shared, &connections))?
         };
-        let pinging = {
+        {
+            // Not waited for at the end: it may be waiting for somebody's answer to a ping.
             let shared = shared.clone();
             thread::Builder::new()
                 .name("pings".to_owned())
-                .spawn(move || pings::run(&shared))?
-        };
+                .spawn(move || pings::run(&shared))?;
+        }
         Ok(Self {
-            threads: vec![accepting, pinging],
+            accepting: Some(accepting),
             connections,
             shared,
             address,
@@ -62,7 +63,7 @@ impl Drop for Server {
         {
             let _ = connection.shutdown(Shutdown::Both);
         }
-        for thread in self.threads.drain(..) {
+        if let Some(thread) = self.accepting.take() {
             let _ = thread.join();
         }
     }

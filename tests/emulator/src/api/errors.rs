@@ -89,6 +89,15 @@ impl ApiError {
         Self::new(403, "INVALID_PERMISSIONS_OR_MODEL_NOT_FOUND", Some(message))
     }
 
+    /// The base is readable, but its role does not allow this.
+    pub(crate) fn not_permitted() -> Self {
+        Self::new(
+            403,
+            "INVALID_PERMISSIONS",
+            Some("You are not permitted to perform this operation"),
+        )
+    }
+
     /// An unknown route or an id that is not shaped like one.
     pub(crate) fn not_found() -> Self {
         Self {

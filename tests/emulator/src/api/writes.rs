@@ -104,7 +104,7 @@ pub(super) fn update_many(visit: &Visit<'_>, base: &str, table: &str, style: Sty
         let checked = input::cells(base, &table, fields, typecast)?;
         let known = match (record.get("id").and_then(Json::as_str), &merge_on) {
             (Some(id), _) => Some(row(base, &table, id)?),
-            (None, Some(merge_on)) => matching(visit, base, &table, merge_on, &checked.cells)?,
+            (None, Some(merge_on)) => matching(base, &table, merge_on, &checked.cells)?,
             (None, None) => return Err(invalid()),
         };
         let mut cells = with_created_links(base, checked, &mut operations);
@@ -195,6 +195,9 @@ fn place<'w>(
     table: &str,
 ) -> Result<(&'w mut Base, Id), ApiError> {
     let base = visit.base_mut(world, base, "data.records:write")?;
+    if matches!(base.permission_level.as_str(), "none" | "read" | "comment") {
+        return Err(ApiError::not_permitted());
+    }
     let table = base
         .table_named(table)
         .ok_or_else(|| ApiError::missing_table(visit.switches, table, &base.id))?
@@ -318,7 +321,6 @@ fn merge_fields(base: &Base, table: &Id, upsert: &Json) -> Result<Vec<Id>, ApiEr
 
 /// The one record whose merge fields hold what is written; several are an error.
 fn matching(
-    visit: &Visit<'_>,
     base: &Base,
     table: &Id,
     merge_on: &[Id],
@@ -347,13 +349,10 @@ fn matching(
         .iter()
         .filter(|(_, record)| same(&record.cells));
     match (found.next(), found.next()) {
-        (Some(_), Some(_)) => {
-            let _ = visit;
-            Err(ApiError::invalid(
-                "INVALID_REQUEST_UNKNOWN",
-                "Cannot update more than one record with the same merge values",
-            ))
-        }
+        (Some(_), Some(_)) => Err(ApiError::invalid(
+            "INVALID_REQUEST_UNKNOWN",
+            "Cannot update more than one record with the same merge values",
+        )),
         (one, _) => Ok(one.map(|(id, _)| id.clone())),
     }
 }

@@ -105,6 +105,23 @@ pub(crate) fn commit(base: &mut Base, operations: Vec<Operation>, at: Circumstan
         &before,
         &after,
     );
+    if at.computed_lag_ms > 0 {
+        // What a new record shows of others comes late, so it is told of late as well.
+        for cell in derived
+            .iter()
+            .filter(|c| is_new(c) && follows_links(base, c))
+        {
+            let Some((_, new)) = after.get(cell).filter(|(_, new)| !new.is_null()) else {
+                continue;
+            };
+            let records = transaction
+                .recomputed
+                .entry(cell.table.clone())
+                .or_default();
+            let cells = records.entry(cell.record.clone()).or_default();
+            cells.insert(cell.field.clone(), (Json::Null, new.clone()));
+        }
+    }
     webhooks::report(base, &transaction, at);
     if at.computed_lag_ms > 0 {
         lag(base, &derived, &before, &after, at);
@@ -374,29 +391,27 @@ fn lag(
         .retain(|_, (until_ms, _)| *until_ms > at.now_ms);
     for cell in derived {
         let old = before.get(cell).map_or(&Json::Null, |(old, _)| old);
-        let follows_links = base
-            .table(&cell.table)
-            .and_then(|t| t.fields.get(&cell.field))
-            .is_some_and(|f| {
-                matches!(
-                    f.kind,
-                    Kind::Lookup { .. }
-                        | Kind::Rollup { .. }
-                        | Kind::Count { .. }
-                        | Kind::Formula { .. }
-                )
-            });
         // A new record's own formulas are there at once; what it shows of others may not be.
-        let is_own = !before.contains_key(cell)
-            && base
-                .table(&cell.table)
-                .and_then(|t| t.fields.get(&cell.field))
-                .is_some_and(|f| matches!(f.kind, Kind::Formula { .. }));
-        if follows_links && !is_own && after.get(cell).is_some_and(|(new, _)| new != old) {
+        let may_lag = before.contains_key(cell) || follows_links(base, cell);
+        if may_lag && after.get(cell).is_some_and(|(new, _)| new != old) {
+            let until_ms = at.now_ms + at.computed_lag_ms;
             base.lagging.insert(
                 (cell.record.clone(), cell.field.clone()),
-                (at.now_ms + at.computed_lag_ms, old.clone()),
+                (until_ms, old.clone()),
             );
         }
     }
+}
+
+/// Whether a cell is computed from linked records.
+fn follows_links(base: &Base, cell: &CellRef) -> bool {
+    let field = base
+        .table(&cell.table)
+        .and_then(|t| t.fields.get(&cell.field));
+    field.is_some_and(|f| {
+        matches!(
+            f.kind,
+            Kind::Lookup { .. } | Kind::Rollup { .. } | Kind::Count { .. }
+        )
+    })
 }

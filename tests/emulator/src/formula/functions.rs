@@ -169,7 +169,13 @@ fn plain(
             let tail: String = text.chars().skip(skip.saturating_add(gone)).collect();
             Value::text(format!("{head}{}{tail}", args.get(3)?.to_text(separator)))
         }
-        Function::Concatenate => Value::text(join(args, "")),
+        Function::Concatenate => {
+            let texts: Vec<Value> = args
+                .iter()
+                .map(|v| Value::Text(v.to_text(separator)))
+                .collect();
+            Value::text(join(&texts, ""))
+        }
         Function::Value => {
             let digits: String = text(0)
                 .chars()

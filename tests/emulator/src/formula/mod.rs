@@ -8,6 +8,8 @@ mod eval;
 mod functions;
 mod lexer;
 mod parser;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub(crate) use eval::{Evaluator, RowContext};

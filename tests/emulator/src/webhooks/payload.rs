@@ -72,7 +72,7 @@ pub(crate) fn report_schema(base: &mut Base, change: &SchemaChange, at: Circumst
     let mut webhooks = std::mem::take(&mut base.webhooks);
     for webhook in webhooks.iter_mut().filter(|w| w.is_active(at.now_ms)) {
         if is_fatal(&webhook.spec, change) {
-            fail(webhook, "INVALID_FILTERS", at.now_ms);
+            fail(webhook, "INVALID_FILTERS", base.transaction, at.now_ms);
             continue;
         }
         if let Some((key, value)) = schema_part(&webhook.spec, change) {
@@ -85,8 +85,8 @@ pub(crate) fn report_schema(base: &mut Base, change: &SchemaChange, at: Circumst
 }
 
 /// The one error payload after which nothing more comes.
-pub(crate) fn fail(webhook: &mut Webhook, code: &str, now_ms: i64) {
-    let payload = json!({"timestamp": datetime::iso(now_ms), "payloadFormat": "v0", "error": true, "code": code});
+pub(crate) fn fail(webhook: &mut Webhook, code: &str, transaction: u64, now_ms: i64) {
+    let payload = json!({"timestamp": datetime::iso(now_ms), "baseTransactionNumber": transaction, "payloadFormat": "v0", "error": true, "code": code});
     webhook.push(payload, now_ms, now_ms);
     webhook.healthy = false;
 }
@@ -262,7 +262,19 @@ fn schema_part(spec: &Spec, change: &SchemaChange) -> Option<(&'static str, Json
         entry.insert(key.to_owned(), value);
         Some(("changedTablesById", json!({ table: entry })))
     };
+    let unwatched = |field: &str| {
+        spec.watched_schemas
+            .as_ref()
+            .is_some_and(|f| !f.contains(field))
+    };
     match change {
+        SchemaChange::FieldCreated { field, .. }
+        | SchemaChange::FieldChanged { field, .. }
+        | SchemaChange::FieldDestroyed { field, .. }
+            if unwatched(field) =>
+        {
+            None
+        }
         SchemaChange::FieldCreated {
             table,
             field,

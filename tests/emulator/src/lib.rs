@@ -6,7 +6,8 @@
 //! | request | what |
 //! | --- | --- |
 //! | `GET calls[?since=seq]`, `DELETE calls` | the log of API calls |
-//! | `POST seed`, `POST reset` | new data; everything as after the last seed |
+//! | `POST seed` | new data; with `"merge": true` in it, more bases and tokens (a base of the same id is replaced) |
+//! | `POST reset` | everything as after the last whole seed |
 //! | `POST latency {"ms", "path_regex"?, "table"?}` | real milliseconds before each reply |
 //! | `GET`, `POST`, `DELETE faults` | misbehaviours, each for the calls that match |
 //! | `GET records/<base>/<table>[?ids=1]` | the truth: every record, nothing lagging, attachments without urls |

@@ -382,6 +382,21 @@ fn a_url_has_an_end_and_a_body_must_be_json() {
 }
 
 #[test]
+fn the_deepest_formula_that_is_accepted_is_also_evaluated() {
+    let emulator = emulator();
+    let mut client = Client::new(emulator.addr());
+    let nested = |depth: usize| format!("{}1{}", "IF(1,-(".repeat(depth), "))".repeat(depth));
+    let deepest = (1..400)
+        .rev()
+        .find(|depth| client.filter("Projects", &nested(*depth)).status == 200);
+    assert!(deepest.is_some_and(|depth| depth > 50), "{deepest:?}");
+    assert_eq!(
+        client.filter("Projects", &nested(5000)).error_type(),
+        "INVALID_FILTER_BY_FORMULA"
+    );
+}
+
+#[test]
 fn the_schema_names_ids_and_both_ends() {
     let emulator = emulator();
     let mut client = Client::new(emulator.addr());

@@ -157,8 +157,8 @@ impl Client {
             .map(|t| format!("Authorization: Bearer {t}\r\n"))
             .unwrap_or_default();
         let head = format!("{method} {path} HTTP/1.1\r\nHost: emulator\r\n{token}{headers}Content-Length: {}\r\n\r\n", body.len());
-        self.send(head.as_bytes())?;
-        self.send(body)?;
+        // In one piece: two small writes would wait for the peer's delayed acknowledgement.
+        self.send(&[head.as_bytes(), body].concat())?;
         self.receive()
     }
 

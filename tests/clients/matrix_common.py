@@ -61,7 +61,7 @@ def run(library, name: str) -> None:
 
 def conversation(client, checks: Checks, protocol: int) -> None:
     do, check = client.execute_command, checks.check
-    do("PODIUM.INVALIDATE", "*")
+    do("FLUSHALL")
     check("SPEC SET", text(do("PODIUM.SPEC", "SET", "items", json.dumps(SPEC))) in ("OK", True))
     check("SPEC LIST", (seen := text(do("PODIUM.SPEC", "LIST"))) == ["items"], seen)
     check("SPEC GET", (seen := json.loads(do("PODIUM.SPEC", "GET", "items")))["fields"]["group"]["indexed"] is True, seen)

@@ -35,7 +35,7 @@ function mapping(flat) {
 
 async function conversation(client) {
   const call = (...words) => client.call(...words);
-  await call("PODIUM.INVALIDATE", "*");
+  await call("FLUSHALL");
   check("SPEC SET", (await call("PODIUM.SPEC", "SET", "items", JSON.stringify(SPEC))) === "OK");
   const names = await call("PODIUM.SPEC", "LIST");
   check("SPEC LIST", names.length === 1 && names[0] === "items", names);

@@ -46,8 +46,9 @@ def pytest_runtest_makereport(item, call):
 
 def _servers_of(item):
     funcargs = getattr(item, "funcargs", {})
-    found = [value for value in funcargs.values() if isinstance(value, Server)]
-    return found + list(getattr(funcargs.get("spawn"), "servers", []))
+    # `server` and `module_server` are one: its log is shown once.
+    found = {id(value): value for value in funcargs.values() if isinstance(value, Server)}
+    return list(found.values()) + list(getattr(funcargs.get("spawn"), "servers", []))
 
 
 @pytest.fixture(scope="session")

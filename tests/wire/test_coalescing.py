@@ -92,7 +92,7 @@ def test_misses_of_two_entities_do_not_share_a_call_but_do_not_wait_for_each_oth
 def test_the_default_rate_is_kept(server, client, world):
     """At the default rate the emulator's own limit (5 a second, then a lock-out) is never met."""
     client.call("CONFIG", "SET", "podium.rate-limit", "4", "podium.fetch-timeout-ms", "20000")
-    world.airtable.control("POST", "limits", {"enabled": True, "per_second": 5, "lockout_ms": 30000})
+    world.airtable.control("POST", "limits", {"enabled": True, "per_second": 5, "lockout_ms": 30000, "clear": True})
     clients = crowd(server, 12)
     for n, one in enumerate(clients):
         one.send("PODIUM.INDEX", f"items:group:g{n}", "COUNT")

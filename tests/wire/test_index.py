@@ -248,8 +248,9 @@ def test_a_lookup_that_the_base_lacks_falls_back_to_the_table(server, world):
 
 def test_a_lookup_that_lies_falls_back_to_the_table(server, world):
     client = server.client()
-    # owner_id holds ids, but not those of `event`.
+    # owner_id holds ids, but not those of `event`: a record that was seen shows it.
     spec(client, "projects", {**SPECS["projects"], "index_to_airtable": {"event": "owner_id"}})
+    get(client, f"projects:{project(1)}")
     assert ids(client, f"projects:event:{event(2)}") == where(world, "projects", lambda c: c["event"] == [event(2)])
     # A lookup of names shows itself as well.
     spec(client, "projects", {**SPECS["projects"], "index_to_airtable": {"event": "owner_display_name"}})

@@ -103,11 +103,11 @@ def test_a_stale_copy_served_while_airtable_fails(client, world):
     client.call("CONFIG", "SET", "podium.ttl", "1", "podium.stale-if-error", "60")
     key = f"events:{event(1)}"
     get(client, key)
-    world.airtable.status(422, "INVALID_REQUEST_UNKNOWN", "down")
+    world.airtable.status(500, "SERVER_ERROR", "down")
     m = eventually(10, "stale", lambda: (m := meta(client, "PODIUM.GET", key))["cache"] == "STALE" and m)
     assert m["ttl"] < 0 and m["detail"] == "stale-if-error"
-    assert client.attempt("PODIUM.GET", key, "MAXAGE", "0").code == "UPSTREAM", "never for MAXAGE"
-    assert client.attempt("PODIUM.GET", key, "NOCACHE").code == "UPSTREAM", "never for NOCACHE"
+    assert client.error("PODIUM.GET", key, "MAXAGE", "0").code.startswith("UPSTREAM"), "never for MAXAGE"
+    assert client.error("PODIUM.GET", key, "NOCACHE").code.startswith("UPSTREAM"), "never for NOCACHE"
 
 
 def test_a_stale_copy_served_while_one_refresh_runs(client, world):

@@ -93,7 +93,7 @@ def test_every_record_passes_its_model(cache, entity):
 
 def test_single_links_are_indexed_by_themselves(cache):
     assert ids(cache, f"projects:event:{event(1)}") == [project(n) for n in range(1, 13) if 1 + n % 3 == 1]
-    assert ids(cache, f"projects:owner:{user(2)}", "VIEW", "*") == [project(n) for n in range(1, 13) if 1 + n % 8 == 2]
+    assert ids(cache, f"projects:owner:{user(2)}") == [project(n) for n in range(1, 13) if 1 + n % 8 == 2]
     for field, value, of in (("voter", user(2), lambda n: user(1 + n % 8)), ("project", project(2), lambda n: project(1 + n % 12)), ("event", event(2), lambda n: event(1 + n % 3) if n % 2 else None)):
         assert ids(cache, f"votes:{field}:{value}") == [vote(n) for n in range(1, 21) if of(n) == value], field
     assert ids(cache, f"referrals:event:{event(1)}") == [referral(1)]
@@ -101,16 +101,16 @@ def test_single_links_are_indexed_by_themselves(cache):
 
 
 def test_the_marks_of_the_models_are_understood(cache):
-    assert ids(cache, "users:email: USER3@example.com ", "VIEW", "*") == [user(3)]
+    assert ids(cache, "users:email: USER3@example.com ") == [user(3)]
     assert ids(cache, "events:slug:event-2") == [event(2)]
     top = [json.loads(raw)["points"] for raw in cache.call("PODIUM.INDEX", f"projects:event:{event(2)}", "SORT", "points", "DESC", "LIMIT", 0, 2)]
     assert top == sorted((n for n in range(1, 13) if 1 + n % 3 == 2 and n % 2), reverse=True)[:2]
 
 
 def test_told_records_pass_their_model_too(cache):
-    cache.call("PODIUM.UPSERT", f"projects:{project(1)}", json.dumps({"name": "Told", "readme": "https://example.com/", "event": event(2), "owner": {"id": user(1), "name": "User 1"}}))
+    cache.call("PODIUM.UPSERT", f"projects:{project(1)}", json.dumps({"name": "Told", "readme": "https://example.com/", "event": event(2), "owner": {"id": user(1), "name": "User 1"}, "tags": ["web"]}))
     told = models.Project.model_validate_json(cache.call("PODIUM.GET", f"projects:{project(1)}", "VIEW", "*"))
-    assert told.event == [event(2)] and told.owner == [user(1)] and told.tags == []
+    assert told.event == [event(2)] and told.owner == [user(1)] and told.tags == ["web"]
 
 
 def test_many_at_once_and_unmodelled_columns(cache):
@@ -123,7 +123,7 @@ def test_many_at_once_and_unmodelled_columns(cache):
 def test_what_the_tools_print_is_understood(server, name):
     client = server.client()
     printed = json.loads((SCHEMAS / name).read_text())
-    assert len(printed) >= 6
+    assert len(printed) >= 3
     for model, given in printed.items():
         spec(client, model, given)
         shown = json.loads(client.call("PODIUM.SPEC", "GET", model))

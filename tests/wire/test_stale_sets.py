@@ -52,13 +52,13 @@ def test_tombstone_while_a_fetch_is_under_way(under_way, client):
     assert get(client, KEY) is None
 
 
+# The copy is there when the refetch starts: a DEL of nothing is no change.
 @pytest.mark.parametrize("change", [
-    ("PODIUM.INVALIDATE", KEY), ("PODIUM.INVALIDATE", "items:*"), ("PODIUM.INVALIDATE", "*"), ("DEL", KEY), ("UNLINK", KEY), ("FLUSHALL",), ("FLUSHDB",), ("FLUSHALL", "ASYNC"),
+    ("PODIUM.INVALIDATE", KEY), ("PODIUM.INVALIDATE", "items:*"), ("DEL", KEY), ("UNLINK", KEY), ("FLUSHALL",), ("FLUSHDB",), ("FLUSHALL", "ASYNC"),
 ])
 def test_what_was_fetched_before_a_change_is_not_stored_after_it(under_way, client, world, change):
     get(client, KEY)
-    client.call("PODIUM.INVALIDATE", KEY)
-    reader = under_way("PODIUM.GET", KEY)
+    reader = under_way("PODIUM.GET", KEY, "NOCACHE")
     world.change("items", item(1), name="after")
     client.call(*change)
     # Asked after the change: a fetch that began after.
@@ -70,9 +70,8 @@ def test_what_was_fetched_before_a_change_is_not_stored_after_it(under_way, clie
 @pytest.mark.parametrize("change", [("PODIUM.INVALIDATE", KEY), ("DEL", KEY), ("FLUSHALL",)])
 def test_the_old_answer_is_dropped_even_if_nobody_asks_meanwhile(under_way, client, world, server, change):
     get(client, KEY)
-    client.call("PODIUM.INVALIDATE", KEY)
     before = server.figure("stale_sets_prevented")
-    reader = under_way("PODIUM.GET", KEY)
+    reader = under_way("PODIUM.GET", KEY, "NOCACHE")
     world.change("items", item(1), name="after")
     client.call(*change)
     reader.read()
@@ -141,8 +140,7 @@ def test_invalidate_while_an_index_fetch_is_under_way(under_way, client, world):
 @pytest.mark.parametrize("change", [("PODIUM.INVALIDATE", "items:*"), ("FLUSHALL",), ("DEL", "items:group:g1"), ("PODIUM.INVALIDATE", "items:group:g1")])
 def test_an_index_fetch_from_before_leaves_no_set_behind(under_way, client, world, change):
     index(client, "items:group:g1")
-    client.call("PODIUM.INVALIDATE", "items:*")
-    reader = under_way("PODIUM.INDEX", "items:group:g1", "IDS")
+    reader = under_way("PODIUM.INDEX", "items:group:g1", "IDS", "NOCACHE")
     world.create("items", "recBornLater00001", name="later", group="g1")
     client.call(*change)
     assert "recBornLater00001" in ids(client, "items:group:g1")

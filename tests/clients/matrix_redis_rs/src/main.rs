@@ -56,7 +56,7 @@ fn conversation(connection: &mut Connection, checks: &mut Checks, resp3: bool) -
         "id": {"type": "string"}, "name": {"type": "string"}, "n": {"type": "integer", "default": 0, "sortable": true},
         "group": {"type": "string", "default": "", "indexed": true}}}})
     .to_string();
-    let _: i64 = call(connection, &["PODIUM.INVALIDATE", "*"])?;
+    let _: String = call(connection, &["FLUSHALL"])?;
     let ok: String = call(connection, &["PODIUM.SPEC", "SET", "items", &spec])?;
     checks.check("SPEC SET", ok == "OK", &ok);
     let names: Vec<String> = call(connection, &["PODIUM.SPEC", "LIST"])?;

@@ -2,6 +2,7 @@
 
 use crate::record::texts;
 use crate::spec::{self, Field, FieldIx, Kind, Normal, Spec};
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
 use core::fmt::Write;
@@ -24,8 +25,10 @@ pub fn formula(spec: &Spec, field: FieldIx, value: &[u8], trust: Lookup) -> Opti
     let value = core::str::from_utf8(value).ok()?;
     let column = column(field);
     let asked = match field.kind {
-        Kind::Link | Kind::Links => linked(field, value, trust)?,
-        Kind::Any if spec::record_id_ok(value.as_bytes()) && field.lookup.is_some() => linked(field, value, trust)?,
+        Kind::Link | Kind::Links => linked(field, &lookup(field)?, value, trust),
+        Kind::Any | Kind::Array if may_be_link(field, value) => {
+            linked(field, &lookup(field)?, value, trust)
+        }
         Kind::Boolean if value == "true" => format!("{column}=TRUE()"),
         Kind::Boolean => format!("NOT({column})"),
         Kind::Integer | Kind::Number => format!("{column}={}", super::canonical_number(value)?),
@@ -67,20 +70,52 @@ pub fn ids_formula(ids: &[impl AsRef<str>]) -> String {
 
 /// The value is what a lacking cell is filled with.
 fn matches_blank(field: &Field, value: &str) -> bool {
-    field.fill_value.as_ref().is_some_and(|fill| texts(field.kind, fill).iter().any(|t| t == value.as_bytes()))
+    field.fill_value.as_ref().is_some_and(|fill| {
+        texts(field.kind, fill)
+            .iter()
+            .any(|t| t == value.as_bytes())
+    })
 }
 
-fn linked(field: &Field, value: &str, trust: Lookup) -> Option<String> {
-    let lookup = name(field.lookup.as_ref()?);
+/// The Airtable field that holds the ids of the records that `field` links to, if it links to any.
+pub(super) fn lookup(field: &Field) -> Option<Cow<'_, str>> {
+    match (&field.lookup, field.kind) {
+        (Some(lookup), _) => Some(Cow::Borrowed(lookup)),
+        // A model may say of its links no more than that they are texts; a field of ids is its own lookup.
+        (None, Kind::Any | Kind::Array) if !field.name.ends_with("_id") => {
+            Some(Cow::Owned(format!("{}_id", field.name)))
+        }
+        _ => None,
+    }
+}
+
+/// Is the value, in a field of which we do not know that it links, the id of a linked record? Where there is a schema,
+/// only what looks exactly like one is taken for it: `recipe` may be a tag.
+pub(super) fn may_be_link(field: &Field, value: &str) -> bool {
+    let id = value.as_bytes();
+    spec::record_id_ok(id)
+        && match field.rule {
+            None => field.lookup.is_some(),
+            Some(_) => {
+                id.len() == 17
+                    && !id.contains(&b'_')
+                    && field.lookup.is_none()
+                    && lookup(field).is_some()
+            }
+        }
+}
+
+fn linked(field: &Field, lookup: &str, value: &str, trust: Lookup) -> String {
+    let lookup = name(lookup);
     let found = format!("FIND({},ARRAYJOIN({lookup}))", literal(value));
-    Some(match trust {
+    match trust {
         Lookup::Proven => found,
         // A link whose lookup holds no id at all shows itself in the answer.
         Lookup::Unproven => format!(
             "OR({found},AND(NOT({link}=''),NOT(FIND('rec',ARRAYJOIN({lookup})))))",
             link = name(&field.airtable)
         ),
-    })
+    }
 }
 
 fn text(field: &Field, column: &str, value: &str) -> String {
@@ -98,7 +133,12 @@ fn contained(field: &Field, column: &str, value: &str) -> String {
         return format!("NOT({column}='')");
     }
     let cased = field.normalize.iter().any(|n| *n != Normal::Trim);
-    holding(&cased_only(field, &format!("ARRAYJOIN({column})")), column, value, cased)
+    holding(
+        &cased_only(field, &format!("ARRAYJOIN({column})")),
+        column,
+        value,
+        cased,
+    )
 }
 
 /// Nothing is known of the column: its text is searched, which finds it in texts and in joined arrays.
@@ -107,7 +147,12 @@ fn anything(field: &Field, column: &str, value: &str) -> String {
     if spec::is_date_time(value) || value.starts_with(['{', '[']) {
         return format!("NOT({column}='')");
     }
-    let found = holding(&cased_only(field, &format!("({column}&'')")), column, value, cased);
+    let found = holding(
+        &cased_only(field, &format!("({column}&'')")),
+        column,
+        value,
+        cased,
+    );
     match (super::canonical_number(value), value) {
         (Some(n), _) => format!("OR({found},{column}={n})"),
         (None, "true") => format!("OR({found},{column}=TRUE())"),
@@ -135,8 +180,15 @@ fn is_formatted(value: &str) -> bool {
 
 /// Dates compare by the day, times by the second: what lies below is checked here.
 fn same_time(column: &str, value: &str) -> String {
-    let unit = if spec::is_date(value) { "day" } else { "second" };
-    format!("IS_SAME({column},DATETIME_PARSE({}),'{unit}')", literal(value))
+    let unit = if spec::is_date(value) {
+        "day"
+    } else {
+        "second"
+    };
+    format!(
+        "IS_SAME({column},DATETIME_PARSE({}),'{unit}')",
+        literal(value)
+    )
 }
 
 /// The field that is asked, in the formula language.
@@ -150,20 +202,26 @@ fn column(field: &Field) -> String {
 
 /// The normalisations around it, the first one innermost.
 fn wrapped(field: &Field, column: &str) -> String {
-    field.normalize.iter().fold(column.to_string(), |inner, n| match n {
-        Normal::Trim => format!("TRIM({inner})"),
-        Normal::Lower => format!("LOWER({inner})"),
-        Normal::Upper => format!("UPPER({inner})"),
-    })
+    field
+        .normalize
+        .iter()
+        .fold(column.to_string(), |inner, n| match n {
+            Normal::Trim => format!("TRIM({inner})"),
+            Normal::Lower => format!("LOWER({inner})"),
+            Normal::Upper => format!("UPPER({inner})"),
+        })
 }
 
 /// Without TRIM, which makes no difference to a search.
 fn cased_only(field: &Field, column: &str) -> String {
-    field.normalize.iter().fold(column.to_string(), |inner, n| match n {
-        Normal::Trim => inner,
-        Normal::Lower => format!("LOWER({inner})"),
-        Normal::Upper => format!("UPPER({inner})"),
-    })
+    field
+        .normalize
+        .iter()
+        .fold(column.to_string(), |inner, n| match n {
+            Normal::Trim => inner,
+            Normal::Lower => format!("LOWER({inner})"),
+            Normal::Upper => format!("UPPER({inner})"),
+        })
 }
 
 /// Does it mean the same to Airtable as to us? Control characters may have no spelling there, and letters beyond ASCII

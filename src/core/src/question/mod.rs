@@ -35,32 +35,52 @@ impl core::error::Error for BadValue {}
 ///
 /// # Errors
 /// The field cannot hold such a value; says what is expected.
-pub fn canonical<'a>(spec: &Spec, field: FieldIx, raw: &'a [u8]) -> Result<Cow<'a, [u8]>, BadValue> {
-    let Some(field) = spec.get(field) else { return Err(BadValue("the spec has no such field".into())) };
+pub fn canonical<'a>(
+    spec: &Spec,
+    field: FieldIx,
+    raw: &'a [u8],
+) -> Result<Cow<'a, [u8]>, BadValue> {
+    let Some(field) = spec.get(field) else {
+        return Err(BadValue("the spec has no such field".into()));
+    };
     let expected = |what: &str| BadValue(format!("the value of {:?} must be {what}", field.name));
     let text = from_utf8(raw).map_err(|_| expected("UTF-8 text"))?;
-    let as_is = |ok: bool, what: &str| if ok { Ok(Cow::Borrowed(raw)) } else { Err(expected(what)) };
+    let as_is = |ok: bool, what: &str| {
+        if ok {
+            Ok(Cow::Borrowed(raw))
+        } else {
+            Err(expected(what))
+        }
+    };
     match field.kind {
         Kind::Boolean => as_is(matches!(text, "true" | "false"), "true or false"),
         Kind::Link | Kind::Links => as_is(spec::record_id_ok(raw), "a record id, rec…"),
         Kind::Date => as_is(spec::is_date_time(text), "a date such as 2026-03-04"),
-        Kind::DateTime => as_is(spec::is_date_time(text), "a time such as 2026-03-04T05:06:07.000Z"),
+        Kind::DateTime => as_is(
+            spec::is_date_time(text),
+            "a time such as 2026-03-04T05:06:07.000Z",
+        ),
         Kind::Integer | Kind::Number => match canonical_number(text) {
             Some(n) if n.as_bytes() == raw => Ok(Cow::Borrowed(raw)),
             Some(n) => Ok(Cow::Owned(n.into_bytes())),
             None => Err(expected("a number such as 8 or 2.5")),
         },
-        Kind::Text | Kind::Array | Kind::Object | Kind::Any => Ok(match Normal::apply_all(&field.normalize, text) {
-            Cow::Borrowed(t) => Cow::Borrowed(t.as_bytes()),
-            Cow::Owned(t) => Cow::Owned(t.into_bytes()),
-        }),
+        Kind::Text | Kind::Array | Kind::Object | Kind::Any => {
+            Ok(match Normal::apply_all(&field.normalize, text) {
+                Cow::Borrowed(t) => Cow::Borrowed(t.as_bytes()),
+                Cow::Owned(t) => Cow::Owned(t.into_bytes()),
+            })
+        }
     }
 }
 
 /// A number in plain decimals; `None`: it is none, or too large for one.
 pub(crate) fn canonical_number(text: &str) -> Option<String> {
     // Rust reads "inf" and "nan" as well.
-    if !text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)) {
+    if !text
+        .bytes()
+        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
+    {
         return None;
     }
     if let Ok(whole) = text.parse::<i128>() {
@@ -75,26 +95,37 @@ pub(crate) fn canonical_number(text: &str) -> Option<String> {
 
 /// Do the stored values satisfy `field` = `value`?
 pub fn has_value(values: &[FieldValues], field: FieldIx, value: &[u8]) -> bool {
-    values.iter().filter(|v| v.field == field).any(|v| v.texts.iter().any(|t| t == value))
+    values
+        .iter()
+        .filter(|v| v.field == field)
+        .any(|v| v.texts.iter().any(|t| t == value))
 }
 
 /// What a fetched record's cells say of a link field's lookup: does it hold the ids that the link holds?
 /// `None`: no evidence, as the link is empty or the field has no lookup.
 pub fn lookup_agrees(spec: &Spec, field: FieldIx, cells: &Map<String, Value>) -> Option<bool> {
     let field = spec.get(field)?;
-    let lookup = field.lookup.as_ref()?;
+    let lookup = formula::lookup(field)?;
     let mut linked: Vec<&str> = Vec::new();
     strings(cells.get(&field.airtable)?, &mut linked);
-    linked.retain(|id| spec::record_id_ok(id.as_bytes()));
+    linked.retain(|id| match field.kind {
+        Kind::Link | Kind::Links => spec::record_id_ok(id.as_bytes()),
+        _ => formula::may_be_link(field, id),
+    });
     if linked.is_empty() {
         return None;
     }
     let mut looked_up: Vec<&str> = Vec::new();
-    if let Some(cell) = cells.get(lookup) {
+    if let Some(cell) = cells.get(lookup.as_ref()) {
         strings(cell, &mut looked_up);
     }
-    let looked_up: Vec<&str> = looked_up.iter().flat_map(|t| t.split(',')).map(str::trim).collect();
-    let same = linked.iter().all(|id| looked_up.contains(id)) && looked_up.iter().all(|id| linked.contains(id));
+    let looked_up: Vec<&str> = looked_up
+        .iter()
+        .flat_map(|t| t.split(','))
+        .map(str::trim)
+        .collect();
+    let same = linked.iter().all(|id| looked_up.contains(id))
+        && looked_up.iter().all(|id| linked.contains(id));
     Some(same)
 }
 
@@ -123,7 +154,9 @@ pub fn compare(kind: Kind, a: &[u8], b: &[u8]) -> Ordering {
 }
 
 fn number(text: &[u8]) -> Option<f64> {
-    let text = from_utf8(text).ok().filter(|t| t.starts_with(|c: char| c.is_ascii_digit() || c == '-'))?;
+    let text = from_utf8(text)
+        .ok()
+        .filter(|t| t.starts_with(|c: char| c.is_ascii_digit() || c == '-'))?;
     text.parse().ok().filter(|n: &f64| n.is_finite())
 }
 

@@ -3,7 +3,6 @@
 use super::Source;
 use crate::question::canonical_number;
 use crate::spec::{Field, Kind, Normal, Rule};
-use alloc::borrow::Cow;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use serde_json::{Map, Value};
@@ -21,7 +20,9 @@ pub(super) enum Fitted {
 
 /// A cell of a field that has a schema.
 pub(super) fn fit(field: &Field, cell: Option<&Value>, source: Source) -> Fitted {
-    let (Some(cell), Some(rule)) = (cell, &field.rule) else { return Fitted::Lacking };
+    let (Some(cell), Some(rule)) = (cell, &field.rule) else {
+        return Fitted::Lacking;
+    };
     if is_empty(cell, source) {
         return Fitted::Lacking;
     }
@@ -53,7 +54,9 @@ pub(super) fn fit_rule(rule: &Rule, value: Value) -> Fitted {
         // A lookup is an array even of one value.
         Value::Array(mut a) if scalar && a.len() <= 1 => match a.pop() {
             None | Some(Value::Null) => Fitted::Lacking,
-            Some(Value::Array(inner)) => Fitted::Misfit(Value::Array(alloc::vec![Value::Array(inner)])),
+            Some(Value::Array(inner)) => {
+                Fitted::Misfit(Value::Array(alloc::vec![Value::Array(inner)]))
+            }
             Some(one) => match fit_rule(rule, one) {
                 Fitted::Misfit(one) => Fitted::Misfit(Value::Array(alloc::vec![one])),
                 fitted => fitted,
@@ -69,7 +72,9 @@ pub(super) fn fit_rule(rule: &Rule, value: Value) -> Fitted {
             }
         }
         // A formula's truth is 1 or 0.
-        Value::Number(n) if rule.is_boolean() && (n.as_f64() == Some(0.0) || n.as_f64() == Some(1.0)) => {
+        Value::Number(n)
+            if rule.is_boolean() && (n.as_f64() == Some(0.0) || n.as_f64() == Some(1.0)) =>
+        {
             Fitted::Holds(Value::Bool(n.as_f64() == Some(1.0)))
         }
         value => Fitted::Misfit(value),
@@ -103,7 +108,10 @@ pub(super) fn plain(kind: Kind, cell: &Value, source: Source) -> Value {
             one => alloc::vec![id_of(one).unwrap_or(one).clone()],
         }),
         _ if source == Source::Airtable => cell.clone(),
-        Value::Array(all) => all.iter().map(|v| name_of(kind, v).unwrap_or(v).clone()).collect(),
+        Value::Array(all) => all
+            .iter()
+            .map(|v| name_of(kind, v).unwrap_or(v).clone())
+            .collect(),
         one => name_of(kind, one).unwrap_or(one).clone(),
     }
 }
@@ -130,24 +138,10 @@ fn name_of(kind: Kind, v: &Value) -> Option<&Value> {
     }
 }
 
+/// Ids are what they are.
 fn normalize(normals: &[Normal], kind: Kind, value: &mut Value) {
-    if normals.is_empty() || kind.is_link() {
-        return;
-    }
-    match value {
-        Value::String(s) => {
-            if let Cow::Owned(changed) = Normal::apply_all(normals, s) {
-                *s = changed;
-            } else {
-                // A trimmed text is borrowed from the longer one.
-                let len = Normal::apply_all(normals, s).len();
-                if len != s.len() {
-                    *s = Normal::apply_all(normals, s).into_owned();
-                }
-            }
-        }
-        Value::Array(all) => all.iter_mut().filter(|v| v.is_string()).for_each(|v| normalize(normals, kind, v)),
-        _ => {}
+    if !kind.is_link() {
+        Normal::apply_to(normals, value);
     }
 }
 
@@ -165,7 +159,9 @@ pub(crate) fn texts(kind: Kind, value: &Value) -> Vec<Vec<u8>> {
             Value::Bool(b) => b.to_string().into_bytes(),
             Value::Number(n) => match (kind, n.as_f64()) {
                 (Kind::Boolean, Some(x)) => (x != 0.0).to_string().into_bytes(),
-                _ => canonical_number(&n.to_string()).unwrap_or_else(|| n.to_string()).into_bytes(),
+                _ => canonical_number(&n.to_string())
+                    .unwrap_or_else(|| n.to_string())
+                    .into_bytes(),
             },
             Value::Array(_) | Value::Object(_) => v.to_string().into_bytes(),
         };
@@ -182,7 +178,9 @@ pub(super) fn holds_attachment(value: &Value) -> bool {
         Value::Array(all) => all.iter().any(holds_attachment),
         Value::Object(o) => {
             o.get("url").is_some_and(Value::is_string)
-                && o.get("id").and_then(Value::as_str).is_some_and(|id| id.starts_with("att"))
+                && o.get("id")
+                    .and_then(Value::as_str)
+                    .is_some_and(|id| id.starts_with("att"))
         }
         _ => false,
     }

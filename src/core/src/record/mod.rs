@@ -145,8 +145,16 @@ impl Writer {
         }
         let untold = source == Source::Told && cell.is_none() && field.default.is_none();
         self.lacks_required |= untold && field.required && !field.read_only;
-        let start = if value.is_some() { start } else { self.whole.len() };
-        self.spans.push(Span { start: offset(start), end: offset(self.whole.len()), filled });
+        let start = if value.is_some() {
+            start
+        } else {
+            self.whole.len()
+        };
+        self.spans.push(Span {
+            start: offset(start),
+            end: offset(self.whole.len()),
+            filled,
+        });
     }
 
     fn open(&mut self, spec: &Spec, cells: &Map<String, Value>, source: Source) {

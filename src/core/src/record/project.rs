@@ -11,8 +11,16 @@ use serde_json::{Map, Value};
 ///
 /// # Errors
 /// The view is none of the spec's, or the stored record is not what the spans say.
-pub fn project(spec: &Spec, view: ViewIx, id: &str, whole: &[u8], spans: &[Span]) -> Result<Vec<u8>, BadRecord> {
-    let view = spec.view_at(view).ok_or_else(|| BadRecord(String::from("the spec has no such view")))?;
+pub fn project(
+    spec: &Spec,
+    view: ViewIx,
+    id: &str,
+    whole: &[u8],
+    spans: &[Span],
+) -> Result<Vec<u8>, BadRecord> {
+    let view = spec
+        .view_at(view)
+        .ok_or_else(|| BadRecord(String::from("the spec has no such view")))?;
     if spec.open() {
         return select(view, id, whole);
     }
@@ -23,7 +31,10 @@ pub fn project(spec: &Spec, view: ViewIx, id: &str, whole: &[u8], spans: &[Span]
     let mut out = opening(id);
     out.reserve(whole.len());
     for column in view.columns() {
-        let span = column.field.and_then(|f| spans.get(usize::from(f))).ok_or_else(broken)?;
+        let span = column
+            .field
+            .and_then(|f| spans.get(usize::from(f)))
+            .ok_or_else(broken)?;
         let lacking = span.filled || span.start == span.end;
         if lacking && view.own_schema() {
             if let Some(fill) = &column.fill {
@@ -32,7 +43,9 @@ pub fn project(spec: &Spec, view: ViewIx, id: &str, whole: &[u8], spans: &[Span]
                 out.extend_from_slice(fill.as_bytes());
             }
         } else if span.start != span.end {
-            let cut = whole.get(span.start as usize..span.end as usize).ok_or_else(broken)?;
+            let cut = whole
+                .get(span.start as usize..span.end as usize)
+                .ok_or_else(broken)?;
             out.push(b',');
             out.extend_from_slice(cut);
         }
@@ -43,8 +56,8 @@ pub fn project(spec: &Spec, view: ViewIx, id: &str, whole: &[u8], spans: &[Span]
 
 /// Without a schema nothing tells where a column lies: the record is parsed.
 fn select(view: &View, id: &str, whole: &[u8]) -> Result<Vec<u8>, BadRecord> {
-    let cells: Map<String, Value> =
-        serde_json::from_slice(whole).map_err(|_| BadRecord(String::from("the stored record is not JSON")))?;
+    let cells: Map<String, Value> = serde_json::from_slice(whole)
+        .map_err(|_| BadRecord(String::from("the stored record is not JSON")))?;
     let mut out = opening(id);
     for column in view.columns() {
         let fitted = match (cells.get(&column.name), &column.rule) {

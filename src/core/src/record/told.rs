@@ -19,10 +19,17 @@ pub fn read_upsert(id: &str, json: &[u8]) -> Result<(Map<String, Value>, Source)
     match record.get("id") {
         None => {}
         Some(Value::String(own)) if own == id => {}
-        Some(own) => return Err(BadRecord(format!("the id in the record is {}, the key says {id:?}", brief(own)))),
+        Some(own) => {
+            return Err(BadRecord(format!(
+                "the id in the record is {}, the key says {id:?}",
+                brief(own)
+            )))
+        }
     }
     let shaped = record.get("fields").is_some_and(Value::is_object)
-        && record.keys().all(|k| matches!(k.as_str(), "fields" | "id" | "createdTime"));
+        && record
+            .keys()
+            .all(|k| matches!(k.as_str(), "fields" | "id" | "createdTime"));
     if shaped {
         if let Some(Value::Object(cells)) = record.shift_remove("fields") {
             return Ok((cells, Source::ToldCells));
@@ -60,12 +67,16 @@ pub fn cells_to_write(spec: &Spec, json: &[u8]) -> Result<Map<String, Value>, Ba
             continue;
         }
         let field = spec.field(&name).and_then(|ix| spec.get(ix));
-        let Some(field) = field.or_else(|| spec.fields().iter().find(|f| f.airtable == name)) else {
+        let Some(field) = field.or_else(|| spec.fields().iter().find(|f| f.airtable == name))
+        else {
             if spec.open() {
                 out.insert(name, value);
                 continue;
             }
-            return Err(BadRecord(format!("the entity {:?} has no field {name:?}", spec.entity())));
+            return Err(BadRecord(format!(
+                "the entity {:?} has no field {name:?}",
+                spec.entity()
+            )));
         };
         if field.read_only || field.depends.is_some() {
             continue;
@@ -83,7 +94,10 @@ pub fn cells_to_write(spec: &Spec, json: &[u8]) -> Result<Map<String, Value>, Ba
 fn object(json: &[u8]) -> Result<Map<String, Value>, BadRecord> {
     match serde_json::from_slice(json) {
         Ok(Value::Object(o)) => Ok(o),
-        Ok(other) => Err(BadRecord(format!("expected a JSON object, not {}", brief(&other)))),
+        Ok(other) => Err(BadRecord(format!(
+            "expected a JSON object, not {}",
+            brief(&other)
+        ))),
         Err(e) => Err(BadRecord(format!("expected a JSON object: {e}"))),
     }
 }

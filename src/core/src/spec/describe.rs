@@ -12,8 +12,22 @@ use serde_json::{json, Map, Value};
 const MAX_OBJECTS: u32 = 5_000;
 /// Keywords that say nothing about values, and the marks, which are compared as what they came to.
 const NO_EFFECT: [&str; 16] = [
-    "title", "description", "examples", "example", "$comment", "deprecated", "$schema", "$id", "$defs", "definitions",
-    "default", "indexed", "sortable", "normalize", "airtable", "readOnly",
+    "title",
+    "description",
+    "examples",
+    "example",
+    "$comment",
+    "deprecated",
+    "$schema",
+    "$id",
+    "$defs",
+    "definitions",
+    "default",
+    "indexed",
+    "sortable",
+    "normalize",
+    "airtable",
+    "readOnly",
 ];
 
 impl Spec {
@@ -38,13 +52,28 @@ impl Spec {
 
     /// The effective spec, as `PODIUM.SPEC GET` shows it: every field, view and setting with the value in force.
     pub fn describe(&self, in_force: &InForce) -> Value {
-        let fields: Map<String, Value> = self.fields.iter().map(|f| (f.name.clone(), shown(f))).collect();
+        let fields: Map<String, Value> = self
+            .fields
+            .iter()
+            .map(|f| (f.name.clone(), shown(f)))
+            .collect();
         let views: Map<String, Value> = self
             .views
             .iter()
-            .map(|v| (v.name.clone(), core::iter::once("id").chain(v.fields()).map(Value::from).collect()))
+            .map(|v| {
+                (
+                    v.name.clone(),
+                    core::iter::once("id")
+                        .chain(v.fields())
+                        .map(Value::from)
+                        .collect(),
+                )
+            })
             .collect();
-        let default_view = self.default_view.and_then(|v| self.view_at(v)).map_or("*", View::name);
+        let default_view = self
+            .default_view
+            .and_then(|v| self.view_at(v))
+            .map_or("*", View::name);
         json!({
             "entity": self.entity,
             "table": self.table,
@@ -69,7 +98,13 @@ fn shown(f: &Field) -> Value {
     put("sortable", f.sortable.into());
     put("required", f.required.into());
     put("readOnly", f.read_only.into());
-    put("normalize", f.normalize.iter().map(|n| Value::from(n.as_str())).collect());
+    put(
+        "normalize",
+        f.normalize
+            .iter()
+            .map(|n| Value::from(n.as_str()))
+            .collect(),
+    );
     if let Some(default) = &f.default {
         put("default", default.clone());
     }
@@ -117,11 +152,19 @@ fn same_view(a: &View, b: &View) -> bool {
 fn same_rule(a: &Option<Rule>, b: &Option<Rule>) -> bool {
     let written = |r: &Rule| {
         let (doc, schema) = r.source();
-        Written { doc, left: MAX_OBJECTS, following: Vec::new() }.schema(schema)
+        Written {
+            doc,
+            left: MAX_OBJECTS,
+            following: Vec::new(),
+        }
+        .schema(schema)
     };
     match (a, b) {
         (None, None) => true,
-        (Some(a), Some(b)) => a.source().1 == b.source().1 && a.source().0.root() == b.source().0.root() || written(a) == written(b),
+        (Some(a), Some(b)) => {
+            a.source().1 == b.source().1 && a.source().0.root() == b.source().0.root()
+                || written(a) == written(b)
+        }
         _ => false,
     }
 }
@@ -146,14 +189,21 @@ impl<'a> Written<'a> {
             let v = match (key.as_str(), v) {
                 (key, _) if NO_EFFECT.contains(&key) => continue,
                 ("$ref", Value::String(name)) => self.reference(name),
-                ("properties" | "patternProperties", Value::Object(named)) => {
-                    named.iter().map(|(name, s)| (name.clone(), self.schema(s))).collect()
-                }
+                ("properties" | "patternProperties", Value::Object(named)) => named
+                    .iter()
+                    .map(|(name, s)| (name.clone(), self.schema(s)))
+                    .collect(),
                 ("const" | "enum" | "required", v) => v.clone(),
                 (_, Value::Array(all)) => all.iter().map(|s| self.schema(s)).collect(),
                 (_, v) => self.schema(v),
             };
             out.insert(key.clone(), v);
+        }
+        // A mere reference is what it points to.
+        if out.len() == 1 {
+            if let Some(target) = out.remove("$ref") {
+                return target;
+            }
         }
         out.into_iter().collect()
     }
@@ -163,7 +213,9 @@ impl<'a> Written<'a> {
             return Value::String(format!("{back} back"));
         }
         let doc = self.doc;
-        let Some((_, target)) = doc.resolve(name) else { return Value::String(name.to_string()) };
+        let Some((_, target)) = doc.resolve(name) else {
+            return Value::String(name.to_string());
+        };
         self.following.push(name);
         let out = self.schema(target);
         self.following.pop();

@@ -25,7 +25,11 @@ pub(super) struct Marks<'a> {
 }
 
 /// Collects them from `schema`, through references, branches and the elements of arrays.
-pub(super) fn collect<'a>(doc: &'a Doc, schema: &'a Value, place: &str) -> Result<Marks<'a>, SpecError> {
+pub(super) fn collect<'a>(
+    doc: &'a Doc,
+    schema: &'a Value,
+    place: &str,
+) -> Result<Marks<'a>, SpecError> {
     let mut out = Marks::default();
     let mut followed = HashSet::new();
     let mut waiting = VecDeque::from([(place.to_owned(), schema, false)]);
@@ -39,9 +43,17 @@ pub(super) fn collect<'a>(doc: &'a Doc, schema: &'a Value, place: &str) -> Resul
         out.read(map, &place, in_items)?;
         if let Some(reference) = map.get("$ref") {
             let at = format!("{place}/$ref");
-            let Some(name) = reference.as_str() else { return Err(wrong(at, "must be a JSON pointer such as \"#/$defs/Event\"")) };
+            let Some(name) = reference.as_str() else {
+                return Err(wrong(
+                    at,
+                    "must be a JSON pointer such as \"#/$defs/Event\"",
+                ));
+            };
             let Some((target_place, target)) = doc.resolve(name) else {
-                return Err(wrong(at, &format!("{name:?} points to nothing in this schema")));
+                return Err(wrong(
+                    at,
+                    &format!("{name:?} points to nothing in this schema"),
+                ));
             };
             if followed.insert((name, in_items)) {
                 waiting.push_back((target_place, target, in_items));
@@ -51,9 +63,15 @@ pub(super) fn collect<'a>(doc: &'a Doc, schema: &'a Value, place: &str) -> Resul
             let in_items = in_items || key.ends_with("tems");
             match map.get(key) {
                 Some(Value::Array(all)) => {
-                    waiting.extend(all.iter().enumerate().map(|(i, s)| (format!("{place}/{key}/{i}"), s, in_items)));
+                    waiting.extend(
+                        all.iter()
+                            .enumerate()
+                            .map(|(i, s)| (format!("{place}/{key}/{i}"), s, in_items)),
+                    );
                 }
-                Some(one @ Value::Object(_)) => waiting.push_back((format!("{place}/{key}"), one, in_items)),
+                Some(one @ Value::Object(_)) => {
+                    waiting.push_back((format!("{place}/{key}"), one, in_items))
+                }
                 _ => {}
             }
         }
@@ -62,7 +80,12 @@ pub(super) fn collect<'a>(doc: &'a Doc, schema: &'a Value, place: &str) -> Resul
 }
 
 impl<'a> Marks<'a> {
-    fn read(&mut self, map: &'a Map<String, Value>, place: &str, in_items: bool) -> Result<(), SpecError> {
+    fn read(
+        &mut self,
+        map: &'a Map<String, Value>,
+        place: &str,
+        in_items: bool,
+    ) -> Result<(), SpecError> {
         let flag = |key: &str| match map.get(key) {
             None => Ok(None),
             Some(Value::Bool(b)) => Ok(Some(*b)),
@@ -76,12 +99,19 @@ impl<'a> Marks<'a> {
         if let (None, Some(column)) = (&self.airtable, map.get("airtable")) {
             match column.as_str() {
                 Some(c) if !c.is_empty() => self.airtable = Some(c.to_owned()),
-                _ => return Err(wrong(format!("{place}/airtable"), "must be the name of a column in Airtable")),
+                _ => {
+                    return Err(wrong(
+                        format!("{place}/airtable"),
+                        "must be the name of a column in Airtable",
+                    ))
+                }
             }
         }
         // Those two speak of the property itself, in its elements they would speak of the elements.
         if !in_items {
-            self.read_only = self.read_only.or(map.get("readOnly").and_then(Value::as_bool));
+            self.read_only = self
+                .read_only
+                .or(map.get("readOnly").and_then(Value::as_bool));
             self.default = self.default.or(map.get("default"));
         }
         Ok(())
@@ -91,16 +121,25 @@ impl<'a> Marks<'a> {
 /// `["trim", "lower"]`
 pub(super) fn normals(value: &Value, place: &str) -> Result<Vec<Normal>, SpecError> {
     let expected = "must be a list of \"trim\", \"lower\", \"upper\"";
-    let Value::Array(names) = value else { return Err(wrong(place.to_owned(), expected)) };
+    let Value::Array(names) = value else {
+        return Err(wrong(place.to_owned(), expected));
+    };
     names
         .iter()
         .enumerate()
-        .map(|(i, n)| n.as_str().and_then(Normal::named).ok_or_else(|| wrong(format!("{place}/{i}"), expected)))
+        .map(|(i, n)| {
+            n.as_str()
+                .and_then(Normal::named)
+                .ok_or_else(|| wrong(format!("{place}/{i}"), expected))
+        })
         .collect()
 }
 
 pub(super) fn wrong(place: String, what: &str) -> SpecError {
-    SpecError { place, what: what.to_owned() }
+    SpecError {
+        place,
+        what: what.to_owned(),
+    }
 }
 
 /// `base` and one step further.

@@ -10,7 +10,7 @@ mod rule;
 mod schema;
 mod strict;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod validate;
 
 pub(crate) use rule::Rule;
@@ -143,15 +143,49 @@ impl Normal {
         }
     }
     pub(crate) fn named(name: &str) -> Option<Normal> {
-        [Normal::Trim, Normal::Lower, Normal::Upper].into_iter().find(|n| n.as_str() == name)
+        [Normal::Trim, Normal::Lower, Normal::Upper]
+            .into_iter()
+            .find(|n| n.as_str() == name)
     }
     fn apply(self, text: &str) -> Cow<'_, str> {
         match self {
             Normal::Trim => Cow::Borrowed(text.trim()),
-            Normal::Lower if text.chars().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) => Cow::Borrowed(text),
-            Normal::Upper if text.chars().all(|c| c.is_ascii() && !c.is_ascii_lowercase()) => Cow::Borrowed(text),
+            Normal::Lower
+                if text
+                    .chars()
+                    .all(|c| c.is_ascii() && !c.is_ascii_uppercase()) =>
+            {
+                Cow::Borrowed(text)
+            }
+            Normal::Upper
+                if text
+                    .chars()
+                    .all(|c| c.is_ascii() && !c.is_ascii_lowercase()) =>
+            {
+                Cow::Borrowed(text)
+            }
             Normal::Lower => Cow::Owned(text.to_lowercase()),
             Normal::Upper => Cow::Owned(text.to_uppercase()),
+        }
+    }
+    /// All of them, applied to a text or to the texts of an array in place.
+    pub(crate) fn apply_to(all: &[Normal], value: &mut Value) {
+        match value {
+            Value::String(s) => {
+                let changed = match Normal::apply_all(all, s) {
+                    Cow::Owned(changed) => Some(changed),
+                    // What is borrowed may be shorter: a trimmed text.
+                    Cow::Borrowed(t) => (t.len() != s.len()).then(|| String::from(t)),
+                };
+                if let Some(changed) = changed {
+                    *s = changed;
+                }
+            }
+            Value::Array(values) => values
+                .iter_mut()
+                .filter(|v| v.is_string())
+                .for_each(|v| Normal::apply_to(all, v)),
+            _ => {}
         }
     }
     /// All of them, one after the other.
@@ -292,7 +326,10 @@ impl Spec {
     }
     /// A view by its name.
     pub fn view(&self, name: &str) -> Option<ViewIx> {
-        self.views.iter().position(|v| v.name == name).and_then(|i| ViewIx::try_from(i).ok())
+        self.views
+            .iter()
+            .position(|v| v.name == name)
+            .and_then(|i| ViewIx::try_from(i).ok())
     }
     /// What a read without VIEW returns; `None`: the whole record.
     pub fn default_view(&self) -> Option<ViewIx> {
@@ -300,18 +337,26 @@ impl Spec {
     }
     /// Is the field among the view's?
     pub fn view_holds(&self, view: ViewIx, field: FieldIx) -> bool {
-        self.views.get(usize::from(view)).is_some_and(|v| v.columns.iter().any(|c| c.field == Some(field)))
+        self.views
+            .get(usize::from(view))
+            .is_some_and(|v| v.columns.iter().any(|c| c.field == Some(field)))
     }
     /// Fields that hold ids of linked records.
     ///
     /// An open spec knows no kinds, so all fields it names are given: a text of theirs is a link if it is a record id
     /// ([`record_id_ok`]), and nothing otherwise.
     pub fn link_fields(&self) -> impl Iterator<Item = FieldIx> + '_ {
-        (0..).zip(&self.fields).filter(|(_, f)| f.kind.is_link() || self.open).map(|(i, _)| i)
+        (0..)
+            .zip(&self.fields)
+            .filter(|(_, f)| f.kind.is_link() || self.open)
+            .map(|(i, _)| i)
     }
     /// Fields that may be asked for by value.
     pub fn indexed_fields(&self) -> impl Iterator<Item = FieldIx> + '_ {
-        (0..).zip(&self.fields).filter(|(_, f)| f.indexed).map(|(i, _)| i)
+        (0..)
+            .zip(&self.fields)
+            .filter(|(_, f)| f.indexed)
+            .map(|(i, _)| i)
     }
     pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))
@@ -320,7 +365,11 @@ impl Spec {
 
 /// An entity's name: `[A-Za-z0-9_.-]+`, optionally with a `{tag}` in front; `tomb` and `podium` are taken.
 pub fn entity_name_ok(name: &[u8]) -> bool {
-    let plain = |b: &[u8]| !b.is_empty() && b.iter().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(c));
+    let plain = |b: &[u8]| {
+        !b.is_empty()
+            && b.iter()
+                .all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(c))
+    };
     let own = match name.strip_prefix(b"{") {
         None => name,
         Some(rest) => match rest.iter().position(|b| *b == b'}') {
@@ -334,6 +383,7 @@ pub fn entity_name_ok(name: &[u8]) -> bool {
 /// A record's id: `rec[A-Za-z0-9_]{1,61}`.
 pub fn record_id_ok(id: &[u8]) -> bool {
     id.strip_prefix(b"rec").is_some_and(|rest| {
-        (1..=61).contains(&rest.len()) && rest.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_')
+        (1..=61).contains(&rest.len())
+            && rest.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_')
     })
 }

@@ -12,22 +12,50 @@ use hashbrown::{HashMap, HashSet};
 use serde_json::{json, Map, Value};
 
 const MEMBERS: [&str; 13] = [
-    "table", "base", "schema", "views", "default_view", "index_to_airtable", "indexed", "sortable", "normalize",
-    "depends", "ttl", "jitter", "tombstone_ttl",
+    "table",
+    "base",
+    "schema",
+    "views",
+    "default_view",
+    "index_to_airtable",
+    "indexed",
+    "sortable",
+    "normalize",
+    "depends",
+    "ttl",
+    "jitter",
+    "tombstone_ttl",
 ];
 /// What tells a bare JSON Schema from a spec.
-const SCHEMA_MEMBERS: [&str; 9] =
-    ["$schema", "$id", "$ref", "$defs", "definitions", "properties", "allOf", "anyOf", "oneOf"];
+const SCHEMA_MEMBERS: [&str; 9] = [
+    "$schema",
+    "$id",
+    "$ref",
+    "$defs",
+    "definitions",
+    "properties",
+    "allOf",
+    "anyOf",
+    "oneOf",
+];
 /// Ten years: longer lives are a slip of the pen, and their milliseconds still fit.
 const MAX_LIFE_S: i64 = 315_360_000;
 
 pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
-    let given = strict::parse(json).map_err(|e| wrong(String::new(), &format!("the spec is not JSON: {e}")))?;
+    let given = strict::parse(json)
+        .map_err(|e| wrong(String::new(), &format!("the spec is not JSON: {e}")))?;
     let Value::Object(given) = given else {
-        return Err(wrong(String::new(), "the spec must be an object, such as {\"schema\": …} or a bare JSON Schema"));
+        return Err(wrong(
+            String::new(),
+            "the spec must be an object, such as {\"schema\": …} or a bare JSON Schema",
+        ));
     };
     let (members, schema_base) = as_spec(given)?;
-    let mut spec = Reader { members: &members, schema_base }.read(entity)?;
+    let mut spec = Reader {
+        members: &members,
+        schema_base,
+    }
+    .read(entity)?;
     spec.given = Value::Object(members);
     Ok(spec)
 }
@@ -36,7 +64,8 @@ pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
 fn as_spec(given: Map<String, Value>) -> Result<(Map<String, Value>, &'static str), SpecError> {
     let is_member = |k: &&String| MEMBERS.contains(&k.as_str());
     let bare = !given.contains_key("schema")
-        && (SCHEMA_MEMBERS.iter().any(|k| given.contains_key(*k)) || given.get("type").is_some_and(Value::is_string));
+        && (SCHEMA_MEMBERS.iter().any(|k| given.contains_key(*k))
+            || given.get("type").is_some_and(Value::is_string));
     if bare && !given.keys().any(|k| is_member(&k)) {
         let mut members = Map::new();
         members.insert("schema".into(), Value::Object(given));
@@ -46,7 +75,10 @@ fn as_spec(given: Map<String, Value>) -> Result<(Map<String, Value>, &'static st
         let what = if bare {
             format!("{unknown:?} is no member of a spec: put the JSON Schema under \"schema\"")
         } else {
-            format!("{unknown:?} is no member of a spec; it may have {}", MEMBERS.join(", "))
+            format!(
+                "{unknown:?} is no member of a spec; it may have {}",
+                MEMBERS.join(", ")
+            )
         };
         return Err(wrong(step("", unknown), &what));
     }
@@ -62,12 +94,18 @@ impl Reader<'_> {
     fn read(&self, entity: &str) -> Result<Spec, SpecError> {
         let doc = match self.members.get("schema") {
             None => None,
-            Some(schema @ Value::Object(_)) => Some(Arc::new(Doc::new(schema.clone(), self.schema_base))),
+            Some(schema @ Value::Object(_)) => {
+                Some(Arc::new(Doc::new(schema.clone(), self.schema_base)))
+            }
             Some(_) => return Err(wrong("/schema".into(), "must be a JSON Schema, an object")),
         };
         let properties = doc.as_ref().map(|doc| properties(doc)).transpose()?;
         let open = properties.is_none();
-        let names = Names { known: properties.as_ref().map(|p| p.iter().map(|p| p.name.as_str()).collect()) };
+        let names = Names {
+            known: properties
+                .as_ref()
+                .map(|p| p.iter().map(|p| p.name.as_str()).collect()),
+        };
         let said = self.said(&names)?;
 
         let mut fields = Vec::new();
@@ -87,7 +125,10 @@ impl Reader<'_> {
                 return Err(wrong(step("/indexed", &f.name), &what));
             }
         }
-        let by_name = (0..).zip(&fields).map(|(i, f)| (f.name.clone(), i)).collect();
+        let by_name = (0..)
+            .zip(&fields)
+            .map(|(i, f)| (f.name.clone(), i))
+            .collect();
         let views = self.views(&names, &fields, &by_name)?;
         let default_view = self.default_view(&views)?;
         Ok(Spec {
@@ -95,12 +136,22 @@ impl Reader<'_> {
             table: match self.members.get("table") {
                 None => crate::key::untagged(entity).to_owned(),
                 Some(Value::String(t)) if !t.is_empty() => t.clone(),
-                Some(_) => return Err(wrong("/table".into(), "must be the name or the tbl… id of a table")),
+                Some(_) => {
+                    return Err(wrong(
+                        "/table".into(),
+                        "must be the name or the tbl… id of a table",
+                    ))
+                }
             },
             base: match self.members.get("base") {
                 None => None,
                 Some(Value::String(b)) if base_ok(b) => Some(b.clone()),
-                Some(_) => return Err(wrong("/base".into(), "must be the id of a base, such as \"appXXXXXXXXXXXXXX\"")),
+                Some(_) => {
+                    return Err(wrong(
+                        "/base".into(),
+                        "must be the id of a base, such as \"appXXXXXXXXXXXXXX\"",
+                    ))
+                }
             },
             open,
             fields,
@@ -111,7 +162,12 @@ impl Reader<'_> {
             jitter: match self.members.get("jitter") {
                 None => None,
                 Some(j) => match j.as_f64().filter(|j| (0.0..=0.5).contains(j)) {
-                    None => return Err(wrong("/jitter".into(), "must be a share from 0 to 0.5, such as 0.05 for 5 %")),
+                    None => {
+                        return Err(wrong(
+                            "/jitter".into(),
+                            "must be a share from 0 to 0.5, such as 0.05 for 5 %",
+                        ))
+                    }
                     share => share,
                 },
             },
@@ -121,22 +177,35 @@ impl Reader<'_> {
     }
 
     fn life(&self, member: &str) -> Result<Option<i64>, SpecError> {
-        let Some(v) = self.members.get(member) else { return Ok(None) };
+        let Some(v) = self.members.get(member) else {
+            return Ok(None);
+        };
         match v.as_i64().filter(|s| (1..=MAX_LIFE_S).contains(s)) {
-            None => Err(wrong(step("", member), &format!("must be whole seconds, from 1 to {MAX_LIFE_S}"))),
+            None => Err(wrong(
+                step("", member),
+                &format!("must be whole seconds, from 1 to {MAX_LIFE_S}"),
+            )),
             seconds => Ok(seconds),
         }
     }
 
     /// What the spec's own members say of fields.
     fn said(&self, names: &Names) -> Result<Said, SpecError> {
+        let indexed = self.list("indexed", names)?;
+        if let Some(at) = indexed.iter().position(|name| name == "id") {
+            let what = "\"id\" needs no index: a record is read by its own key, <entity>:<id>";
+            return Err(wrong(format!("/indexed/{at}"), what));
+        }
         Ok(Said {
-            indexed: self.list("indexed", names)?,
+            indexed,
             sortable: self.list("sortable", names)?,
-            normalize: self.map("normalize", names, |v, place| normals(v, place))?,
+            normalize: self.map("normalize", names, normals)?,
             lookups: self.map("index_to_airtable", names, |v, place| match v.as_str() {
                 Some(column) if !column.is_empty() => Ok(column.to_owned()),
-                _ => Err(wrong(place.to_owned(), "must be the name of a field in Airtable")),
+                _ => Err(wrong(
+                    place.to_owned(),
+                    "must be the name of a field in Airtable",
+                )),
             })?,
             depends: self.map("depends", names, |v, place| match v.as_str() {
                 Some(entity) if super::entity_name_ok(entity.as_bytes()) => Ok(entity.to_owned()),
@@ -184,19 +253,36 @@ impl Reader<'_> {
         let views = match self.members.get("views") {
             None => return Ok(Vec::new()),
             Some(Value::Object(views)) => views,
-            Some(_) => return Err(wrong("/views".into(), "must be an object keyed by the views' names")),
+            Some(_) => {
+                return Err(wrong(
+                    "/views".into(),
+                    "must be an object keyed by the views' names",
+                ))
+            }
         };
         let mut out = Vec::new();
         for (name, given) in views {
             let place = step("/views", name);
-            if name.is_empty() || name == "*" || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
-                return Err(wrong(place, "a view's name must be one word; * stands for the whole record"));
+            if name.is_empty()
+                || name == "*"
+                || name.chars().any(|c| c.is_whitespace() || c.is_control())
+            {
+                return Err(wrong(
+                    place,
+                    "a view's name must be one word; * stands for the whole record",
+                ));
             }
             let field = |name: &str| by_name.get(name).copied();
             let columns = match given {
                 Value::Array(list) => name_list(list, &place, names)?
                     .into_iter()
-                    .map(|name| Column { field: field(&name), key: key(&name), name, fill: None, rule: None })
+                    .map(|name| Column {
+                        field: field(&name),
+                        key: key(&name),
+                        name,
+                        fill: None,
+                        rule: None,
+                    })
                     .collect(),
                 Value::Object(_) => {
                     let doc = Arc::new(Doc::new(given.clone(), &place));
@@ -209,11 +295,19 @@ impl Reader<'_> {
                     }
                     columns
                 }
-                _ => return Err(wrong(place, "must be a JSON Schema or a list of field names")),
+                _ => {
+                    return Err(wrong(
+                        place,
+                        "must be a JSON Schema or a list of field names",
+                    ))
+                }
             };
             out.push(View {
                 name: name.clone(),
-                columns: columns.into_iter().filter(|c: &Column| c.name != "id").collect(),
+                columns: columns
+                    .into_iter()
+                    .filter(|c: &Column| c.name != "id")
+                    .collect(),
                 own_schema: given.is_object(),
             });
         }
@@ -224,12 +318,20 @@ impl Reader<'_> {
     }
 
     fn default_view(&self, views: &[View]) -> Result<Option<ViewIx>, SpecError> {
-        let find = |name: &str| views.iter().position(|v| v.name == name).and_then(|i| ViewIx::try_from(i).ok());
+        let find = |name: &str| {
+            views
+                .iter()
+                .position(|v| v.name == name)
+                .and_then(|i| ViewIx::try_from(i).ok())
+        };
         match self.members.get("default_view") {
             None => Ok(find("public")),
             Some(Value::String(name)) if name == "*" => Ok(None),
             Some(Value::String(name)) => match find(name) {
-                None => Err(wrong("/default_view".into(), &format!("{name:?} is none of the views"))),
+                None => Err(wrong(
+                    "/default_view".into(),
+                    &format!("{name:?} is none of the views"),
+                )),
                 view => Ok(view),
             },
             Some(_) => Err(wrong("/default_view".into(), "must be the name of a view")),
@@ -239,7 +341,10 @@ impl Reader<'_> {
 
 /// A base's id goes into a URL's path.
 fn base_ok(base: &str) -> bool {
-    !base.is_empty() && base.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    !base.is_empty()
+        && base
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// The names that fields may have.
@@ -251,9 +356,10 @@ struct Names<'a> {
 impl Names<'_> {
     fn check(&self, name: &str, place: &str) -> Result<(), SpecError> {
         match &self.known {
-            Some(known) if !known.contains(name) && name != "id" => {
-                Err(wrong(place.to_owned(), &format!("the schema has no property {name:?}")))
-            }
+            Some(known) if !known.contains(name) && name != "id" => Err(wrong(
+                place.to_owned(),
+                &format!("the schema has no property {name:?}"),
+            )),
             _ => Ok(()),
         }
     }
@@ -264,7 +370,9 @@ fn name_list(all: &[Value], place: &str, names: &Names) -> Result<Vec<String>, S
     let mut out: Vec<String> = Vec::new();
     for (i, v) in all.iter().enumerate() {
         let at = format!("{place}/{i}");
-        let Some(name) = v.as_str() else { return Err(wrong(at, "must be the name of a field")) };
+        let Some(name) = v.as_str() else {
+            return Err(wrong(at, "must be the name of a field"));
+        };
         names.check(name, &at)?;
         if out.iter().any(|n| n == name) {
             return Err(wrong(at, &format!("{name:?} is given twice")));
@@ -292,7 +400,9 @@ impl Said {
     fn named(&self) -> Vec<String> {
         let mut out: Vec<String> = Vec::new();
         let keyed = self.normalize.iter().map(|(n, _)| n);
-        let keyed = keyed.chain(self.lookups.iter().map(|(n, _)| n)).chain(self.depends.iter().map(|(n, _)| n));
+        let keyed = keyed
+            .chain(self.lookups.iter().map(|(n, _)| n))
+            .chain(self.depends.iter().map(|(n, _)| n));
         for name in self.indexed.iter().chain(&self.sortable).chain(keyed) {
             if name != "id" && !out.contains(name) {
                 out.push(name.clone());
@@ -307,22 +417,32 @@ impl Said {
         let name = &p.name;
         let asked_for = marks.indexed == Some(true) || self.indexed.contains(name);
         // A link whose name does not fit into a key was not asked to be indexed: it stays a plain field.
-        let by_itself = rule.kind == Kind::Link && marks.indexed.is_none() && !name.contains(':') && !name.is_empty();
+        let by_itself = rule.kind == Kind::Link
+            && marks.indexed.is_none()
+            && !name.contains(':')
+            && !name.is_empty();
         let default = rule.valid_default(marks.default);
         let read_only = marks.read_only == Some(true);
-        let fill = match (&default, p.required) {
+        let mut fill = match (&default, p.required) {
             _ if read_only => None,
             (Some(v), _) => Some(v.clone()),
             (None, true) => rule.empty(),
             (None, false) => None,
         };
+        let normalize = of(&self.normalize, name)
+            .cloned()
+            .or(marks.normalize)
+            .unwrap_or_default();
+        if let Some(v) = fill.as_mut().filter(|_| !rule.kind.is_link()) {
+            Normal::apply_to(&normalize, v);
+        }
         Ok(Field {
             airtable: marks.airtable.unwrap_or_else(|| name.clone()),
             kind: rule.kind,
             item: rule.item,
             indexed: asked_for || by_itself,
             sortable: marks.sortable == Some(true) || self.sortable.contains(name),
-            normalize: of(&self.normalize, name).cloned().or(marks.normalize).unwrap_or_default(),
+            normalize,
             read_only,
             required: p.required,
             fill: fill.as_ref().map(Value::to_string),
@@ -359,7 +479,9 @@ impl Said {
     }
 
     fn lookup(&self, name: &str, by_convention: bool) -> Option<String> {
-        of(&self.lookups, name).cloned().or_else(|| by_convention.then(|| format!("{name}_id")))
+        of(&self.lookups, name)
+            .cloned()
+            .or_else(|| by_convention.then(|| format!("{name}_id")))
     }
 }
 
@@ -369,17 +491,22 @@ fn view_column(
     whole: Option<&Field>,
     field: impl Fn(&str) -> Option<FieldIx>,
 ) -> Result<Column, SpecError> {
-    let Marks { default, read_only, .. } = marks::collect(doc, &p.schema, &p.place)?;
+    let Marks {
+        default, read_only, ..
+    } = marks::collect(doc, &p.schema, &p.place)?;
     let rule = Rule::new(doc.clone(), p.schema.clone());
     let declared = rule.valid_default(default);
     // The richest model's own default says more of a required field than its type's empty value.
     let inherited = || whole.and_then(|f| rule.valid_default(f.default.as_ref()));
-    let fill = match declared {
+    let mut fill = match declared {
         _ if read_only == Some(true) || whole.is_some_and(|f| f.read_only) => None,
         Some(v) => Some(v),
         None if p.required => inherited().or_else(|| rule.empty()),
         None => None,
     };
+    if let (Some(v), Some(whole)) = (&mut fill, whole.filter(|f| !f.kind.is_link())) {
+        Normal::apply_to(&whole.normalize, v);
+    }
     Ok(Column {
         field: field(&p.name),
         key: key(&p.name),
@@ -410,11 +537,21 @@ fn properties(doc: &Doc) -> Result<Vec<Property>, SpecError> {
     let branches: Vec<Branch> = doc
         .branches(doc.root(), &doc.base)
         .into_iter()
-        .filter(|b| !b.null && b.parts.iter().all(|p| p.map.get("type").is_none_or(allows_object)))
+        .filter(|b| {
+            !b.null
+                && b.parts
+                    .iter()
+                    .all(|p| p.map.get("type").is_none_or(allows_object))
+        })
         .collect();
-    let has_properties = |b: &Branch| b.parts.iter().any(|p| p.map.get("properties").is_some_and(Value::is_object));
+    let has_properties = |b: &Branch| {
+        b.parts
+            .iter()
+            .any(|p| p.map.get("properties").is_some_and(Value::is_object))
+    };
     if !branches.iter().any(has_properties) {
-        let what = "describes no object with properties; leave \"schema\" out to store every column";
+        let what =
+            "describes no object with properties; leave \"schema\" out to store every column";
         return Err(wrong(doc.base.clone(), what));
     }
     let mut out: Vec<Property> = Vec::new();
@@ -424,7 +561,12 @@ fn properties(doc: &Doc) -> Result<Vec<Property>, SpecError> {
             let known = alternatives.entry(name.clone()).or_default();
             if known.is_empty() {
                 let required = branches.iter().all(|b| requires(b, &name));
-                out.push(Property { name, place, required, schema: Value::Null });
+                out.push(Property {
+                    name,
+                    place,
+                    required,
+                    schema: Value::Null,
+                });
             }
             if !known.contains(&schema) {
                 known.push(schema);
@@ -465,11 +607,19 @@ fn requires(branch: &Branch, name: &str) -> bool {
 fn branch_properties(branch: &Branch) -> Vec<(String, String, Value)> {
     let mut out: Vec<(String, String, Value)> = Vec::new();
     for part in &branch.parts {
-        let Some(map) = part.map.get("properties").and_then(Value::as_object) else { continue };
+        let Some(map) = part.map.get("properties").and_then(Value::as_object) else {
+            continue;
+        };
         for (name, schema) in map {
             match out.iter_mut().find(|(n, _, _)| n == name) {
-                None => out.push((name.clone(), step(&step(&part.place, "properties"), name), schema.clone())),
-                Some((_, _, known)) if known != schema => *known = json!({ "allOf": [known.take(), schema] }),
+                None => out.push((
+                    name.clone(),
+                    step(&step(&part.place, "properties"), name),
+                    schema.clone(),
+                )),
+                Some((_, _, known)) if known != schema => {
+                    *known = json!({ "allOf": [known.take(), schema] })
+                }
                 Some(_) => {}
             }
         }

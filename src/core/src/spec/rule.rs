@@ -49,8 +49,19 @@ impl Rule {
             }
         }
         let kind = kind.unwrap_or(Kind::Any);
-        let item = if kind == Kind::Array { item.unwrap_or(Kind::Any) } else { Kind::Any };
-        Rule { doc, schema, types, untyped, kind, item }
+        let item = if kind == Kind::Array {
+            item.unwrap_or(Kind::Any)
+        } else {
+            Kind::Any
+        };
+        Rule {
+            doc,
+            schema,
+            types,
+            untyped,
+            kind,
+            item,
+        }
     }
     /// Does the value satisfy the schema?
     pub(crate) fn allows(&self, value: &Value) -> bool {
@@ -78,7 +89,13 @@ impl Rule {
         ];
         candidates
             .into_iter()
-            .filter(|(bit, _)| if self.untyped { *bit == NULL } else { self.types & bit != 0 })
+            .filter(|(bit, _)| {
+                if self.untyped {
+                    *bit == NULL
+                } else {
+                    self.types & bit != 0
+                }
+            })
             .map(|(_, v)| v)
             .find(|v| self.allows(v))
     }
@@ -93,7 +110,11 @@ fn types_of(branch: &Branch) -> Option<Types> {
     if branch.null {
         return Some(NULL);
     }
-    let told: Vec<Types> = branch.parts.iter().filter_map(|p| explicit(p.map)).collect();
+    let told: Vec<Types> = branch
+        .parts
+        .iter()
+        .filter_map(|p| explicit(p.map))
+        .collect();
     if told.is_empty() {
         return branch.parts.iter().find_map(|p| hinted(p.map));
     }
@@ -104,9 +125,10 @@ fn types_of(branch: &Branch) -> Option<Types> {
 fn explicit(map: &Map<String, Value>) -> Option<Types> {
     let named = match map.get("type") {
         Some(Value::String(t)) => type_bits(t),
-        Some(Value::Array(any)) => {
-            any.iter().filter_map(|t| type_bits(t.as_str()?)).fold(None, |all, t| Some(all.unwrap_or(0) | t))
-        }
+        Some(Value::Array(any)) => any
+            .iter()
+            .filter_map(|t| type_bits(t.as_str()?))
+            .fold(None, |all, t| Some(all.unwrap_or(0) | t)),
         _ => None,
     };
     let listed = match (map.get("const"), map.get("enum")) {
@@ -125,11 +147,23 @@ fn hinted(map: &Map<String, Value>) -> Option<Types> {
     let any = |keys: &[&str]| keys.iter().any(|k| map.contains_key(*k));
     if any(&["properties", "additionalProperties", "patternProperties"]) {
         Some(OBJECT)
-    } else if any(&["items", "prefixItems", "minItems", "maxItems", "uniqueItems"]) {
+    } else if any(&[
+        "items",
+        "prefixItems",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+    ]) {
         Some(ARRAY)
     } else if any(&["pattern", "minLength", "maxLength", "format"]) {
         Some(TEXT)
-    } else if any(&["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"]) {
+    } else if any(&[
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+    ]) {
         Some(WHOLE | FRACTION)
     } else {
         None
@@ -173,7 +207,12 @@ fn leaves(doc: &Doc, branch: &Branch, types: Types) -> Vec<(Types, Kind)> {
         out.push((WHOLE, Kind::Integer));
     }
     if types & TEXT != 0 {
-        let format = |name: &str| branch.parts.iter().any(|p| p.map.get("format").and_then(Value::as_str) == Some(name));
+        let format = |name: &str| {
+            branch
+                .parts
+                .iter()
+                .any(|p| p.map.get("format").and_then(Value::as_str) == Some(name))
+        };
         let kind = match () {
             () if format("date") => Kind::Date,
             () if format("date-time") => Kind::DateTime,
@@ -214,7 +253,9 @@ fn elements<'a>(branch: &Branch<'a>) -> Vec<(bool, Vec<&'a Value>)> {
         .parts
         .iter()
         .filter_map(|p| match (p.map.get("prefixItems"), p.map.get("items")) {
-            (Some(Value::Array(tuple)), _) | (None, Some(Value::Array(tuple))) => Some((true, tuple.iter().collect())),
+            (Some(Value::Array(tuple)), _) | (None, Some(Value::Array(tuple))) => {
+                Some((true, tuple.iter().collect()))
+            }
             (_, Some(one @ Value::Object(_))) => Some((false, alloc::vec![one])),
             _ => None,
         })
@@ -258,7 +299,10 @@ fn element(doc: &Doc, branch: &Branch) -> (Kind, bool) {
 }
 
 fn leaves_of_text(branch: &Branch) -> Kind {
-    let format = branch.parts.iter().find_map(|p| p.map.get("format").and_then(Value::as_str));
+    let format = branch
+        .parts
+        .iter()
+        .find_map(|p| p.map.get("format").and_then(Value::as_str));
     match format {
         Some("date") => Kind::Date,
         Some("date-time") => Kind::DateTime,
@@ -268,16 +312,29 @@ fn leaves_of_text(branch: &Branch) -> Kind {
 
 /// A pattern that starts `^rec`, also in a group.
 fn names_record(branch: &Branch) -> bool {
-    branch.parts.iter().filter_map(|p| p.map.get("pattern").and_then(Value::as_str)).any(|p| {
-        p.strip_prefix('^').is_some_and(|p| {
-            let inner = p.strip_prefix("(?:").or_else(|| p.strip_prefix('(')).unwrap_or(p);
-            inner.starts_with("rec")
+    branch
+        .parts
+        .iter()
+        .filter_map(|p| p.map.get("pattern").and_then(Value::as_str))
+        .any(|p| {
+            p.strip_prefix('^').is_some_and(|p| {
+                let inner = p
+                    .strip_prefix("(?:")
+                    .or_else(|| p.strip_prefix('('))
+                    .unwrap_or(p);
+                inner.starts_with("rec")
+            })
         })
-    })
 }
 
 /// At most one element: `maxItems`, or a tuple of one.
 fn holds_one(branch: &Branch) -> bool {
-    branch.parts.iter().any(|p| p.map.get("maxItems").and_then(Value::as_f64).is_some_and(|max| max <= 1.0))
-        || elements(branch).iter().any(|(tuple, schemas)| *tuple && schemas.len() == 1)
+    branch.parts.iter().any(|p| {
+        p.map
+            .get("maxItems")
+            .and_then(Value::as_f64)
+            .is_some_and(|max| max <= 1.0)
+    }) || elements(branch)
+        .iter()
+        .any(|(tuple, schemas)| *tuple && schemas.len() == 1)
 }

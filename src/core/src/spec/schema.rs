@@ -44,7 +44,11 @@ impl Doc {
     pub(super) fn new(root: Value, base: &str) -> Doc {
         let mut patterns = HashMap::new();
         collect_patterns(&root, &mut patterns);
-        Doc { root, base: base.to_owned(), patterns }
+        Doc {
+            root,
+            base: base.to_owned(),
+            patterns,
+        }
     }
     pub(super) fn root(&self) -> &Value {
         &self.root
@@ -56,7 +60,12 @@ impl Doc {
     /// What a `$ref` points to, and its place.
     pub(super) fn resolve(&self, reference: &str) -> Option<(String, &Value)> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let own = |key: &str| self.root.get(key).and_then(Value::as_str).map(|id| id.trim_end_matches('#'));
+        let own = |key: &str| {
+            self.root
+                .get(key)
+                .and_then(Value::as_str)
+                .map(|id| id.trim_end_matches('#'))
+        };
         if !document.is_empty() && own("$id") != Some(document) && own("id") != Some(document) {
             return None;
         }
@@ -64,17 +73,33 @@ impl Doc {
         if !pointer.is_empty() && !pointer.starts_with('/') {
             return self.anchor(&pointer);
         }
-        Some((format!("{}{pointer}", self.base), self.root.pointer(&pointer)?))
+        match self.root.pointer(&pointer) {
+            Some(target) => Some((format!("{}{pointer}", self.base), target)),
+            None => self.definition(&pointer),
+        }
+    }
+    /// A pointer to where the definitions are meant to be moved: schemars 0.8 with its OpenAPI settings and Pydantic's
+    /// `ref_template` print `#/components/schemas/X` and leave X under `definitions` or `$defs`.
+    fn definition(&self, pointer: &str) -> Option<(String, &Value)> {
+        let (_, last) = pointer.rsplit_once('/')?;
+        ["$defs", "definitions"].into_iter().find_map(|defs| {
+            let at = format!("/{defs}/{last}");
+            Some((format!("{}{at}", self.base), self.root.pointer(&at)?))
+        })
     }
     /// `#name`: the definition that carries the name as its `$anchor` or `$id`.
     fn anchor(&self, name: &str) -> Option<(String, &Value)> {
         let hash = format!("#{name}");
         ["$defs", "definitions"].into_iter().find_map(|defs| {
-            self.root.get(defs)?.as_object()?.iter().find_map(|(key, v)| {
-                let named = v.get("$anchor").and_then(Value::as_str) == Some(name)
-                    || v.get("$id").and_then(Value::as_str) == Some(&hash);
-                named.then(|| (format!("{}/{defs}/{}", self.base, escaped(key)), v))
-            })
+            self.root
+                .get(defs)?
+                .as_object()?
+                .iter()
+                .find_map(|(key, v)| {
+                    let named = v.get("$anchor").and_then(Value::as_str) == Some(name)
+                        || v.get("$id").and_then(Value::as_str) == Some(&hash);
+                    named.then(|| (format!("{}/{defs}/{}", self.base, escaped(key)), v))
+                })
         })
     }
     /// The alternatives that `schema` allows: references followed, `allOf` merged in, `anyOf` and `oneOf` told apart.
@@ -87,13 +112,26 @@ impl Doc {
             Value::Bool(false) => return Vec::new(),
             _ => return vec![Branch::default()],
         };
-        let mut out = vec![Branch { parts: vec![Part { place: place.to_owned(), map }], null: false }];
-        if let Some((at, target)) = map.get("$ref").and_then(Value::as_str).and_then(|r| self.resolve(r)) {
+        let mut out = vec![Branch {
+            parts: vec![Part {
+                place: place.to_owned(),
+                map,
+            }],
+            null: false,
+        }];
+        if let Some((at, target)) = map
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|r| self.resolve(r))
+        {
             out = both(&out, &self.alternatives(target, &at, depth + 1));
         }
         if let Some(Value::Array(all)) = map.get("allOf") {
             for (i, one) in all.iter().enumerate() {
-                out = both(&out, &self.alternatives(one, &format!("{place}/allOf/{i}"), depth + 1));
+                out = both(
+                    &out,
+                    &self.alternatives(one, &format!("{place}/allOf/{i}"), depth + 1),
+                );
             }
         }
         for key in ["anyOf", "oneOf"] {
@@ -107,7 +145,10 @@ impl Doc {
             }
         }
         if map.get("nullable") == Some(&Value::Bool(true)) {
-            out.push(Branch { parts: Vec::new(), null: true });
+            out.push(Branch {
+                parts: Vec::new(),
+                null: true,
+            });
         }
         out
     }
@@ -123,7 +164,10 @@ fn both<'a>(a: &[Branch<'a>], b: &[Branch<'a>]) -> Vec<Branch<'a>> {
             }
             let mut parts = x.parts.clone();
             parts.extend(y.parts.iter().cloned());
-            out.push(Branch { parts, null: x.null || y.null });
+            out.push(Branch {
+                parts,
+                null: x.null || y.null,
+            });
         }
     }
     out
@@ -136,7 +180,10 @@ fn collect_patterns(value: &Value, into: &mut HashMap<String, Option<Regex>>) {
                 match v {
                     Value::String(p) if key == "pattern" => {
                         if !into.contains_key(p) {
-                            into.insert(p.clone(), RegexBuilder::new(p).size_limit(PATTERN_SIZE).build().ok());
+                            into.insert(
+                                p.clone(),
+                                RegexBuilder::new(p).size_limit(PATTERN_SIZE).build().ok(),
+                            );
                         }
                     }
                     _ => collect_patterns(v, into),

@@ -10,7 +10,11 @@ const MAX_DEPTH: u32 = 64;
 
 /// Does `value` satisfy `schema`, a part of `doc`?
 pub(super) fn satisfies(doc: &Doc, schema: &Value, value: &Value) -> bool {
-    Check { doc, steps: MAX_STEPS }.holds(schema, value, 0)
+    Check {
+        doc,
+        steps: MAX_STEPS,
+    }
+    .holds(schema, value, 0)
 }
 
 struct Check<'a> {
@@ -34,7 +38,10 @@ impl Check<'_> {
         }
         type_holds(map, value)
             && map.get("const").is_none_or(|c| same(c, value))
-            && map.get("enum").and_then(Value::as_array).is_none_or(|all| all.iter().any(|e| same(e, value)))
+            && map
+                .get("enum")
+                .and_then(Value::as_array)
+                .is_none_or(|all| all.iter().any(|e| same(e, value)))
             && self.branches_hold(map, value, depth + 1)
             && match value {
                 Value::String(s) => self.text_holds(map, s),
@@ -47,7 +54,11 @@ impl Check<'_> {
 
     fn branches_hold(&mut self, map: &Map<String, Value>, value: &Value, depth: u32) -> bool {
         let list = |key: &str| map.get(key).and_then(Value::as_array);
-        if let Some((_, target)) = map.get("$ref").and_then(Value::as_str).and_then(|r| self.doc.resolve(r)) {
+        if let Some((_, target)) = map
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|r| self.doc.resolve(r))
+        {
             if !self.holds(target, value, depth) {
                 return false;
             }
@@ -61,14 +72,23 @@ impl Check<'_> {
                 return false;
             }
         }
-        !map.get("not").is_some_and(|not| not.is_object() && self.holds(not, value, depth))
+        !map.get("not")
+            .is_some_and(|not| not.is_object() && self.holds(not, value, depth))
     }
 
     fn text_holds(&self, map: &Map<String, Value>, text: &str) -> bool {
         let len = || text.chars().count() as u64;
-        map.get("minLength").and_then(Value::as_u64).is_none_or(|min| len() >= min)
-            && map.get("maxLength").and_then(Value::as_u64).is_none_or(|max| len() <= max)
-            && map.get("format").and_then(Value::as_str).is_none_or(|f| format_holds(f, text))
+        map.get("minLength")
+            .and_then(Value::as_u64)
+            .is_none_or(|min| len() >= min)
+            && map
+                .get("maxLength")
+                .and_then(Value::as_u64)
+                .is_none_or(|max| len() <= max)
+            && map
+                .get("format")
+                .and_then(Value::as_str)
+                .is_none_or(|f| format_holds(f, text))
             && map
                 .get("pattern")
                 .and_then(Value::as_str)
@@ -78,8 +98,14 @@ impl Check<'_> {
 
     fn array_holds(&mut self, map: &Map<String, Value>, array: &[Value], depth: u32) -> bool {
         let len = array.len() as u64;
-        let fits = map.get("minItems").and_then(Value::as_u64).is_none_or(|min| len >= min)
-            && map.get("maxItems").and_then(Value::as_u64).is_none_or(|max| len <= max);
+        let fits = map
+            .get("minItems")
+            .and_then(Value::as_u64)
+            .is_none_or(|min| len >= min)
+            && map
+                .get("maxItems")
+                .and_then(Value::as_u64)
+                .is_none_or(|max| len <= max);
         if !fits || (map.get("uniqueItems") == Some(&Value::Bool(true)) && repeats(array)) {
             return false;
         }
@@ -90,19 +116,36 @@ impl Check<'_> {
             (_, rest) => (&[][..], rest),
         };
         array.iter().enumerate().all(|(i, v)| {
-            tuple.get(i).or(rest.filter(|_| i >= tuple.len())).is_none_or(|schema| self.holds(schema, v, depth))
+            tuple
+                .get(i)
+                .or(rest.filter(|_| i >= tuple.len()))
+                .is_none_or(|schema| self.holds(schema, v, depth))
         })
     }
 
-    fn object_holds(&mut self, map: &Map<String, Value>, object: &Map<String, Value>, depth: u32) -> bool {
+    fn object_holds(
+        &mut self,
+        map: &Map<String, Value>,
+        object: &Map<String, Value>,
+        depth: u32,
+    ) -> bool {
         let required = map.get("required").and_then(Value::as_array);
-        if required.is_some_and(|all| all.iter().filter_map(Value::as_str).any(|k| !object.contains_key(k))) {
+        if required.is_some_and(|all| {
+            all.iter()
+                .filter_map(Value::as_str)
+                .any(|k| !object.contains_key(k))
+        }) {
             return false;
         }
         let properties = map.get("properties").and_then(Value::as_object);
-        let others = map.get("additionalProperties").filter(|_| !map.contains_key("patternProperties"));
+        let others = map
+            .get("additionalProperties")
+            .filter(|_| !map.contains_key("patternProperties"));
         object.iter().all(|(key, v)| {
-            properties.and_then(|p| p.get(key)).or(others).is_none_or(|schema| self.holds(schema, v, depth))
+            properties
+                .and_then(|p| p.get(key))
+                .or(others)
+                .is_none_or(|schema| self.holds(schema, v, depth))
         })
     }
 }
@@ -110,7 +153,9 @@ impl Check<'_> {
 fn type_holds(map: &Map<String, Value>, value: &Value) -> bool {
     match map.get("type") {
         Some(Value::String(t)) => is_type(t, value),
-        Some(Value::Array(any)) => any.iter().any(|t| t.as_str().is_none_or(|t| is_type(t, value))),
+        Some(Value::Array(any)) => any
+            .iter()
+            .any(|t| t.as_str().is_none_or(|t| is_type(t, value))),
         _ => true,
     }
 }
@@ -143,7 +188,11 @@ fn same(a: &Value, b: &Value) -> bool {
 /// Beyond a thousand elements not looked for: no cell has so many, and the comparison is quadratic.
 fn repeats(array: &[Value]) -> bool {
     array.len() <= 1_000
-        && array.iter().enumerate().any(|(i, v)| array.get(i + 1..).is_some_and(|rest| rest.iter().any(|w| same(v, w))))
+        && array.iter().enumerate().any(|(i, v)| {
+            array
+                .get(i + 1..)
+                .is_some_and(|rest| rest.iter().any(|w| same(v, w)))
+        })
 }
 
 fn number_holds(map: &Map<String, Value>, n: &Number) -> bool {
@@ -151,9 +200,19 @@ fn number_holds(map: &Map<String, Value>, n: &Number) -> bool {
     let bound = |key: &str| map.get(key).and_then(Value::as_f64);
     // In the drafts up to 4 the exclusive bounds are flags that sharpen the plain ones.
     let flag = |key: &str| map.get(key) == Some(&Value::Bool(true));
-    bound("minimum").is_none_or(|min| if flag("exclusiveMinimum") { x > min } else { x >= min })
-        && bound("maximum").is_none_or(|max| if flag("exclusiveMaximum") { x < max } else { x <= max })
-        && bound("exclusiveMinimum").is_none_or(|min| x > min)
+    bound("minimum").is_none_or(|min| {
+        if flag("exclusiveMinimum") {
+            x > min
+        } else {
+            x >= min
+        }
+    }) && bound("maximum").is_none_or(|max| {
+        if flag("exclusiveMaximum") {
+            x < max
+        } else {
+            x <= max
+        }
+    }) && bound("exclusiveMinimum").is_none_or(|min| x > min)
         && bound("exclusiveMaximum").is_none_or(|max| x < max)
         && bound("multipleOf").is_none_or(|m| m <= 0.0 || near_whole(x / m))
 }
@@ -176,12 +235,13 @@ fn format_holds(format: &str, text: &str) -> bool {
         "uri" | "url" | "iri" => text.split_once(':').is_some_and(|(scheme, rest)| {
             !rest.is_empty()
                 && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-                && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+                && scheme
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
         }),
         "uuid" => text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-'),
-        "time" | "duration" | "ipv4" | "ipv6" | "hostname" | "idn-hostname" | "regex" | "json-string" => {
-            !text.is_empty()
-        }
+        "time" | "duration" | "ipv4" | "ipv6" | "hostname" | "idn-hostname" | "regex"
+        | "json-string" => !text.is_empty(),
         _ => true,
     }
 }
@@ -189,7 +249,9 @@ fn format_holds(format: &str, text: &str) -> bool {
 /// `2026-03-04`
 pub(crate) fn is_date(text: &str) -> bool {
     let digits = |from: usize, to: usize| {
-        text.get(from..to).filter(|t| t.bytes().all(|b| b.is_ascii_digit())).and_then(|t| t.parse::<u32>().ok())
+        text.get(from..to)
+            .filter(|t| t.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|t| t.parse::<u32>().ok())
     };
     let dash = |at: usize| text.as_bytes().get(at) == Some(&b'-');
     text.len() == 10
@@ -202,7 +264,9 @@ pub(crate) fn is_date(text: &str) -> bool {
 
 /// `2026-03-04T05:06:07.000Z` and its spellings; a bare date is the start of its day.
 pub(crate) fn is_date_time(text: &str) -> bool {
-    let Some((date, time)) = text.split_once(['T', 't', ' ']) else { return is_date(text) };
+    let Some((date, time)) = text.split_once(['T', 't', ' ']) else {
+        return is_date(text);
+    };
     let digit = |at: usize| time.as_bytes().get(at).is_some_and(u8::is_ascii_digit);
     let colon = |at: usize| time.as_bytes().get(at) == Some(&b':');
     is_date(date)
@@ -211,5 +275,7 @@ pub(crate) fn is_date_time(text: &str) -> bool {
         && colon(2)
         && digit(3)
         && digit(4)
-        && time.bytes().all(|b| b.is_ascii_digit() || b":.+-Zz".contains(&b))
+        && time
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b":.+-Zz".contains(&b))
 }

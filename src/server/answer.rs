@@ -8,6 +8,7 @@ use super::reply::{self, Body, CacheWord, Fwd, Meta, Stored};
 use super::state::{Entity, EntityIx, State};
 use super::store::{self, Copy, Set};
 use super::fault::Fault;
+use super::log;
 use compact_str::CompactString;
 use podium_core::doubt::cheaper_to_refetch;
 use podium_core::entry::Entry;
@@ -106,6 +107,7 @@ impl Judge<'_> {
                     _ => return None,
                 };
                 let body = render(e, &self.options.view, &entry, &k.id);
+                log::event(if stale { "cache_stale" } else { "cache_hit" }, &k.name, &[]);
                 if let Some(e) = st.get_mut(k.ix) {
                     if stale {
                         e.figures.stale_hits += 1;
@@ -128,6 +130,7 @@ impl Judge<'_> {
             }
             Copy::Tomb(h) => {
                 if self.now < h.fresh_until && self.young_enough(h.asked_ms) {
+                    log::event("cache_hit", &k.name, &[("detail", "tombstone".into())]);
                     if let Some(e) = st.get_mut(k.ix) {
                         e.figures.hits += 1;
                         e.figures.negative_hits += 1;
@@ -171,6 +174,7 @@ impl Judge<'_> {
                         m.detail = "stale-if-error";
                         m
                     });
+                    log::event("cache_stale", &k.name, &[("detail", "stale-if-error".into())]);
                     if let Some(e) = st.get_mut(k.ix) {
                         e.figures.stale_hits += 1;
                     }
@@ -196,6 +200,11 @@ pub(crate) fn count_fetch(e: &mut Entity, word: CacheWord, brought: &Brought) {
 /// The reply made of a fetched record alone: needs neither the cache nor the lock.
 pub(crate) fn fetched(o: &Options, brought: &Brought, now: u64, k: &RecordKey, b: &LandedRecord, word: CacheWord) -> Body {
     let hits = brought.hits.get(&(k.ix, k.id.clone())).copied().unwrap_or(0);
+    match word {
+        CacheWord::Bypass => log::event("cache_bypass", &k.name, &[]),
+        _ if b.stored => log::event("cache_miss_stored", &k.name, &[("airtable-hits", hits.into())]),
+        _ => {}
+    }
     let meta = |asked_ms: u64, fresh_until: u64, detail: &'static str| Meta {
         cache: word,
         age: (now.saturating_sub(asked_ms) / 1000) as i64,
@@ -676,6 +685,16 @@ impl Judge<'_> {
         } else {
             CacheWord::Hit
         };
+        log::event(
+            match word {
+                CacheWord::Hit => "cache_hit",
+                CacheWord::Stale => "cache_stale",
+                CacheWord::Bypass => "cache_bypass",
+                CacheWord::Miss => "cache_miss_stored",
+            },
+            name,
+            &[("records", total.into())],
+        );
         match word {
             CacheWord::Hit => e.figures.hits += 1,
             CacheWord::Stale => e.figures.stale_hits += 1,

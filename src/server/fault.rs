@@ -48,12 +48,12 @@ impl Fault {
                 "UPSTREAMAUTH Airtable answered {status} {kind} to {what}: the token needs the scope {scope}, the base added to it, and a user with the needed role in that base; check the base and table names too. {}",
                 f.message
             )),
-            FailureKind::NotFound => Fault::new(format!(
+            FailureKind::NotFound => Fault::outage(format!(
                 "UPSTREAM {status} {kind}: Airtable knows no such base or table ({what}). {}",
                 f.message
             )),
             FailureKind::Refused | FailureKind::UnknownField(_) | FailureKind::IteratorGone => {
-                Fault::new(format!("UPSTREAM {status} {kind}: {} ({what})", f.message))
+                Fault::outage(format!("UPSTREAM {status} {kind}: {} ({what})", f.message))
             }
             FailureKind::RateLimited => Fault::outage(format!(
                 "UPSTREAMBUSY Airtable answered 429 to {what}: the base is silent for {} s",

@@ -6,6 +6,7 @@ use super::fault::{for_pace, Fault};
 use super::ffi;
 use super::figures::{self, Cause};
 use super::land;
+use super::log;
 use super::upstream;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -14,7 +15,7 @@ use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page, Record};
 use podium_core::entry::{self, Entry, Header};
 use podium_core::flight::FlightId;
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
-use podium_core::question::{self, Lookup};
+use podium_core::question;
 use podium_core::record::{self, Source};
 use podium_core::{freshness, key};
 use serde_json::{Map, Value};
@@ -43,6 +44,8 @@ pub(crate) struct Question {
     pub(crate) asks: Option<(u16, Arc<[u8]>)>,
     /// How it is put; `None`: read the whole table, as there is no usable lookup.
     pub(crate) formula: Option<String>,
+    /// The lookup was seen to agree with its link cell before.
+    pub(crate) proven: bool,
     /// Somebody waits for it; else it is a refresh.
     pub(crate) class: Class,
     pub(crate) flight: AtomicU64,
@@ -63,8 +66,8 @@ pub(crate) struct Listing {
     table: bool,
     lookup_broken: bool,
     lookup_proven: bool,
-    /// The question that also tests the lookup was refused: the plain one is asked.
-    plain: bool,
+    /// All pages came without evidence of what the lookup holds: a few linked records are looked at.
+    probing: bool,
     records: HashMap<CompactString, Shaped>,
 }
 
@@ -135,9 +138,15 @@ fn deadline() -> Duration {
 /// The scheduler's verdict on a failed call.
 fn settle_failure(id: CallId, f: &Failure, is_batch: bool) -> Verdict {
     figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
+    log_error(f);
     let outcome =
         Outcome::Failed { class: for_pace(f, is_batch), retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64) };
     desk().sched.done(id, outcome, engine::mono_ms(), ffi::random_u64())
+}
+
+fn log_error(f: &Failure) {
+    let status = f.status.map_or(Value::Null, Value::from);
+    log::event("upstream_error", b"", &[("status", status), ("type", f.error_type.clone().into()), ("message", f.message.clone().into())]);
 }
 
 fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
@@ -160,13 +169,14 @@ fn batch(id: CallId, class: Class, lane: Lane, sent: u64, flights: Vec<(CompactS
     match list(&lane, &query, cause) {
         Ok(page) => {
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+            let evidence = lookup_evidence(&lane, &page.records);
             let mut found: HashMap<CompactString, Shaped> = HashMap::with_capacity(page.records.len());
             for r in &page.records {
                 found.insert(CompactString::new(&r.id), shape_one(&lane, r, sent, asked_ms));
             }
             // More to come than the page held: what is lacking may be on the next one.
             let partial = page.offset.is_some() && !page.records.is_empty();
-            land::batch(&lane, sent, asked_ms, flights, found, partial, class);
+            land::batch(&lane, sent, asked_ms, flights, found, partial, evidence);
         }
         Err(f) => {
             let verdict = settle_failure(id, &f, true);
@@ -204,6 +214,22 @@ pub(crate) fn ttl_s(spec: &podium_core::spec::Spec) -> Option<u64> {
     spec.ttl().map(|s| s.max(1) as u64)
 }
 
+/// What fetched records say of the lookups beside their link cells: field, and whether they agree.
+pub(crate) fn lookup_evidence(lane: &Lane, records: &[Record]) -> Vec<(u16, bool)> {
+    let mut out: Vec<(u16, bool)> = Vec::new();
+    for field in lane.spec.link_fields().filter(|f| lane.spec.fields().get(*f as usize).is_some_and(|f| f.indexed)) {
+        for r in records {
+            // One lie outweighs any number of agreements.
+            match (question::lookup_agrees(&lane.spec, field, &r.fields), out.iter_mut().find(|(f, _)| *f == field)) {
+                (Some(agrees), None) => out.push((field, agrees)),
+                (Some(false), Some(seen)) => seen.1 = false,
+                _ => {}
+            }
+        }
+    }
+    out
+}
+
 /// The stored form of a fetched record.
 pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Shaped {
     shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
@@ -235,23 +261,29 @@ fn question_page(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, flight: Op
     if let Some(f) = flight {
         q.flight.store(f, Ordering::Relaxed);
     }
-    let (offset, table, asked_ms, plain) = {
+    let (offset, table, asked_ms, probing) = {
         let p = q.progress.lock();
-        (p.offset.clone(), p.table || q.formula.is_none(), p.asked_ms, p.plain)
+        (p.offset.clone(), p.table || q.formula.is_none(), p.asked_ms, p.probing)
     };
     let formula = if table {
         None
-    } else if plain {
-        q.asks.as_ref().and_then(|(f, v)| question::formula(&q.lane.spec, *f, v, Lookup::Proven))
+    } else if probing {
+        q.asks.as_ref().and_then(|(f, _)| q.lane.spec.fields().get(*f as usize)).map(linked_formula)
     } else {
         q.formula.clone()
     };
-    let query = ListQuery { formula: formula.as_deref(), offset: offset.as_deref(), page_size: 100, ..ListQuery::default() };
+    let (page_size, max_records) = if probing && !table { (PROBE as u16, Some(PROBE)) } else { (100, None) };
+    let query = ListQuery { formula: formula.as_deref(), offset: offset.as_deref(), page_size, max_records, ..ListQuery::default() };
     let cause = if q.class == Class::Read { Cause::Index } else { Cause::Refresh };
     match list(&q.lane, &query, cause) {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
     }
+}
+
+/// Records whose link cell is not empty.
+fn linked_formula(f: &podium_core::spec::Field) -> String {
+    format!("NOT({{{}}}='')", f.airtable.replace('}', "\\}"))
 }
 
 /// Goes on with the next page, or from the start.
@@ -292,20 +324,26 @@ fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64,
         return land::question_failed(q, sent, no_lookup(q, limit));
     }
     match page.offset {
-        Some(next) if p.offsets.contains(&next) || page.records.is_empty() => {
+        Some(next) if !p.probing && (p.offsets.contains(&next) || page.records.is_empty()) => {
             drop(p);
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
             figures::error(false);
             let line = format!("UPSTREAMBAD the listing of {} does not end: its offset repeats", q.lane.entity);
             land::question_failed(q, sent, Fault::outage(line));
         }
-        Some(next) => {
+        Some(next) if !p.probing => {
             p.offsets.insert(next.clone());
             p.offset = Some(next);
             drop(p);
             go_on(id, job, q, sent);
         }
-        None => {
+        None if is_link && !table && !p.lookup_proven && !p.probing && !q.proven => {
+            p.probing = true;
+            p.offset = None;
+            drop(p);
+            go_on(id, job, q, sent);
+        }
+        _ => {
             let listing = std::mem::take(&mut *p);
             drop(p);
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
@@ -313,6 +351,9 @@ fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64,
         }
     }
 }
+
+/// Linked records looked at for evidence of what a lookup holds.
+const PROBE: u32 = 10;
 
 /// A listing that dies is begun anew at most this often.
 const RESTARTS: u32 = 3;
@@ -332,12 +373,6 @@ fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, 
             {
                 p.lookup_broken = true;
                 p.start_over(true);
-                drop(p);
-                figures::error(false);
-                return go_on(id, job, q, sent);
-            }
-            (FailureKind::Refused, Some(_)) if !table && !p.plain && f.status == Some(422) => {
-                p.plain = true;
                 drop(p);
                 figures::error(false);
                 return go_on(id, job, q, sent);
@@ -375,6 +410,7 @@ impl Listing {
     /// Forgets the pages so far. What was learned of the lookup stays.
     fn start_over(&mut self, table: bool) {
         self.table = table;
+        self.probing = false;
         self.offset = None;
         self.offsets.clear();
         self.records.clear();
@@ -424,6 +460,7 @@ fn errand(id: CallId, e: &Errand, sent: u64) {
         }
         Err(f) => {
             figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
+            log_error(&f);
             let class = if e.write && !f.is_safe_to_retry(true) {
                 podium_core::pace::Fault::Uncertain
             } else {

@@ -70,10 +70,13 @@ required!(
     RedisModule_KeyAtPosWithFlags,
     RedisModule_KeyType,
     RedisModule_LoadConfigs,
+    RedisModule_CommandFilterArgGet,
+    RedisModule_CommandFilterArgsCount,
     RedisModule_Log,
     RedisModule_NotifyKeyspaceEvent,
     RedisModule_OpenKey,
     RedisModule_RegisterBoolConfig,
+    RedisModule_RegisterCommandFilter,
     RedisModule_RegisterInfoFunc,
     RedisModule_RegisterNumericConfig,
     RedisModule_RegisterStringConfig,
@@ -86,6 +89,7 @@ required!(
     RedisModule_ReplyWithNull,
     RedisModule_ReplyWithStringBuffer,
     RedisModule_Scan,
+    RedisModule_ScanKey,
     RedisModule_ScanCursorCreate,
     RedisModule_ScanCursorDestroy,
     RedisModule_SelectDb,
@@ -101,6 +105,7 @@ required!(
     RedisModule_ThreadSafeContextLock,
     RedisModule_ThreadSafeContextUnlock,
     RedisModule_UnblockClient,
+    RedisModule_UnregisterCommandFilter,
     RedisModule_ValueLength,
     RedisModule_WrongArity,
     RedisModule_ZsetAdd,
@@ -246,6 +251,27 @@ impl Key {
 impl Key {
     pub(crate) fn raw(&self) -> *mut raw::RedisModuleKey {
         self.0
+    }
+}
+
+impl Key {
+    /// Fields and values of a hash.
+    pub(crate) fn fields(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
+        unsafe extern "C" fn visit(_: *mut raw::RedisModuleKey, field: RawString, value: RawString, data: *mut c_void) {
+            let out = &mut *(data as *mut Vec<(Vec<u8>, Vec<u8>)>);
+            if !value.is_null() {
+                out.push((bytes(field).to_vec(), bytes(value).to_vec()));
+            }
+        }
+        let mut out: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        if self.0.is_null() {
+            return out;
+        }
+        let cursor = rm!(RedisModule_ScanCursorCreate());
+        let data = &mut out as *mut Vec<(Vec<u8>, Vec<u8>)> as *mut c_void;
+        while rm!(RedisModule_ScanKey(self.0, cursor, Some(visit), data)) != 0 {}
+        rm!(RedisModule_ScanCursorDestroy(cursor));
+        out
     }
 }
 

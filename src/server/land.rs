@@ -29,7 +29,7 @@ pub(crate) fn batch(
     flights: Vec<(CompactString, Option<FlightId>)>,
     mut found: HashMap<CompactString, Shaped>,
     partial: bool,
-    class: Class,
+    evidence: Vec<(u16, bool)>,
 ) {
     let ticket = Ticket::new(1);
     let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> = Vec::with_capacity(flights.len());
@@ -51,6 +51,9 @@ pub(crate) fn batch(
                 };
                 landed.push((id.clone(), *flight, what));
             }
+            for (field, agrees) in &evidence {
+                note_lookup(st, lane, *field, *agrees);
+            }
         });
     }
     let mut boarded: Vec<(CompactString, Arc<LandedRecord>, Vec<Passenger>)> = Vec::with_capacity(landed.len());
@@ -64,7 +67,7 @@ pub(crate) fn batch(
                     // Not answered yet: asked for again, in a smaller batch.
                     d.flights.reboard(f);
                     let base = d.base(&lane.base);
-                    d.sched.want(base, lane.generation, id, class, engine::mono_ms());
+                    d.sched.want(base, lane.generation, id, Class::Read, engine::mono_ms());
                 }
                 (None, _) => {}
             }
@@ -227,10 +230,20 @@ fn learn_lookup(q: &Question, proven: bool, broken: bool) {
     }
     let _held = gil::lock();
     gil::enter(|st| {
-        if let Some(e) = st.get_mut(q.lane.ix).filter(|e| e.generation == q.lane.generation) {
-            e.trust.insert(*field, if broken { Trust::Broken } else { Trust::Proven });
-        }
+        note_lookup(st, &q.lane, *field, !broken);
     });
+}
+
+/// A lookup was seen to agree with its link cell, or not: one lie is enough.
+fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
+    if let Some(e) = st.get_mut(lane.ix).filter(|e| e.generation == lane.generation) {
+        let slot = e.trust.entry(field).or_default();
+        if !agrees {
+            *slot = Trust::Broken;
+        } else if *slot == Trust::Unproven {
+            *slot = Trust::Proven;
+        }
+    }
 }
 
 /// End of freshness and expiry of an index set's key.

@@ -3,6 +3,7 @@
 mod answer;
 mod commands;
 mod config;
+mod del;
 mod engine;
 mod events;
 mod fault;
@@ -12,6 +13,7 @@ mod figures;
 mod gil;
 mod info;
 mod land;
+mod log;
 mod op;
 mod persist;
 mod query;

@@ -94,15 +94,10 @@ pub(crate) fn save_soon(ctx: Ctx) {
 }
 
 fn hash_of(ctx: Ctx, name: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    // By the key API: a command would be refused while a cluster is not up yet, which is when this is read.
     let s = RString::new(name);
-    if Key::peek(ctx, s.raw()).kind() != KeyKind::Hash {
-        return None;
-    }
-    let r = own_write(|| ffi::call(ctx, c"HGETALL", false, &[name]));
-    if r.is_error() {
-        return None;
-    }
-    Some((0..r.len() / 2).filter_map(|i| Some((r.element(i * 2)?, r.element(i * 2 + 1)?))).collect())
+    let k = Key::peek(ctx, s.raw());
+    (k.kind() == KeyKind::Hash).then(|| k.fields())
 }
 
 fn number(fields: &[(Vec<u8>, Vec<u8>)], name: &[u8]) -> Option<u64> {

@@ -195,13 +195,6 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
             return Err(format!("{SYNTAX}: {a} and {b} contradict each other"));
         }
     }
-    if o.output == Output::Count && o.sort.is_some() {
-        // Harmless, but surely not what was meant: a count has no order.
-        return Err(format!("{SYNTAX}: SORT and COUNT contradict each other"));
-    }
-    if o.output != Output::Records && o.view != View::Default {
-        return Err(format!("{SYNTAX}: VIEW and IDS or COUNT contradict each other"));
-    }
     Ok(o)
 }
 

@@ -217,12 +217,16 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
 /// Orders what a read lacks. `at_once`: called by a command, at the start of a fetch: who read the keys before is told now.
 fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) {
     let fresh_start = op.query.options.no_cache && !op.with_brought(|b| b.led || b.collapsed);
+    super::del::watch();
     op.expect(wants.len() as u32);
     let mut signals: Vec<Vec<u8>> = Vec::new();
     let mut dropped: Vec<Want> = Vec::new();
     for w in wants {
+        let fresh_copy = on_main && has_copy(ctx, st, w);
         match place(st, w, Class::Read, Some(op), fresh_start) {
-            Some((Joined::Lead(_), name)) => signals.push(name),
+            // A copy that is there is compared with what comes: only a difference is told.
+            Some((Joined::Lead(_), name)) if !fresh_copy => signals.push(name),
+            Some((Joined::Lead(_), _)) => {}
             Some((Joined::Follow(_), _)) => {}
             None => dropped.push(w.clone()),
         }
@@ -241,6 +245,15 @@ fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) 
         // Its entity is gone: whoever waits is answered, by a worker, as nothing will land for it.
         let op = op.clone();
         engine::spawn(Box::new(move || op.finish(Body::error("NOENTITY the entity was removed meanwhile"))));
+    }
+}
+
+fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
+    match w {
+        Want::Record(ix, id) => st.get(*ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
+        Want::Question(ix, suffix) => {
+            st.get(*ix).is_some_and(|e| matches!(store::read_set(ctx, e, suffix), store::Set::Complete { .. }))
+        }
     }
 }
 
@@ -268,9 +281,9 @@ fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_sta
             let lane = Lane::of(e, Cause::Index);
             let formula = asks.as_ref().and_then(|(f, v)| match e.trust.get(f).copied().unwrap_or_default() {
                 Trust::Broken => None,
-                Trust::Proven => question::formula(&e.spec, *f, v, Lookup::Proven),
-                Trust::Unproven => question::formula(&e.spec, *f, v, Lookup::Unproven),
+                Trust::Proven | Trust::Unproven => question::formula(&e.spec, *f, v, Lookup::Proven),
             });
+            let proven = asks.as_ref().is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
             let name = [e.name.as_bytes(), b":", suffix].concat();
             let job = || {
                 Job::Question(Question {
@@ -278,6 +291,7 @@ fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_sta
                     suffix: suffix.clone(),
                     asks,
                     formula,
+                    proven,
                     class,
                     flight: AtomicU64::new(0),
                     progress: Mutex::new(Listing::default()),

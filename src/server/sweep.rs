@@ -7,6 +7,7 @@ use super::ffi;
 use super::figures::Cause;
 use super::gil;
 use super::land;
+use super::log;
 use super::state::EntityIx;
 use super::store::{self, Copy};
 use compact_str::CompactString;
@@ -88,6 +89,9 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool, cancelled: &Arc<
     }
     reports.sort_by(|a, b| a.entity.cmp(&b.entity));
     let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
+    for r in &reports {
+        log::event("sweep", r.entity.as_bytes(), &[("removed", r.tally.removed.into()), ("upstream-calls", r.calls.into())]);
+    }
     {
         let _held = gil::lock();
         gil::enter(|st| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });

@@ -85,6 +85,7 @@ fn round(swept: &mut Instant) {
             let held = gil::lock();
             let ctx = held.ctx();
             gil::enter(|st| {
+                super::del::rest();
                 super::serve::count_now(st);
                 if st.loading {
                     return false;

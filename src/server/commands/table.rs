@@ -155,7 +155,7 @@ fn commands() -> Vec<Command> {
         c("podium.sweep", sweep::sweep, "write", "podium write admin slow", -2, Keys::One(Access::Delete),
           "Finds cached records that were deleted in Airtable, and forgets them", "O(N/100) calls with N the number of cached records, at most",
           vec![Arg::Key("key"), optional(Arg::Word("FULL")), optional(Arg::Word("DRYRUN")), optional(Arg::Word("ASYNC"))]),
-        c("podium.stats", stats::stats, "readonly loading stale", "podium read", -1, Keys::None,
+        c("podium.stats", stats::stats, "readonly", "podium read", -1, Keys::None,
           "Returns the figures of one entity or of all, or sets them back", "O(E) with E the number of entities",
           vec![optional(Arg::Choice("what", vec![Arg::Text("entity"), Arg::Word("RESET")]))]),
         Command {

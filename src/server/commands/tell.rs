@@ -14,7 +14,7 @@ use crate::server::query::{self, RecordKey};
 use crate::server::reply::Body;
 use crate::server::state::{EntityIx, State};
 use crate::server::store::{self, By, Copy, Set, Stored};
-use crate::server::{fetch, gil, land, reply};
+use crate::server::{fetch, gil, land, log, reply};
 use podium_core::entry::Entry;
 use podium_core::key::{self, Name};
 use podium_core::record::{self, Source};
@@ -42,6 +42,10 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let r = gil::enter(|st| {
         let mut targets = Vec::with_capacity(a.len());
         for name in a.get(1..).unwrap_or(&[]) {
+            if *name == b"*" {
+                targets.extend(st.entities().map(|e| Target::All(e.ix)));
+                continue;
+            }
             targets.push(match key::parse(name) {
                 Some(Name::Record { .. }) => Target::Record(query::record_key(st, name)?),
                 Some(Name::All { entity }) => Target::All(query::entity(st, entity)?.ix),
@@ -61,6 +65,9 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             });
         }
         let mut dropped = 0i64;
+        for name in a.get(1..).unwrap_or(&[]) {
+            log::event("cache_invalidated", name, &[]);
+        }
         for t in targets {
             dropped += match t {
                 Target::Record(k) => {
@@ -124,6 +131,7 @@ pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u
     let (header, expire_at) = land::tombstone(&lane, seq, now, told_at);
     let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
     store::signal_fetch(ctx, &k.name);
+    log::event("cache_invalidated", &k.name, &[("detail", "tombstone".into())]);
     cached
 }
 

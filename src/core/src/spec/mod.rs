@@ -1,11 +1,14 @@
 //! What an entity is: its table, fields, views and settings, read from a JSON Schema (contract section 1).
 //!
-//! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `schema` (references and branches),
-//! `marks` (what a property says beside its type), `rule` (kind and fill of one property), `validate`, `describe`.
+//! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `properties` and `field` (the model's),
+//! `schema` (references and branches), `marks` (what a property says beside its type), `rule` (kind and fill of one
+//! property), `validate`, `describe`.
 
 mod describe;
+mod field;
 mod marks;
 mod parse;
+mod properties;
 mod rule;
 mod schema;
 mod strict;

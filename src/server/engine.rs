@@ -230,6 +230,14 @@ impl Desk {
             ids.iter().map(|id| (id.clone(), self.flights.send(&Thing::Record(lane.ix, id.clone()), sent))).collect();
         (sent, flights)
     }
+    /// A changed setting is in force for the next call.
+    fn heed_settings(&mut self) {
+        let changes = config::CHANGES.load(Ordering::Relaxed);
+        if self.limits_at != changes {
+            self.limits_at = changes;
+            self.sched.set_limits(limits());
+        }
+    }
     fn forget_idle_lanes(&mut self) {
         if self.lanes.len() > 256 && self.sched.pending() == 0 && self.sched.in_flight() == 0 {
             self.lanes.clear();
@@ -278,13 +286,9 @@ pub(crate) fn tick() {
     if d.stopping {
         return;
     }
-    let changes = config::CHANGES.load(Ordering::Relaxed);
-    if d.limits_at != changes {
-        d.limits_at = changes;
-        d.sched.set_limits(limits());
-        if let Err(why) = hire(&mut d) {
-            ffi::log(ffi::Level::Warning, &why);
-        }
+    d.heed_settings();
+    if let Err(why) = hire(&mut d) {
+        ffi::log(ffi::Level::Warning, &why);
     }
     d.sched.set_clock(mono_ms(), ffi::now_ms());
     d.forget_idle_lanes();
@@ -374,6 +378,7 @@ fn work() {
             d = desk();
             continue;
         }
+        d.heed_settings();
         match d.sched.next(mono_ms()) {
             Next::Call(call) => {
                 d.busy += 1;

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
+
 from asking import get, ids
 from support import Client, ReplyError, blocked, eventually
-from world import event, item
+from world import define, event, item
 
 
 def crowd(server, count) -> list[Client]:
@@ -89,9 +91,13 @@ def test_misses_of_two_entities_do_not_share_a_call_but_do_not_wait_for_each_oth
     assert json.loads(slow.read())["n"] == 1
 
 
-def test_the_default_rate_is_kept(server, client, world):
+@pytest.mark.parametrize("how", ["at start", "by CONFIG SET"])
+def test_the_default_rate_is_kept(spawn, world, how):
     """At the default rate the emulator's own limit (5 a second, then a lock-out) is never met."""
-    client.call("CONFIG", "SET", "podium.rate-limit", "4", "podium.fetch-timeout-ms", "20000")
+    server = spawn({"rate-limit": 4 if how == "at start" else 1000, "fetch-timeout-ms": 20000})
+    define(server.client())
+    if how == "by CONFIG SET":
+        server.client().call("CONFIG", "SET", "podium.rate-limit", "4")
     world.airtable.control("POST", "limits", {"enabled": True, "per_second": 5, "lockout_ms": 30000, "clear": True})
     clients = crowd(server, 12)
     for n, one in enumerate(clients):

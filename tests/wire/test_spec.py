@@ -66,7 +66,7 @@ def test_bad_entity_names_are_refused(server, entity):
     ('{"ttl": 0}', "ttl"),
     ('{"jitter": 7}', "jitter"),
     ('{"default_view": "nope"}', "nope"),
-    ('{"normalize": {"email": ["rot13"]}}', "rot13"),
+    ('{"normalize": {"email": ["rot13"]}}', "normalize/email"),
     ('{"schema": {"$ref": "#/$defs/None"}}', "None"),
     ("{", ""),
     ("[]", ""),

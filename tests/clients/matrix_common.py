@@ -97,6 +97,7 @@ def conversation(client, checks: Checks, protocol: int) -> None:
     check("MULTI: a hit", json.loads(seen[0])["n"] == 10, seen)
     check("MULTI: a miss", isinstance(seen[1], Exception) and "WOULDBLOCK" in str(seen[1]), seen)
     check("MULTI: UPSERT", seen[2] == 1, seen)
+    check("read what MULTI started to fetch", json.loads(do("PODIUM.GET", record(300)))["n"] == 300)
     check("read what was told", json.loads(do("PODIUM.GET", record(11)))["name"] == "told")
 
     try:

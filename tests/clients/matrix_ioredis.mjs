@@ -68,6 +68,7 @@ async function conversation(client) {
   check("MULTI: a hit", JSON.parse(replies[0][1]).n === 10, replies[0]);
   check("MULTI: a miss", String(replies[1][0] ?? replies[1][1]).includes("WOULDBLOCK"), replies[1]);
   check("MULTI: UPSERT", replies[2][1] === 1, replies[2]);
+  check("read what MULTI started to fetch", JSON.parse(await call("PODIUM.GET", record(300))).n === 300);
   check("read what was told", JSON.parse(await call("PODIUM.GET", record(11))).name === "told");
 
   const refused = await call("PODIUM.GET", "items:nonsense").then(() => "no error", (error) => error.message);

@@ -154,6 +154,12 @@ fn conversation(connection: &mut Connection, checks: &mut Checks, resp3: bool) -
         format!("{refused:?}").contains("WOULDBLOCK"),
         &refused,
     );
+    let fetched: String = call(connection, &["PODIUM.GET", &record(300)])?;
+    checks.check(
+        "read what MULTI started to fetch",
+        parse(&fetched)["n"] == 300,
+        &fetched,
+    );
     let told: String = call(connection, &["PODIUM.GET", &record(11)])?;
     checks.check("read what was told", parse(&told)["name"] == "told", &told);
 

@@ -363,8 +363,7 @@ fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, 
         .asks
         .as_ref()
         .and_then(|(field, _)| q.lane.spec.fields().get(*field as usize))
-        .filter(|f| f.kind.is_link())
-        .and_then(|f| f.lookup.clone());
+        .map(|f| f.lookup.clone().unwrap_or_else(|| format!("{}_id", f.name)));
     {
         let mut p = q.progress.lock();
         match (&f.kind, &lookup) {

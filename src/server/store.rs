@@ -312,14 +312,23 @@ fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
     }
 }
 
+/// The record ids among a field's texts: without a schema any field might be a link.
+pub(crate) fn ids_in(entry: &Entry, field: u16) -> Vec<CompactString> {
+    entry
+        .texts(field)
+        .filter(|t| podium_core::spec::record_id_ok(t))
+        .filter_map(|t| std::str::from_utf8(t).ok())
+        .map(CompactString::new)
+        .collect()
+}
+
 /// The ids in a record's link cells, by field.
 pub(crate) fn link_cells(st: &State, ix: EntityIx, entry: &Entry) -> LinkCells {
     let Some(e) = st.get(ix) else { return Vec::new() };
     e.spec
         .link_fields()
         .map(|f| {
-            let ids = entry.texts(f).filter_map(|t| std::str::from_utf8(t).ok()).map(CompactString::new).collect();
-            (f, ids)
+            (f, ids_in(entry, f))
         })
         .collect()
 }
@@ -679,8 +688,7 @@ fn learn_targets(st: &mut State, ix: EntityIx, entry: &Entry) {
         .link_fields()
         .filter(|f| !e.link_targets.contains_key(f))
         .filter_map(|f| {
-            let t = entry.texts(f).next()?;
-            Some((f, CompactString::new(std::str::from_utf8(t).ok()?)))
+            Some((f, ids_in(entry, f).into_iter().next()?))
         })
         .collect();
     if unknown.is_empty() {

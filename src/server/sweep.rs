@@ -201,7 +201,7 @@ fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
 fn refs_of(lane: &Lane, e: &Entry) -> Vec<CompactString> {
     lane.spec
         .link_fields()
-        .flat_map(|f| e.texts(f).filter_map(|t| std::str::from_utf8(t).ok()).map(CompactString::new).collect::<Vec<_>>())
+        .flat_map(|f| store::ids_in(e, f))
         .collect()
 }
 

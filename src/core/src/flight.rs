@@ -104,6 +104,17 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
         }
         f.waiters
     }
+    /// Looks at every flight: its thing, whether it was sent, who waits. Those for which `ends` says so are over.
+    pub fn sift(&mut self, mut ends: impl FnMut(FlightId, &T, bool, &mut Vec<W>) -> bool) {
+        let open = &mut self.open;
+        self.all.retain(|id, f| {
+            let over = ends(*id, &f.thing, f.sent.is_some(), &mut f.waiters);
+            if over && open.get(&f.thing) == Some(id) {
+                open.remove(&f.thing);
+            }
+            !over
+        });
+    }
     /// Is a flight of this thing boarding or under way?
     pub fn has(&self, thing: &T) -> bool {
         self.open.contains_key(thing)
@@ -154,6 +165,22 @@ mod tests {
         assert!(f.has(&"a"), "landing the old one leaves the new one open");
         assert_eq!(f.send(&"a", 9), Some(new));
         assert_eq!(f.land(new), [2]);
+    }
+
+    #[test]
+    fn sifting_ends_flights_and_lets_waiters_go() {
+        let mut f: Flights<&str, u32> = Flights::default();
+        for (thing, w) in [("a", 1), ("a", 2), ("b", 3)] {
+            f.join(&thing, Some(w), |_| true);
+        }
+        f.send(&"b", 7);
+        f.sift(|_, thing, sent, waiters| {
+            assert_eq!(sent, *thing == "b");
+            waiters.retain(|w| *w == 2);
+            waiters.is_empty()
+        });
+        assert!(f.has(&"a") && !f.has(&"b"));
+        assert_eq!(f.len(), 1);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod key;
 pub mod pace;
 pub mod question;
 pub mod record;
+pub mod refresh;
 pub mod spec;
 pub mod sweep;
 pub mod token;

@@ -131,6 +131,7 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
             } else if sets_renewed {
                 st.renew_sets(ix);
             }
+            st.cool();
             if let Some(e) = st.get_mut(ix) {
                 e.generation = generation;
                 e.sets_generation = sets;

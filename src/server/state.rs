@@ -137,9 +137,21 @@ impl Grave {
     }
 }
 
+/// A generation in force and the hits it served since they were last counted: all that a plain hit needs to know.
+#[derive(Clone, Copy, Default)]
+struct Hot {
+    generation: u64,
+    ix: EntityIx,
+    hits: u64,
+}
+
+/// Places for generations read lately; a power of two.
+const HOT: usize = 64;
+
 /// Everything known.
 #[derive(Default)]
 pub(crate) struct State {
+    hot: Vec<Hot>,
     names: HashMap<Arc<str>, EntityIx>,
     entities: HashMap<EntityIx, Entity>,
     next_ix: EntityIx,
@@ -194,6 +206,7 @@ impl State {
     }
     /// Takes an entity out; its keys become a grave.
     pub(crate) fn remove(&mut self, name: &str) -> Option<Entity> {
+        self.cool();
         let ix = self.names.remove(name)?;
         let mut e = self.entities.remove(&ix)?;
         self.past.add(&e.figures);
@@ -217,6 +230,7 @@ impl State {
     }
     /// A new generation: every stored record, tombstone and index set of the entity is a miss from here on.
     pub(crate) fn renew(&mut self, ix: EntityIx) -> Option<()> {
+        self.cool();
         let mut e = self.entities.remove(&ix)?;
         self.bury(&mut e);
         e.generation = ffi::random_u64();
@@ -237,6 +251,43 @@ impl State {
             self.graves.push_back(Grave { entity, records: none(), tombs: none(), sets });
         }
         Some(())
+    }
+    /// Counts a hit on a copy of this generation; false: it belongs to no entity. A generation is random and an entry names
+    /// its own key, so nothing else needs to be compared.
+    #[inline]
+    pub(crate) fn hit(&mut self, generation: u64) -> bool {
+        match self.hot.get_mut(generation as usize & (HOT - 1)) {
+            Some(h) if h.generation == generation => {
+                h.hits += 1;
+                true
+            }
+            _ => self.warm_up(generation),
+        }
+    }
+    #[cold]
+    fn warm_up(&mut self, generation: u64) -> bool {
+        let Some(ix) = self.entities.values().find(|e| e.generation == generation).map(|e| e.ix) else { return false };
+        self.hot.resize(HOT, Hot::default());
+        let at = generation as usize & (HOT - 1);
+        let before = self.hot.get_mut(at).map(|h| std::mem::replace(h, Hot { generation, ix, hits: 1 }));
+        if let Some(h) = before {
+            self.count_hits(&h);
+        }
+        true
+    }
+    fn count_hits(&mut self, h: &Hot) {
+        match self.entities.get_mut(&h.ix) {
+            Some(e) => e.figures.hits += h.hits,
+            None => self.past.hits += h.hits,
+        }
+    }
+    /// Counts the hits of plain reads, and forgets which generations are in force: before one ends, and before figures are read.
+    pub(crate) fn cool(&mut self) {
+        for h in std::mem::take(&mut self.hot) {
+            if h.hits > 0 {
+                self.count_hits(&h);
+            }
+        }
     }
     /// Entities of the same base as `ix`, itself included.
     pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {

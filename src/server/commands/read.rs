@@ -11,7 +11,7 @@ use super::{entry, in_database_0, numkeys_positions};
 use crate::server::ffi::{args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
 use crate::server::query::{self, Ask, Options, Query};
 use crate::server::state::State;
-use crate::server::{config, gil, reply, serve};
+use crate::server::{config, gil, refresh, reply, serve};
 use podium_core::entry::Entry;
 use podium_core::key;
 use std::ffi::c_int;
@@ -38,21 +38,15 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     if now >= h.fresh_until || now >= h.dead_at {
         return false;
     }
-    // The entry names its own key, so the part before the first colon is an entity's name as it was stored.
-    let Some(colon) = name.iter().position(|b| *b == b':') else { return false };
-    let Some(entity) = name.get(..colon).and_then(|n| std::str::from_utf8(n).ok()) else { return false };
-    let current = gil::enter(|st| match st.by_name_mut(entity) {
-        Some(en) if en.generation == h.generation => {
-            en.figures.hits += 1;
-            true
-        }
-        _ => false,
-    });
-    if current != Some(true) {
+    if gil::enter(|st| st.hit(h.generation)) != Some(true) {
         return false;
     }
     let answer = e.answer();
     rm!(RedisModule_ReplyWithStringBuffer(ctx, answer.as_ptr().cast(), answer.len()));
+    // The reply is on its way before the copy is touched again.
+    if podium_core::refresh::near_end(h.fresh_until.wrapping_sub(h.asked_ms), h.fresh_until - now) {
+        refresh::renew(ctx, name, &h, now);
+    }
     true
 }
 

@@ -43,6 +43,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             None => info::all(st),
             Some(name) => {
                 let text = std::str::from_utf8(name).unwrap_or("");
+                crate::server::serve::count_now(st);
                 let e = query::entity(st, text).map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
                 info::of_entity(e)
             }

@@ -7,6 +7,7 @@ use super::ffi;
 use super::figures::{self, Cause};
 use super::land;
 use super::log;
+use super::shed;
 use super::upstream;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -100,6 +101,9 @@ impl Job {
             Job::Question(q) => {
                 let mut p = q.progress.lock();
                 if let Some(sent) = p.sent {
+                    if let Some(call) = d.calls.get_mut(&q.flight.load(Ordering::Relaxed)) {
+                        call.repeats = false;
+                    }
                     return (sent, None);
                 }
                 let sent = d.tokens.sent(engine::now_us());
@@ -205,6 +209,7 @@ fn batch(id: CallId, class: Class, lane: Lane, sent: u64, flights: Vec<(CompactS
                     land::failed_batch(&lane, sent, asked_ms, flights, fault);
                 }
             }
+            shed::after_failure(&lane.base);
         }
     }
 }
@@ -288,7 +293,14 @@ fn linked_formula(f: &podium_core::spec::Field) -> String {
 
 /// Goes on with the next page, or from the start.
 fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
-    let gone = desk().sched.call_more(id, job.clone(), engine::mono_ms()).is_none();
+    let gone = {
+        let mut d = desk();
+        let next = d.sched.call_more(id, job.clone(), engine::mono_ms());
+        if let Some(id) = next {
+            d.calls.insert(q.flight.load(Ordering::Relaxed), engine::QuestionCall { id, repeats: false });
+        }
+        next.is_none()
+    };
     engine::close_now();
     if gone {
         land::question_failed(q, sent, Fault::outage("UPSTREAMBUSY the question was dropped: ask again"));
@@ -389,7 +401,14 @@ fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, 
     let verdict = settle_failure(id, &f, false);
     let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
     match verdict {
-        Verdict::Retrying | Verdict::Split if !silenced => {}
+        Verdict::Retrying | Verdict::Split if !silenced => {
+            let flight = q.flight.load(Ordering::Relaxed);
+            let mut d = desk();
+            // Another worker may have repeated and landed it by now.
+            if d.flights.thing(flight).is_some() {
+                d.calls.insert(flight, engine::QuestionCall { id, repeats: true });
+            }
+        }
         _ => {
             let fault = Fault::of(&f, &format!("a question about {}", q.lane.entity), "data.records:read");
             let fault = {
@@ -402,6 +421,14 @@ fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, 
             };
             land::question_failed(q, sent, fault);
         }
+    }
+    shed::after_failure(&q.lane.base);
+}
+
+impl Question {
+    /// The number it was sent under, once it was.
+    pub(crate) fn sent_as(&self) -> Option<u64> {
+        self.progress.lock().sent
     }
 }
 
@@ -460,18 +487,22 @@ fn errand(id: CallId, e: &Errand, sent: u64) {
         Err(f) => {
             figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
             log_error(&f);
-            let class = if e.write && !f.is_safe_to_retry(true) {
-                podium_core::pace::Fault::Uncertain
-            } else {
-                for_pace(&f, false)
-            };
+            let class = if e.write && f.may_have_applied { podium_core::pace::Fault::Uncertain } else { for_pace(&f, false) };
             let outcome = Outcome::Failed { class, retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64) };
             let verdict = desk().sched.done(id, outcome, engine::mono_ms(), ffi::random_u64());
+            let mut fault = Fault::of(&f, e.what, e.scope);
             if matches!(verdict, Verdict::Retrying | Verdict::Split) {
-                desk().tokens.landed(sent);
-                return;
+                let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
+                let mut d = desk();
+                d.tokens.landed(sent);
+                // A client waits for a write: a base that is silent for longer than that is an answer.
+                if !(e.write && silenced) {
+                    return;
+                }
+                d.sched.cancel(id);
+                fault = d.busy_for(&e.base).map_or(fault, Fault::busy);
             }
-            (e.done)(sent, Err(Fault::of(&f, e.what, e.scope)));
+            (e.done)(sent, Err(fault));
         }
     }
 }

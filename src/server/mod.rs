@@ -1,6 +1,7 @@
 //! Everything that knows the server: loading and unloading, and the wiring of all parts.
 
 mod answer;
+mod budget;
 mod commands;
 mod config;
 mod del;
@@ -17,14 +18,18 @@ mod log;
 mod op;
 mod persist;
 mod query;
+mod refresh;
 mod reply;
 mod secrets;
 mod serve;
+mod shed;
 mod state;
 mod store;
 mod sweep;
 mod upkeep;
 mod upstream;
+mod write;
+mod written;
 
 use ffi::{rm, Argv, Ctx, Level};
 use podium_core::spec::{self, Spec};

@@ -99,7 +99,12 @@ pub(crate) struct Op {
     client: Mutex<Option<Client>>,
     inner: Mutex<Inner>,
     done: AtomicBool,
+    /// What is replied when the deadline passes, where that is not a matter of what is cached.
+    late: Mutex<Option<Late>>,
 }
+
+/// Makes the reply of a command whose deadline passed.
+pub(crate) type Late = Box<dyn FnOnce() -> Body + Send>;
 
 struct Client(*mut raw::RedisModuleBlockedClient);
 // SAFETY: RM_UnblockClient, the only call made with it off the main thread, may be made from any thread.
@@ -118,6 +123,7 @@ impl Op {
             client: Mutex::new(None),
             inner: Mutex::new(Inner::default()),
             done: AtomicBool::new(false),
+            late: Mutex::new(None),
         })
     }
     /// Keeps the client of this command waiting. `None`: it cannot be; the caller answers.
@@ -131,7 +137,15 @@ impl Op {
         BLOCKED.fetch_add(1, Ordering::Relaxed);
         let held = Arc::into_raw(op.clone()) as *mut c_void;
         rm!(RedisModule_BlockClientSetPrivateData(bc, held));
+        rm!(RedisModule_SetDisconnectCallback(bc, Some(on_disconnect)));
         Some(op)
+    }
+    /// Says what to reply when the deadline passes. Before the command returns.
+    pub(crate) fn when_late(&self, late: Late) {
+        *self.late.lock() = Some(late);
+    }
+    pub(crate) fn take_late(&self) -> Option<Late> {
+        self.late.lock().take()
     }
     pub(crate) fn attended(&self) -> bool {
         self.client.lock().is_some()
@@ -239,9 +253,19 @@ unsafe extern "C" fn on_timeout(ctx: Ctx, _: super::ffi::Argv, _: c_int) -> c_in
             return super::reply::error(ctx, "UPSTREAMTIMEOUT no answer in time");
         }
         (*p).done.store(true, Ordering::Release);
+        super::shed::gave_up();
         super::serve::late(ctx, &*p).send(ctx)
     }));
     r.unwrap_or(0)
+}
+
+/// The client went away: nobody reads the reply.
+unsafe extern "C" fn on_disconnect(ctx: Ctx, _: *mut raw::RedisModuleBlockedClient) {
+    let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
+    if !p.is_null() {
+        (*p).done.store(true, Ordering::Release);
+        super::shed::gave_up();
+    }
 }
 
 unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {

@@ -313,11 +313,11 @@ fn split_suffix(e: &super::state::Entity, suffix: &[u8]) -> Option<(u16, Arc<[u8
 }
 
 /// Refreshes behind an answer that was given.
-fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
+pub(crate) fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
     if wants.is_empty() || ffi::is_replica(ctx) {
         return;
     }
-    for w in &wants {
+    for w in wants.iter().filter(|w| st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty())).cloned().collect::<Vec<_>>().iter() {
         place(st, w, Class::Refresh, None, false);
     }
     if ffi_on_main() {
@@ -525,6 +525,7 @@ fn count_later(ix: EntityIx, word: CacheWord, collapsed: bool) {
 
 /// Brings the counters up to date.
 pub(crate) fn count_now(st: &mut State) {
+    st.cool();
     for (ix, word, collapsed, n) in std::mem::take(&mut *UNCOUNTED.lock()) {
         let Some(e) = st.get_mut(ix) else { continue };
         match word {
@@ -539,6 +540,9 @@ pub(crate) fn count_now(st: &mut State) {
 
 /// The deadline passed, or somebody unblocked the client: a stale copy if there is one, else the reason.
 pub(crate) fn late(ctx: Ctx, op: &Op) -> Body {
+    if let Some(late) = op.take_late() {
+        return late();
+    }
     let fault = Fault::timeout(config::FETCH_TIMEOUT_MS.get());
     let now = ffi::now_ms();
     let body = gil::enter(|st| {

@@ -149,7 +149,11 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     let before_links = old.as_ref().map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq);
     settle(st, ctx, ix, id, seq);
-    desk().tokens.note(ix, id, seq);
+    {
+        let mut d = desk();
+        d.tokens.note(ix, id, seq);
+        d.soon.note(ix, fresh.header.generation, id, fresh.header.fresh_until);
+    }
 
     let before = before_links.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
     if let Some(e) = st.get_mut(ix) {
@@ -651,7 +655,8 @@ fn relink(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, before: &LinkCells, 
     }
 }
 
-fn doubt_other_end(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, id: &str, other: &str, gained: bool) {
+/// The record at the other end of a link that `id` gained or lost is in doubt.
+pub(crate) fn doubt_other_end(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, id: &str, other: &str, gained: bool) {
     let Some(base) = st.get(ix).map(Entity::base) else { return };
     let known = st.get(ix).and_then(|e| e.link_targets.get(&field).copied());
     let holder = known.or_else(|| st.of_base(&base).into_iter().find(|t| st.get(*t).is_some_and(|e| e.records.contains(other))));

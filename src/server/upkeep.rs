@@ -1,7 +1,7 @@
 //! The upkeep thread: unlinks what generations left behind, writes what could not be written, keeps settings and clock current.
 
 use super::config;
-use super::engine;
+use super::engine::{self, desk};
 use super::ffi;
 use super::gil;
 use super::persist;
@@ -79,6 +79,7 @@ fn run() {
 
 fn round(swept: &mut Instant) {
     engine::tick();
+    super::written::reread();
     let mut more = true;
     while more {
         more = {
@@ -93,6 +94,10 @@ fn round(swept: &mut Instant) {
                 st.replica = ffi::is_replica(ctx);
                 if persist::unsaved() && ffi::removable(ctx) {
                     persist::save_all(ctx, st);
+                }
+                if ffi::removable(ctx) {
+                    super::budget::save(ctx, st);
+                    desk().soon.forget(|ix| st.get(ix).is_some());
                 }
                 store::clear_graves(st, ctx, SLICE) && ffi::removable(ctx)
             })

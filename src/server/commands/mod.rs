@@ -6,6 +6,7 @@ pub(crate) mod stats;
 pub(crate) mod sweep;
 pub(crate) mod table;
 pub(crate) mod tell;
+pub(crate) mod write;
 
 use super::ffi::{rm, Argv, Ctx};
 use std::ffi::c_int;

@@ -1,6 +1,6 @@
 //! The commands as they are declared to the server: arity, flags, key specs, categories, documentation.
 
-use super::{read, spec, stats, sweep, tell};
+use super::{read, spec, stats, sweep, tell, write};
 use crate::server::ffi::{rm, Argv, Ctx, OK};
 use redis_module::raw;
 use std::ffi::{c_int, CString};
@@ -25,6 +25,7 @@ enum Keys {
 #[derive(Clone, Copy)]
 enum Access {
     Read,
+    Insert,
     Update,
     Delete,
 }
@@ -33,6 +34,7 @@ impl Access {
     fn flags(self) -> u64 {
         u64::from(match self {
             Access::Read => raw::REDISMODULE_CMD_KEY_RO | raw::REDISMODULE_CMD_KEY_ACCESS,
+            Access::Insert => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_INSERT,
             Access::Update => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_UPDATE,
             Access::Delete => raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_DELETE,
         })
@@ -152,6 +154,15 @@ fn commands() -> Vec<Command> {
         c("podium.upsert", tell::upsert, "write", "podium write", -3, Keys::One(Access::Update),
           "Stores a whole record as somebody knows it to be now", "O(F) with F the number of its indexed values",
           vec![Arg::Key("key"), Arg::Text("json"), optional(Arg::With("unix-ms", "AT", 1))]),
+        c("podium.create", write::create, "write", "podium write slow", -3, Keys::One(Access::Insert),
+          "Creates records in Airtable, then in the cache", "O(N/10) calls with N the number of records",
+          vec![Arg::Key("key"), Arg::Many(Box::new(Arg::Text("fields-json"))), optional(Arg::Word("TYPECAST")), optional(Arg::Word("META"))]),
+        c("podium.update", write::update, "write", "podium write slow", -3, Keys::One(Access::Update),
+          "Changes cells of a record in Airtable, then in the cache", "One call",
+          vec![Arg::Key("key"), Arg::Text("fields-json"), optional(Arg::Word("TYPECAST")), optional(Arg::Word("META"))]),
+        c("podium.delete", write::delete, "write", "podium write slow", -2, Keys::All(Access::Delete),
+          "Deletes records in Airtable, then in the cache", "O(N/10) calls with N the number of records",
+          vec![Arg::Many(Box::new(Arg::Key("key")))]),
         c("podium.sweep", sweep::sweep, "write", "podium write admin slow", -2, Keys::One(Access::Delete),
           "Finds cached records that were deleted in Airtable, and forgets them", "O(N/100) calls with N the number of cached records, at most",
           vec![Arg::Key("key"), optional(Arg::Word("FULL")), optional(Arg::Word("DRYRUN")), optional(Arg::Word("ASYNC"))]),

@@ -1,0 +1,527 @@
+//! The change feed of one base: what to ask next, and what the answers are worth.
+//!
+//! Reading order: [`page`] (what a page of payloads says), [`schema`] (whose tables these are), [`Feed`] here (which call
+//! is next, and from when until when the feed vouches for what is cached).
+//!
+//! The feed vouches for a copy that was fetched after the feed began to be followed without a gap: had the record changed
+//! since, the feed would have said so. It vouches only while it is heard from: three intervals of silence end that.
+
+pub mod page;
+pub mod schema;
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+pub use page::{Fate, Page, TableChanges};
+pub use schema::{Dependent, Schema};
+use serde_json::Value;
+
+/// A base that nobody reads is polled so often.
+const IDLE_MS: u64 = 86_400_000;
+/// Whether the webhook still lives is asked so often, its end put off with it (it is 7 days away then).
+const CHECK_MS: u64 = 3_600_000;
+/// Payloads are kept for 7 days: what was not heard from for so long may have lost some unseen.
+const KEPT_MS: u64 = 6 * 86_400_000;
+/// A read waits for a poll no longer than this.
+const PATIENCE_MS: u64 = 1_500;
+/// The first try after a failure; it doubles up to the interval.
+const RETRY_MS: u64 = 250;
+
+/// The webhook that is polled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hook {
+    pub id: String,
+    /// Key of its pings' MAC, as given at its creation; an adopted webhook's is not known.
+    pub secret: Option<String>,
+    /// Number of the first payload not applied yet.
+    pub cursor: u64,
+}
+
+/// A call to make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// The base's webhooks.
+    List,
+    /// A webhook of our own; see [`specification`].
+    Create,
+    /// The base's schema.
+    Schema,
+    /// Is the webhook alive? Puts its end off.
+    Refresh { webhook: String },
+    Poll { webhook: String, cursor: u64 },
+    /// A webhook of ours that is dead.
+    Delete { webhook: String },
+}
+
+/// What to do now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Step {
+    /// Nothing, until something happens.
+    Rest,
+    /// Nothing before this time (unix ms).
+    Wait(u64),
+    Do(Action),
+}
+
+/// How a call ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    Listed(Vec<Value>),
+    Created { id: String, secret: String },
+    /// Read, and kept by the caller.
+    Schema,
+    Refreshed,
+    Polled(Page),
+    Deleted,
+    Failed(Failed),
+}
+
+/// Why a call failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failed {
+    /// Airtable refused it: the webhook may be gone, or the token may lack a right.
+    pub refused: bool,
+    pub line: String,
+}
+
+/// When a call was made and when it ended, unix ms.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Landing {
+    /// See [`Feed::ticket`].
+    pub ticket: u64,
+    /// When it was handed to the queue.
+    pub asked: u64,
+    /// When it went out.
+    pub sent: u64,
+    pub now: u64,
+    /// The number of this moment in the order of sends and changes.
+    pub seq: u64,
+    /// The interval between polls.
+    pub interval: u64,
+}
+
+/// What an answer comes to.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Reaction {
+    /// Changes may have been missed: everything cached of the base is in doubt.
+    pub gap: Option<&'static str>,
+    /// To be applied; then call [`Feed::applied`].
+    pub apply: Option<Page>,
+    /// What must outlive the process changed.
+    pub save: bool,
+}
+
+/// What a read needs to know of the feed.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct View {
+    /// Copies fetched under a later number than this are vouched for …
+    pub from: u64,
+    /// … until then, unix ms.
+    pub vouched_until: u64,
+    /// A read after this (unix ms) waits for one poll.
+    pub settled_until: u64,
+    /// Polls fail.
+    pub behind: bool,
+}
+
+impl View {
+    /// Without a feed: nothing is vouched for, nobody waits.
+    pub const OFF: View = View { from: 0, vouched_until: 0, settled_until: u64::MAX, behind: false };
+
+    /// Is a copy that was fetched as number `seq` known to be current?
+    #[inline]
+    pub fn vouches(&self, seq: u64, now: u64) -> bool {
+        now < self.vouched_until && seq > self.from
+    }
+    /// Must a read wait for a poll first?
+    #[inline]
+    pub fn unsettled(&self, now: u64) -> bool {
+        now > self.settled_until
+    }
+}
+
+/// The feed of one base.
+#[derive(Clone, Default, Debug)]
+pub struct Feed {
+    pub hook: Option<Hook>,
+    /// Gap-free since this number in the order of sends and changes; 0: never yet.
+    pub from: u64,
+    /// Where Airtable is to post pings.
+    pub notify: Option<String>,
+    /// Start of the last poll that brought the list to its end, unix ms.
+    pub polled: u64,
+    /// The webhook was found in the base's list since this process follows it.
+    sure: bool,
+    /// The list was read, and nothing in it is ours.
+    none_listed: bool,
+    discard: Vec<String>,
+    schema_due: bool,
+    schema_known: bool,
+    checked: u64,
+    tried: u64,
+    failures: u32,
+    retry_at: u64,
+    urgent: bool,
+    under_way: Option<Action>,
+    /// The number of the call under way: what comes of an earlier one is too late.
+    ticket: u64,
+    /// The pause before the poll under way was longer than the interval: reads wait for it.
+    catching_up: bool,
+    /// How long the last poll waited for its turn in the month's budget.
+    queued_ms: u64,
+    /// A read waits for a poll since then.
+    wanted_since: Option<u64>,
+    /// Airtable did not answer in time: reads wait no more until it does.
+    excused: bool,
+    pub last_error: Option<String>,
+    pub payloads: u64,
+    pub gaps: u64,
+}
+
+/// The webhook's specification: everything in the base, no cells beyond the changed ones.
+pub fn specification(notify: Option<&str>) -> Value {
+    let mut body = serde_json::json!({"specification": {"options": {"filters": {"dataTypes": DATA_TYPES}}}});
+    if let (Some(url), Some(o)) = (notify, body.as_object_mut()) {
+        o.insert("notificationUrl".into(), url.into());
+    }
+    body
+}
+
+const DATA_TYPES: [&str; 3] = ["tableData", "tableFields", "tableMetadata"];
+
+impl Feed {
+    /// A feed to be started.
+    pub fn new(notify: Option<String>) -> Feed {
+        Feed { notify, schema_due: true, ..Feed::default() }
+    }
+
+    /// A feed that was followed by an earlier process, or by the primary before this one.
+    pub fn restored(hook: Option<Hook>, from: u64, polled: u64, notify: Option<String>) -> Feed {
+        Feed { hook, from, polled, tried: polled, urgent: true, ..Feed::new(notify) }
+    }
+
+    /// Another node may have followed it meanwhile: is the webhook still there?
+    pub fn look_again(&mut self) {
+        self.sure = false;
+        self.none_listed = false;
+        self.urgent = true;
+        self.schema_due = true;
+        self.under_way = None;
+    }
+
+    /// What to do at `now` (unix ms). `read`: when the base was last read; `interval`: between polls.
+    pub fn next(&mut self, now: u64, read: u64, interval: u64) -> Step {
+        if let Some(since) = self.wanted_since {
+            if now.saturating_sub(since) < PATIENCE_MS {
+                return match self.call(now, read, interval) {
+                    Step::Rest => Step::Wait(since + PATIENCE_MS),
+                    Step::Wait(at) => Step::Wait(at.min(since + PATIENCE_MS)),
+                    call => call,
+                };
+            }
+            self.excused = true;
+            self.wanted_since = None;
+        }
+        self.call(now, read, interval)
+    }
+
+    fn call(&mut self, now: u64, read: u64, interval: u64) -> Step {
+        if self.under_way.is_some() {
+            return Step::Rest;
+        }
+        if now < self.retry_at && self.retry_at - now <= interval.max(RETRY_MS) {
+            return Step::Wait(self.retry_at);
+        }
+        let action = match &self.hook {
+            _ if !self.discard.is_empty() => Action::Delete { webhook: self.discard.first().cloned().unwrap_or_default() },
+            None if self.none_listed => Action::Create,
+            None => Action::List,
+            Some(_) if !self.sure => Action::List,
+            Some(_) if self.schema_due || !self.schema_known => Action::Schema,
+            Some(h) => {
+                if let Some(at) = self.poll_at(now, read, interval) {
+                    return Step::Wait(at);
+                }
+                if now.abs_diff(self.checked) >= CHECK_MS {
+                    Action::Refresh { webhook: h.id.clone() }
+                } else {
+                    self.catching_up |= now > self.settled_by_time(interval);
+                    self.tried = now;
+                    Action::Poll { webhook: h.id.clone(), cursor: h.cursor }
+                }
+            }
+        };
+        self.under_way = Some(action.clone());
+        self.ticket += 1;
+        Step::Do(action)
+    }
+
+    /// The number of the call that [`Feed::next`] said to make last.
+    pub fn ticket(&self) -> u64 {
+        self.ticket
+    }
+
+    fn settled_by_time(&self, interval: u64) -> u64 {
+        let grace = (interval / 4).clamp(250, 5_000);
+        self.tried.saturating_add(interval).saturating_add(grace)
+    }
+
+    /// When the next poll is due; `None`: now.
+    fn poll_at(&self, now: u64, read: u64, interval: u64) -> Option<u64> {
+        if self.urgent || self.wanted_since.is_some() || self.tried > now || self.failures > 0 {
+            return None;
+        }
+        let regular = self.tried.saturating_add(interval);
+        let idle = self.tried.saturating_add(IDLE_MS.max(interval));
+        if now < regular {
+            Some(regular)
+        } else if read >= self.tried || now >= idle {
+            None
+        } else {
+            Some(idle)
+        }
+    }
+
+    /// A client, a ping or a sweep wants to know the state as of now: poll at once.
+    pub fn poll_now(&mut self) {
+        self.urgent = true;
+        self.retry_at = 0;
+    }
+
+    /// A read waits for a poll.
+    pub fn wanted(&mut self, now: u64) {
+        self.wanted_since.get_or_insert(now);
+    }
+
+    /// May the reads that wait be answered? (The poll is there, or it takes too long.)
+    pub fn releases(&self, now: u64, interval: u64) -> bool {
+        self.excused || !self.view(interval).unsettled(now)
+    }
+
+    /// A table that the schema does not hold is named by a spec: the schema is read again.
+    pub fn read_schema(&mut self) {
+        self.schema_due = true;
+    }
+
+    /// A call ended.
+    pub fn landed(&mut self, outcome: Outcome, at: Landing) -> Reaction {
+        let mut out = Reaction::default();
+        let Some(action) = self.under_way.take_if(|_| at.ticket == self.ticket) else { return out };
+        let Landing { asked, sent, now, seq, interval, .. } = at;
+        match (action, outcome) {
+            // A dead webhook that cannot be deleted ends by itself.
+            (Action::Delete { webhook }, _) => self.discard.retain(|d| *d != webhook),
+            (_, Outcome::Failed(why)) => self.failed(why, now, interval),
+            (Action::List, Outcome::Listed(hooks)) => self.listed(&hooks, now, seq, &mut out),
+            (Action::Create, Outcome::Created { id, secret }) => {
+                self.hook = Some(Hook { id, secret: Some(secret), cursor: 1 });
+                self.begin(now, seq);
+                out.save = true;
+            }
+            (Action::Schema, Outcome::Schema) => {
+                self.schema_due = false;
+                self.schema_known = true;
+            }
+            (Action::Refresh { .. }, Outcome::Refreshed) => self.checked = now,
+            (Action::Poll { cursor, .. }, Outcome::Polled(page)) => {
+                self.queued_ms = sent.saturating_sub(asked);
+                self.page(cursor, page, sent, seq, &mut out);
+            }
+            _ => self.failed(Failed { refused: false, line: "UPSTREAMBAD Airtable answered another question".into() }, now, interval),
+        }
+        out
+    }
+
+    /// A webhook is followed from here on; what is fetched later than `seq` cannot change unheard.
+    fn begin(&mut self, now: u64, seq: u64) {
+        self.from = seq;
+        self.sure = true;
+        self.none_listed = false;
+        self.urgent = true;
+        self.checked = now;
+    }
+
+    fn lost(&mut self, why: &'static str, out: &mut Reaction) {
+        if self.from > 0 {
+            out.gap = Some(why);
+            self.gaps += 1;
+        }
+        self.from = 0;
+        self.sure = false;
+        out.save = true;
+    }
+
+    fn listed(&mut self, hooks: &[Value], now: u64, seq: u64, out: &mut Reaction) {
+        self.checked = now;
+        let own = self.hook.as_ref().and_then(|h| hooks.iter().find(|l| id_of(l) == Some(&h.id)));
+        if let (Some(h), Some(l)) = (&self.hook, own) {
+            let next = next_of(l).unwrap_or(h.cursor);
+            let silent = self.polled > 0 && now.saturating_sub(self.polled) > KEPT_MS;
+            if is_alive(l) && !silent && next >= h.cursor {
+                self.sure = true;
+                return;
+            }
+            if is_alive(l) {
+                if let Some(h) = &mut self.hook {
+                    h.cursor = next;
+                }
+                self.lost("it was not heard from for longer than Airtable keeps payloads", out);
+                return self.begin(now, seq);
+            }
+            self.discard.push(h.id.clone());
+        }
+        if self.hook.take().is_some() {
+            self.lost("the webhook ended", out);
+        }
+        let ours: Vec<&Value> = hooks.iter().filter(|l| is_ours(l, self.notify.as_deref())).collect();
+        match ours.iter().find(|l| is_alive(l)).and_then(|l| Some((id_of(l)?, next_of(l)?))) {
+            // Without its secret a webhook cannot vouch for its pings.
+            Some((id, cursor)) if self.notify.is_none() => {
+                self.hook = Some(Hook { id: id.to_string(), secret: None, cursor });
+                self.begin(now, seq);
+                out.save = true;
+            }
+            _ => self.none_listed = true,
+        }
+        for dead in ours.iter().filter(|l| !is_alive(l)).filter_map(|l| id_of(l)) {
+            if !self.discard.iter().any(|d| d == dead) {
+                self.discard.push(dead.to_string());
+            }
+        }
+    }
+
+    fn page(&mut self, cursor: u64, page: Page, sent: u64, seq: u64, out: &mut Reaction) {
+        self.payloads += page.count;
+        if page.error.is_some() {
+            // It stays dead for good: everything since the last page is unknown.
+            if let Some(h) = self.hook.take() {
+                self.discard.push(h.id);
+            }
+            self.lost("Airtable ended the webhook with an error payload", out);
+            return;
+        }
+        if page.gap(cursor) {
+            self.lost("payloads are missing", out);
+            self.from = seq;
+            self.sure = true;
+        }
+        if page.reschema {
+            self.schema_due = true;
+        }
+        self.urgent = page.more || page.reschema;
+        if !page.more {
+            self.polled = sent;
+        }
+        out.apply = Some(page);
+    }
+
+    /// What a page says has been applied.
+    pub fn applied(&mut self, page: &Page) {
+        if let Some(h) = &mut self.hook {
+            h.cursor = page.next;
+        }
+        self.failures = 0;
+        self.retry_at = 0;
+        if !page.more {
+            self.last_error = None;
+            self.excused = false;
+            self.catching_up = false;
+            self.wanted_since = None;
+        }
+    }
+
+    fn failed(&mut self, why: Failed, now: u64, interval: u64) {
+        self.failures = self.failures.saturating_add(1);
+        self.last_error = Some(why.line);
+        if why.refused && self.sure {
+            self.sure = false;
+            self.none_listed = false;
+        }
+        let wait = RETRY_MS.saturating_mul(1 << self.failures.min(20)).min(interval.max(RETRY_MS));
+        self.retry_at = now.saturating_add(wait);
+        if self.failures > 1 || self.wanted_since.is_some() {
+            self.excused = true;
+            self.wanted_since = None;
+        }
+    }
+
+    /// The interval in force: polls that wait for their share of the month come later.
+    pub fn interval_in_force(&self, interval: u64) -> u64 {
+        interval.saturating_add(self.queued_ms)
+    }
+
+    /// What reads need to know.
+    pub fn view(&self, interval: u64) -> View {
+        if self.from == 0 {
+            return View { behind: self.failures > 0, ..View::OFF };
+        }
+        let in_force = self.interval_in_force(interval);
+        let settled_until = if self.excused {
+            u64::MAX
+        } else if self.catching_up || self.wanted_since.is_some() {
+            0
+        } else if self.under_way.is_some() && !self.urgent {
+            // A poll that came when it was due, and takes its time.
+            u64::MAX
+        } else {
+            self.settled_by_time(interval)
+        };
+        View {
+            from: self.from,
+            vouched_until: if self.polled == 0 { 0 } else { self.polled.saturating_add(in_force.saturating_mul(3)) },
+            settled_until,
+            behind: self.failures > 0 || self.excused,
+        }
+    }
+
+    /// A word for the state.
+    pub fn state(&self) -> &'static str {
+        if self.failures > 0 || self.excused {
+            "behind"
+        } else if self.polled == 0 || !self.sure {
+            "starting"
+        } else {
+            "following"
+        }
+    }
+
+    /// Is the round of polls that was asked for over, with all that could be listed at `since` applied?
+    pub fn heard_since(&self, since: u64) -> bool {
+        self.polled >= since && !self.schema_due && self.under_way.is_none()
+    }
+    /// Failed attempts in a row.
+    pub fn failures(&self) -> u32 {
+        self.failures
+    }
+}
+
+fn id_of(listed: &Value) -> Option<&str> {
+    listed.get("id").and_then(Value::as_str)
+}
+
+fn next_of(listed: &Value) -> Option<u64> {
+    listed.get("cursorForNextPayload").and_then(Value::as_u64).filter(|n| *n > 0)
+}
+
+fn is_alive(listed: &Value) -> bool {
+    listed.get("isHookEnabled").and_then(Value::as_bool) == Some(true)
+}
+
+/// Does a listed webhook see what one of our own would?
+fn is_ours(listed: &Value, notify: Option<&str>) -> bool {
+    let Some(options) = listed.pointer("/specification/options") else { return false };
+    let filters = options.get("filters");
+    let narrows = |v: &Value| match v {
+        Value::Null => false,
+        Value::Array(a) => !a.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+        _ => true,
+    };
+    let types = filters.and_then(|f| f.get("dataTypes")).and_then(Value::as_array);
+    let sees_all = types.is_some_and(|t| DATA_TYPES.iter().all(|d| t.iter().any(|v| v == d)));
+    let others = filters.and_then(Value::as_object).into_iter().flatten().any(|(k, v)| k != "dataTypes" && narrows(v));
+    let includes = options.get("includes").is_some_and(narrows);
+    sees_all && !others && !includes && listed.get("notificationUrl").and_then(Value::as_str) == notify
+}
+
+#[cfg(test)]
+mod tests;

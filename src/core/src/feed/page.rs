@@ -1,0 +1,238 @@
+//! A page of payloads: which records of which tables were created, changed and destroyed.
+//!
+//! Cells in payloads differ in shape from those of reads and come by field id, so a payload is taken as a list of what
+//! changed, never as the new content.
+
+use crate::spec::record_id_ok;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use serde_json::{Map, Value};
+
+/// What became of a record, as far as a page tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is new, or back from the trash: it may belong to any index set.
+    Created,
+    Changed,
+    Destroyed,
+}
+
+/// What a page says of one table.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct TableChanges {
+    /// In the order in which the page first names them, each with its last fate.
+    pub records: Vec<(CompactString, Fate)>,
+    /// Ids of the fields whose cells changed in some record.
+    pub fields: HashSet<String>,
+    /// A record came or went: every field counts as changed.
+    pub all_fields: bool,
+    /// Its fields changed: stored records may have another shape.
+    pub reshaped: bool,
+    /// The table is gone.
+    pub destroyed: bool,
+}
+
+/// A page of payloads, understood.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Page {
+    /// Table ids and what happened there, in the order in which the page first names them.
+    pub tables: Vec<(String, TableChanges)>,
+    /// Number of the first payload of the next page.
+    pub next: u64,
+    pub count: u64,
+    /// There is more to be listed at once.
+    pub more: bool,
+    /// Names of tables or fields changed: the schema is to be read again.
+    pub reschema: bool,
+    /// The webhook is dead: the code of its error payload.
+    pub error: Option<String>,
+}
+
+impl Page {
+    /// Reads `{"payloads": […], "cursor": n, "mightHaveMore": b}`; `None`: it is not that.
+    pub fn parse(body: &Value) -> Option<Page> {
+        let payloads = body.get("payloads")?.as_array()?;
+        let mut page = Page {
+            next: body.get("cursor")?.as_u64()?,
+            more: body.get("mightHaveMore")?.as_bool()?,
+            count: payloads.len() as u64,
+            ..Page::default()
+        };
+        let mut tables = Tables::default();
+        for payload in payloads {
+            page.payload(payload, &mut tables);
+        }
+        page.tables = tables.list;
+        Some(page)
+    }
+
+    /// Were payloads dropped between the one asked for and the first that came? Numbers rise by one each; a number that
+    /// falls back belongs to another webhook.
+    pub fn gap(&self, asked: u64) -> bool {
+        self.next < asked || self.next - asked > self.count
+    }
+
+    fn payload(&mut self, payload: &Value, tables: &mut Tables) {
+        if payload.get("error").and_then(Value::as_bool) == Some(true) {
+            let code = payload.get("code").and_then(Value::as_str).unwrap_or("unknown");
+            self.error = Some(code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect());
+            return;
+        }
+        for (table, what) in object(payload, "changedTablesById") {
+            let Some(changes) = tables.of(table) else { continue };
+            self.reschema |= changes.take(what);
+            for (_, view) in object(what, "changedViewsById") {
+                changes.take(view);
+            }
+        }
+        for (table, _) in object(payload, "createdTablesById") {
+            self.reschema |= tables.of(table).is_some();
+        }
+        for table in list(payload, "destroyedTableIds") {
+            if let Some(changes) = tables.of(table) {
+                changes.destroyed = true;
+                self.reschema = true;
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Tables {
+    list: Vec<(String, TableChanges)>,
+    at: HashMap<String, usize>,
+}
+
+impl Tables {
+    fn of(&mut self, table: &str) -> Option<&mut TableChanges> {
+        let next = self.list.len();
+        let at = *self.at.entry_ref(table).or_insert(next);
+        if at == next {
+            self.list.push((table.to_string(), TableChanges::default()));
+        }
+        self.list.get_mut(at).map(|(_, c)| c)
+    }
+}
+
+impl TableChanges {
+    /// Adds one payload's part; true if the schema is to be read again.
+    fn take(&mut self, what: &Value) -> bool {
+        for (id, _) in object(what, "createdRecordsById") {
+            self.note(id, Fate::Created);
+            self.all_fields = true;
+        }
+        for (id, change) in object(what, "changedRecordsById") {
+            self.note(id, Fate::Changed);
+            let cells = change.get("current").map(|c| object(c, "cellValuesByFieldId"));
+            self.fields.extend(cells.into_iter().flatten().map(|(field, _)| field.to_string()));
+        }
+        for id in list(what, "destroyedRecordIds") {
+            self.note(id, Fate::Destroyed);
+            self.all_fields = true;
+        }
+        let fields = ["createdFieldsById", "changedFieldsById", "destroyedFieldIds"];
+        let reshaped = fields.iter().any(|k| what.get(*k).is_some());
+        self.reshaped |= reshaped;
+        reshaped || what.get("changedMetadata").is_some()
+    }
+
+    fn note(&mut self, id: &str, fate: Fate) {
+        if !record_id_ok(id.as_bytes()) {
+            return;
+        }
+        // Most pages name few records; a page that names thousands comes from one import, in order.
+        match self.records.iter_mut().rev().take(SEEN).find(|(known, _)| known == id) {
+            Some((_, last)) => {
+                *last = match (*last, fate) {
+                    (Fate::Created, Fate::Changed) => Fate::Created,
+                    (_, later) => later,
+                }
+            }
+            None => self.records.push((CompactString::new(id), fate)),
+        }
+    }
+}
+
+/// Records looked through for an earlier mention; a later one than that is applied twice, in order, which is harmless.
+const SEEN: usize = 200;
+
+fn object<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    v.get(key).and_then(Value::as_object).into_iter().flat_map(Map::iter).map(|(k, v)| (k.as_str(), v))
+}
+
+fn list<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
+    v.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn page(payloads: Value, cursor: u64) -> Page {
+        Page::parse(&json!({"payloads": payloads, "cursor": cursor, "mightHaveMore": false})).unwrap()
+    }
+
+    #[test]
+    fn created_changed_and_destroyed_are_told_apart_and_the_last_fate_counts() {
+        let p = page(
+            json!([
+                {"changedTablesById": {"tblA": {
+                    "createdRecordsById": {"recNew": {"cellValuesByFieldId": {}}},
+                    "changedRecordsById": {"recOld": {"current": {"cellValuesByFieldId": {"fldX": null}}}},
+                    "destroyedRecordIds": ["recGone", 7, "nope"]}}},
+                {"changedTablesById": {"tblA": {
+                    "changedRecordsById": {"recNew": {"current": {"cellValuesByFieldId": {"fldY": 1}}}},
+                    "createdRecordsById": {"recGone": {}},
+                    "destroyedRecordIds": ["recOld"]}, "tblB": {}}}
+            ]),
+            3,
+        );
+        let (name, a) = &p.tables[0];
+        assert_eq!(name, "tblA");
+        let fates: Vec<_> = a.records.iter().map(|(id, f)| (id.as_str(), *f)).collect();
+        assert_eq!(fates, [("recNew", Fate::Created), ("recOld", Fate::Destroyed), ("recGone", Fate::Created)]);
+        assert!(a.fields.contains("fldX") && a.fields.contains("fldY") && a.all_fields && !a.reshaped);
+        assert!(!p.reschema && p.error.is_none() && p.tables.len() == 2);
+    }
+
+    #[test]
+    fn dropped_payloads_show_by_the_numbers() {
+        let three = page(json!([{}, {}, {}]), 8);
+        assert!(!three.gap(5), "5, 6 and 7 came");
+        assert!(three.gap(4) && three.gap(1), "4 is missing");
+        assert!(three.gap(9), "a number that falls back is another webhook's");
+        let none = page(json!([]), 8);
+        assert!(!none.gap(8) && none.gap(9) && none.gap(7));
+    }
+
+    #[test]
+    fn changes_of_the_schema_are_noticed() {
+        let rename = page(json!([{"changedTablesById": {"tblA": {"changedMetadata": {}}}}]), 2);
+        assert!(rename.reschema && !rename.tables[0].1.reshaped);
+        for key in ["createdFieldsById", "changedFieldsById", "destroyedFieldIds"] {
+            let p = page(json!([{"changedTablesById": {"tblA": {key: {}}}}]), 2);
+            assert!(p.reschema && p.tables[0].1.reshaped, "{key}");
+        }
+        let gone = page(json!([{"destroyedTableIds": ["tblA"], "createdTablesById": {"tblB": {}}}]), 2);
+        assert!(gone.reschema && !gone.tables[0].1.destroyed && gone.tables[1].1.destroyed);
+    }
+
+    #[test]
+    fn an_error_payload_names_its_code() {
+        let p = page(json!([{"error": true, "code": "INVALID_FILTERS\r\n"}]), 2);
+        assert_eq!(p.error.as_deref(), Some("INVALID_FILTERS"));
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused_and_odd_members_are_skipped() {
+        for bad in [json!({}), json!([]), json!({"payloads": {}, "cursor": 1, "mightHaveMore": false}), json!({"payloads": [], "cursor": -1, "mightHaveMore": false})] {
+            assert_eq!(Page::parse(&bad), None);
+        }
+        let odd = page(json!([7, null, {"changedTablesById": [], "destroyedTableIds": {}}, {"changedTablesById": {"tblA": 5}}]), 5);
+        assert!(odd.tables.iter().all(|(_, t)| *t == TableChanges::default()));
+    }
+}

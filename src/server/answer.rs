@@ -115,7 +115,7 @@ impl Judge<'_> {
                         e.figures.hits += 1;
                     }
                 }
-                if stale && !self.options.cache_only {
+                if (stale || super::refresh::is_due(h.asked_ms, h.fresh_until, self.now)) && !self.options.cache_only {
                     self.refresh.push(Want::Record(k.ix, k.id.clone()));
                 }
                 let meta = self.options.meta.then(|| {
@@ -302,6 +302,8 @@ pub(crate) struct Scan {
     failed: Option<Fault>,
     foreign: Option<Vec<u8>>,
     stale_members: bool,
+    /// It, or members of it, are read often and near their end.
+    ending: Vec<Want>,
 }
 
 struct Item {
@@ -353,6 +355,7 @@ impl Judge<'_> {
                 failed: None,
                 foreign: None,
                 stale_members: false,
+                ending: Vec::new(),
             };
             if let Some(q) = self.brought.questions.get(&(ix, suffix.clone())) {
                 match &q.records {
@@ -446,7 +449,8 @@ impl Judge<'_> {
         }
         scan.candidates.sort_unstable();
         scan.candidates.dedup();
-        if scan.stale {
+        let ending = !scan.own && !scan.stale && super::refresh::is_due(scan.asked_ms, scan.fresh_until, self.now);
+        if (scan.stale || ending) && !self.options.cache_only {
             self.refresh.push(Want::Question(ix, most_selective(&e.spec, conditions)));
         }
         Start::Scan(Box::new(scan))
@@ -479,6 +483,7 @@ impl Judge<'_> {
                         failed: Some(fault),
                         foreign: None,
                         stale_members: true,
+                        ending: Vec::new(),
                     }));
                 }
             }
@@ -615,6 +620,8 @@ impl Judge<'_> {
         }
         if !fetched && entry.header.fresh_until <= self.now {
             scan.stale_members = true;
+        } else if !fetched && super::refresh::is_due(entry.header.asked_ms, entry.header.fresh_until, self.now) {
+            scan.ending.push(Want::Record(e.ix, id.clone()));
         }
         let sort = sort.and_then(|f| entry.texts(f).next()).map(<[u8]>::to_vec);
         scan.found.push(Item { id: id.clone(), body, sort });
@@ -641,6 +648,9 @@ impl Judge<'_> {
         if scan.stale_members && !error_served {
             let stale: Vec<Want> = scan.found.iter().map(|i| Want::Record(scan.ix, i.id.clone())).take(100).collect();
             self.refresh.extend(stale);
+        }
+        if !self.options.cache_only {
+            self.refresh.append(&mut scan.ending);
         }
         let total = scan.found.len();
         let Some(e) = st.get_mut(scan.ix) else { return Progress::Done(Body::error(reply::no_entity(entity_of(name)))) };

@@ -13,7 +13,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use podium_core::flight::{FlightId, Flights, Joined};
-use podium_core::pace::{BaseKey, Breaker, Busy, Class, LaneKey, Limits, Next, Scheduler, What};
+use podium_core::pace::{BaseKey, Breaker, Busy, CallId, Class, LaneKey, Limits, Next, Scheduler, What};
 use podium_core::spec::Spec;
 use podium_core::token::Tokens;
 use std::collections::VecDeque;
@@ -68,13 +68,25 @@ impl Lane {
 
 type Task = Box<dyn FnOnce() + Send>;
 
+/// A question's call, as the scheduler knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct QuestionCall {
+    pub(crate) id: CallId,
+    /// It failed and waits to be repeated.
+    pub(crate) repeats: bool,
+}
+
 /// Orders, flights, and the order of sends and changes.
 pub(crate) struct Desk {
     pub(crate) sched: Scheduler<Arc<Job>>,
     pub(crate) flights: Flights<Thing, Passenger>,
     pub(crate) tokens: Tokens,
-    bases: HashMap<Arc<str>, BaseKey>,
-    lanes: HashMap<LaneKey, Lane>,
+    pub(crate) bases: HashMap<Arc<str>, BaseKey>,
+    pub(crate) lanes: HashMap<LaneKey, Lane>,
+    /// The call that each question's flight waits for.
+    pub(crate) calls: HashMap<FlightId, QuestionCall>,
+    /// What is next to go stale, by entity.
+    pub(crate) soon: super::refresh::Shelf,
     /// Work that needs no call: scans in slices, wake-ups in portions.
     tasks: VecDeque<Task>,
     busy: usize,
@@ -97,6 +109,8 @@ static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy::new(|| Off
         tokens: Tokens::default(),
         bases: HashMap::new(),
         lanes: HashMap::new(),
+        calls: HashMap::new(),
+        soon: super::refresh::Shelf::default(),
         tasks: VecDeque::new(),
         busy: 0,
         stopping: false,
@@ -188,11 +202,15 @@ impl Desk {
         let tokens = &self.tokens;
         let joined = self.flights.join(&thing, None, |sent| !fresh_start && tokens.current(e.ix, id, sent));
         self.board(joined, op);
-        if let Joined::Lead(_) = joined {
+        if let Joined::Lead(flight) = joined {
             let lane = e.generation;
             self.lanes.entry(lane).or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
-            self.sched.want(base, lane, id.clone(), class, mono_ms());
+            let queued = self.sched.want(base, lane, id.clone(), class, mono_ms());
+            if !queued && op.is_none() && self.sched.pending() >= self.sched.limits().max_queued {
+                // Too much waits already for what nobody waits for: no flight that never leaves.
+                self.flights.land(flight);
+            }
         } else if class == Class::Read {
             // Somebody waits now for what was to be a refresh.
             let base = self.base(&e.base());
@@ -209,9 +227,11 @@ impl Desk {
         let tokens = &self.tokens;
         let joined = self.flights.join(&thing, None, |sent| !fresh_start && tokens.current(e.ix, &what, sent));
         self.board(joined, op);
-        if let Joined::Lead(_) = joined {
+        if let Joined::Lead(flight) = joined {
+            self.lanes.entry(e.generation).or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
-            self.sched.submit(base, class, Arc::new(job()), mono_ms());
+            let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
+            self.calls.insert(flight, QuestionCall { id, repeats: false });
         }
         joined
     }
@@ -263,6 +283,7 @@ pub(crate) fn start() -> Result<(), String> {
     d.stopping = false;
     d.sched.set_limits(limits());
     d.sched.set_clock(mono_ms(), ffi::now_ms());
+    super::refresh::start();
     hire(&mut d)
 }
 
@@ -280,8 +301,9 @@ fn hire(d: &mut Desk) -> Result<(), String> {
     Ok(())
 }
 
-/// Now and then: settings that changed, the wall clock, more workers.
+/// Now and then: settings that changed, the wall clock, more workers, who gave up waiting.
 pub(crate) fn tick() {
+    super::shed::who_gave_up();
     let mut d = desk();
     if d.stopping {
         return;
@@ -379,7 +401,11 @@ fn work() {
             continue;
         }
         d.heed_settings();
-        match d.sched.next(mono_ms()) {
+        let next = {
+            let Desk { sched, soon, lanes, .. } = &mut *d;
+            sched.next_with(mono_ms(), |lane, room| lanes.get(&lane).map_or_else(Vec::new, |lane| soon.fill(lane, room)))
+        };
+        match next {
             Next::Call(call) => {
                 d.busy += 1;
                 let order = match call.what {

@@ -219,6 +219,10 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
         gil::enter(|st| {
             st.replica = sub != 0;
             outdate_everything();
+            // What the primary so far had spent is in the keys it replicated.
+            let detached = gil::detached();
+            rm!(RedisModule_SelectDb(detached, 0));
+            super::budget::load(detached, st);
             for e in st.entities_mut() {
                 // What this node did not see happen is not known here: complete tables are asked for anew.
                 e.complete = None;

@@ -95,6 +95,7 @@ required!(
     RedisModule_SelectDb,
     RedisModule_SetAbsExpire,
     RedisModule_SetCommandInfo,
+    RedisModule_SetDisconnectCallback,
     RedisModule_SetModuleOptions,
     RedisModule_SignalModifiedKey,
     RedisModule_StringDMA,

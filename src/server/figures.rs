@@ -89,6 +89,9 @@ pub(crate) fn call(cause: Cause, ms: u64, records: usize) {
         }
     }
     RECORDS.fetch_add(records as u64, Ordering::Relaxed);
+    if matches!(cause, Cause::Get | Cause::Index | Cause::Refresh) {
+        super::refresh::fetch_took(ms);
+    }
     LATENCY.lock().add(ms);
 }
 pub(crate) fn error(too_many: bool) {

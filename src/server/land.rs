@@ -37,6 +37,10 @@ pub(crate) fn batch(
         let held = gil::lock();
         gil::enter(|st| {
             for (id, flight) in chunk {
+                // It came along to fill the page: what is not cached any more is not brought back.
+                if flight.is_none() && !st.get(lane.ix).is_some_and(|e| e.records.contains(id)) {
+                    continue;
+                }
                 let record = |seen, stored| Some(Arc::new(LandedRecord { seen, sent, asked_ms, stored, ticket: ticket.clone() }));
                 let what = match found.remove(id) {
                     Some(s) => {
@@ -217,7 +221,9 @@ fn arrive(q: &Question, sent: u64, landed: &Arc<LandedQuestion>) {
     let passengers = {
         let mut d = desk();
         d.tokens.landed(sent);
-        d.flights.land(q.flight.load(std::sync::atomic::Ordering::Relaxed))
+        let flight = q.flight.load(std::sync::atomic::Ordering::Relaxed);
+        d.calls.remove(&flight);
+        d.flights.land(flight)
     };
     engine::close_now();
     serve::arrived_question(q.lane.ix, &q.suffix, landed, passengers);

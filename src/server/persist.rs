@@ -68,6 +68,7 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
         return;
     }
     UNSAVED.store(false, Ordering::Relaxed);
+    super::budget::lost();
     for e in st.entities() {
         save_spec(ctx, e);
         let name = key::own(DOUBT, &e.name);
@@ -220,6 +221,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
         }
         UNSAVED.store(true, Ordering::Relaxed);
     }
+    super::budget::load(ctx, st);
 }
 
 /// A spec from the spec file: in force unless the stored one is equal in effect, whose data then stay.

@@ -317,8 +317,10 @@ pub(crate) fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
     if wants.is_empty() || ffi::is_replica(ctx) {
         return;
     }
-    for w in wants.iter().filter(|w| st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty())).cloned().collect::<Vec<_>>().iter() {
-        place(st, w, Class::Refresh, None, false);
+    for w in &wants {
+        if st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty()) {
+            place(st, w, Class::Refresh, None, false);
+        }
     }
     if ffi_on_main() {
         engine::close_pass();

@@ -14,6 +14,8 @@ use super::limits::Limits;
 
 /// Safety margin of every window, in ms: coarse clocks and timers that fire early. At 1 % it leaves the rate at 0.99.
 const MARGIN_MS: u64 = 10;
+/// Calls a second and base that Airtable itself accepts.
+const AIRTABLES_RATE: usize = 5;
 
 /// What a [`StartLog`] allows.
 #[derive(Copy, Clone, Debug)]
@@ -105,7 +107,8 @@ impl StartLog {
             Some(_) => shape.count.saturating_sub(1),
             None => shape.count,
         };
-        for _ in 0..count {
+        // Airtable counts to five; a limit far beyond is that of some other service.
+        for _ in 0..count.min(AIRTABLES_RATE) {
             self.start(shape, now + shape.span_ms() - shape.window_ms);
         }
     }

@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::log;
 use compact_str::CompactString;
 use podium_core::doubt::cheaper_to_refetch;
-use podium_core::entry::Entry;
+use podium_core::entry::{Entry, Header};
 use podium_core::freshness::{self, Use, Windows};
 use podium_core::{key, question, record};
 use podium_core::spec::Spec;
@@ -74,7 +74,7 @@ impl Judge<'_> {
         let brought = self.brought.records.get(&(k.ix, k.id.clone())).cloned();
         if self.bypass() && !self.options.cache_only {
             let b = brought?;
-            return Some(self.from_fetch(st, k, &b, CacheWord::Bypass));
+            return Some(self.answer_fetched(st, k, &b, CacheWord::Bypass));
         }
         let copy = if config::enabled() { store::copy(self.ctx, e, &k.id, true) } else { Copy::Absent };
         let w = Self::windows(e);
@@ -89,7 +89,7 @@ impl Judge<'_> {
                 return Some(self.instead(st, k, &copy, &w, fault));
             }
             if !newer {
-                return Some(self.from_fetch(st, k, b, CacheWord::Miss));
+                return Some(self.answer_fetched(st, k, b, CacheWord::Miss));
             }
         }
         match copy {
@@ -154,7 +154,7 @@ impl Judge<'_> {
         }
     }
 
-    fn from_fetch(&self, st: &mut State, k: &RecordKey, b: &Arc<LandedRecord>, word: CacheWord) -> Body {
+    fn answer_fetched(&self, st: &mut State, k: &RecordKey, b: &Arc<LandedRecord>, word: CacheWord) -> Body {
         if let Some(e) = st.get_mut(k.ix) {
             count_fetch(e, word, self.brought);
         }
@@ -172,6 +172,7 @@ impl Judge<'_> {
                     let meta = self.options.meta.then(|| {
                         let mut m = self.meta(&k.name, CacheWord::Stale, h.asked_ms, h.fresh_until);
                         m.detail = "stale-if-error";
+                        m.airtable_hits = i64::from(self.brought.hits.get(&(k.ix, k.id.clone())).copied().unwrap_or(0));
                         m
                     });
                     log::event("cache_stale", &k.name, &[("detail", "stale-if-error".into())]);
@@ -230,10 +231,7 @@ pub(crate) fn fetched(o: &Options, brought: &Brought, now: u64, k: &RecordKey, b
             }
             None => Body::error("ERR internal error: a fetched record cannot be read"),
         },
-        Seen::Gone => {
-            let until = b.asked_ms.saturating_add(config::TOMBSTONE_TTL.seconds_as_ms());
-            Body::Null.with_meta(o.meta.then(|| meta(b.asked_ms, until, "tombstone")))
-        }
+        Seen::Gone(until) => Body::Null.with_meta(o.meta.then(|| meta(b.asked_ms, *until, "tombstone"))),
         Seen::Failed(f) => Body::error(f.line.clone()),
     }
 }
@@ -302,6 +300,8 @@ pub(crate) struct Scan {
     failed: Option<Fault>,
     foreign: Option<Vec<u8>>,
     stale_members: bool,
+    /// Copies past their freshness stand in for members that Airtable failed to return.
+    rescued: bool,
     /// It, or members of it, are read often and near their end.
     ending: Vec<Want>,
 }
@@ -355,6 +355,7 @@ impl Judge<'_> {
                 failed: None,
                 foreign: None,
                 stale_members: false,
+                rescued: false,
                 ending: Vec::new(),
             };
             if let Some(q) = self.brought.questions.get(&(ix, suffix.clone())) {
@@ -383,7 +384,12 @@ impl Judge<'_> {
                 continue;
             }
             match store::read_set(self.ctx, e, suffix) {
-                Set::Complete { sentinel, ids } => {
+                Set::Complete { mut sentinel, ids } => {
+                    if ids.is_empty() && e.complete.is_none() {
+                        // Its members left since it was asked for: empty, it lives no longer than one that was empty at once.
+                        let until = sentinel.asked_ms.saturating_add(config::EMPTY_TTL.seconds_as_ms());
+                        sentinel.fresh_until = sentinel.fresh_until.min(until);
+                    }
                     let usable = freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now);
                     let stale = match usable {
                         Use::Fresh if self.young_enough(sentinel.asked_ms) => false,
@@ -483,6 +489,7 @@ impl Judge<'_> {
                         failed: Some(fault),
                         foreign: None,
                         stale_members: true,
+                        rescued: false,
                         ending: Vec::new(),
                     }));
                 }
@@ -532,7 +539,7 @@ impl Judge<'_> {
             .questions
             .iter()
             .filter(|((i, _), _)| *i == e.ix)
-            .filter_map(|(_, q)| Some((q.sent, q.asked_ms, q.records.as_ref().ok()?.get(id)?)))
+            .filter_map(|(_, q)| Some((q.sent, &q.spec, q.records.as_ref().ok()?.get(id)?)))
             .max_by_key(|(sent, _, _)| *sent);
         let by_id = brought.filter(|b| !matches!(b.seen, Seen::Failed(_)));
         let id_seq = by_id.map_or(0, |b| b.sent);
@@ -546,10 +553,10 @@ impl Judge<'_> {
             }
             return;
         }
-        if let Some((sent, _, bytes)) = from_question {
+        if let Some((sent, spec, bytes)) = from_question {
             if sent >= copy_seq {
                 if let Some(entry) = Entry::read(bytes, &name) {
-                    self.take(e, &e.spec, scan, id, &entry, sort, Some(bytes), keep, true);
+                    self.take(e, spec, scan, id, &entry, sort, Some(bytes), keep, true);
                 }
                 return;
             }
@@ -574,6 +581,9 @@ impl Judge<'_> {
                 } && (self.options.max_age.is_none() || self.young_enough(h.asked_ms));
                 if good {
                     self.take(e, &e.spec, scan, id, &entry, sort, None, keep, false);
+                } else if self.serves_instead(w, &h, brought) {
+                    scan.rescued = true;
+                    self.take(e, &e.spec, scan, id, &entry, sort, None, keep, false);
                 } else {
                     self.lack(e, scan, id, brought);
                 }
@@ -588,10 +598,18 @@ impl Judge<'_> {
         }
     }
 
+    /// Airtable failed to return a member: may its stale copy stand in?
+    fn serves_instead(&self, w: &Windows, h: &Header, brought: Option<&Arc<LandedRecord>>) -> bool {
+        !self.options.no_cache
+            && self.options.max_age.is_none()
+            && matches!(brought.map(|b| &b.seen), Some(Seen::Failed(f)) if f.outage)
+            && freshness::judge(w, h.fresh_until, h.dead_at, self.now) != Use::No
+    }
+
     fn lack(&self, e: &Entity, scan: &mut Scan, id: &CompactString, brought: Option<&Arc<LandedRecord>>) {
         match brought.map(|b| &b.seen) {
             Some(Seen::Failed(f)) => scan.failed = Some(f.clone()),
-            Some(Seen::Gone) => {}
+            Some(Seen::Gone(_)) => {}
             _ => scan.lacking.push(Want::Record(e.ix, id.clone())),
         }
     }
@@ -641,7 +659,7 @@ impl Judge<'_> {
             }
             return Progress::Need(scan.lacking);
         }
-        let error_served = scan.failed.is_some();
+        let error_served = scan.failed.is_some() || scan.rescued;
         if let (Some(f), false) = (&scan.failed, scan.stale) {
             return Progress::Done(Body::error(f.line.clone()));
         }

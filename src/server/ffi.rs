@@ -29,7 +29,7 @@ macro_rules! required {
         /// The first function this module needs and the server lacks.
         pub(crate) fn missing_api() -> Option<&'static str> {
             // SAFETY: read once, on the main thread, while loading.
-            unsafe { $( if ::redis_module::raw::$name.is_none() { return Some(stringify!($name)); } )* }
+            unsafe { $( if (*(&raw const ::redis_module::raw::$name)).is_none() { return Some(stringify!($name)); } )* }
             None
         }
     };
@@ -43,10 +43,7 @@ required!(
     RedisModule_BlockedClientDisconnected,
     RedisModule_CachedMicroseconds,
     RedisModule_Call,
-    RedisModule_CallReplyArrayElement,
     RedisModule_CallReplyInteger,
-    RedisModule_CallReplyLength,
-    RedisModule_CallReplyStringPtr,
     RedisModule_CallReplyType,
     RedisModule_CloseKey,
     RedisModule_CreateCommand,
@@ -294,34 +291,6 @@ impl Reply {
     }
     pub(crate) fn is_error(&self) -> bool {
         self.0.is_null() || rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_ERROR as i64
-    }
-    pub(crate) fn text(&self) -> Option<Vec<u8>> {
-        if self.0.is_null() {
-            return None;
-        }
-        let mut len = 0usize;
-        let p = rm!(RedisModule_CallReplyStringPtr(self.0, &mut len));
-        if p.is_null() {
-            return None;
-        }
-        // SAFETY: `len` bytes owned by the reply, which outlives the copy.
-        Some(unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) }.to_vec())
-    }
-    pub(crate) fn len(&self) -> usize {
-        if self.0.is_null() {
-            return 0;
-        }
-        rm!(RedisModule_CallReplyLength(self.0))
-    }
-    /// The text of element `i` of an array reply.
-    pub(crate) fn element(&self, i: usize) -> Option<Vec<u8>> {
-        if self.0.is_null() {
-            return None;
-        }
-        let e = rm!(RedisModule_CallReplyArrayElement(self.0, i));
-        // The element belongs to its array: read it without freeing it.
-        let held = std::mem::ManuallyDrop::new(Reply(e));
-        held.text()
     }
 }
 

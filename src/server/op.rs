@@ -41,7 +41,8 @@ impl Ticket {
 pub(crate) enum Seen {
     /// The encoded entry, and the spec that shaped it.
     Found(Arc<[u8]>, Arc<Spec>),
-    Gone,
+    /// It is not in Airtable; for how long that holds, unix ms.
+    Gone(u64),
     Failed(Fault),
 }
 
@@ -270,7 +271,7 @@ unsafe extern "C" fn on_disconnect(ctx: Ctx, _: *mut raw::RedisModuleBlockedClie
 
 unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
     BLOCKED.fetch_sub(1, Ordering::Relaxed);
-    if !data.is_null() && data != ptr::null_mut() {
+    if !data.is_null() {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(Arc::from_raw(data as *const Op))));
     }
 }

@@ -15,7 +15,6 @@ pub(crate) enum Body {
     Shared(Arc<[u8]>, usize, usize),
     /// Bytes that belong to the keyspace: replied before the command returns, or sealed.
     Stored(Stored),
-    Text(&'static str),
     List(Vec<Body>),
     Map(Vec<(String, Body)>),
     Error(String),
@@ -68,7 +67,6 @@ impl Body {
             Body::Bytes(b) => bulk(ctx, b),
             Body::Shared(b, at, len) => bulk(ctx, b.get(*at..at + len).unwrap_or(&[])),
             Body::Stored(s) => bulk(ctx, s.bytes()),
-            Body::Text(t) => bulk(ctx, t.as_bytes()),
             Body::Error(e) => error(ctx, e),
             Body::List(l) => {
                 rm!(RedisModule_ReplyWithArray(ctx, l.len() as i64));

@@ -160,8 +160,6 @@ pub(crate) struct State {
     pub(crate) replica: bool,
     /// Specs of `podium.spec-file`, to be in force once the data are loaded.
     pub(crate) from_file: Vec<(String, Spec)>,
-    /// Specs are to be written to their keys as soon as that is allowed.
-    pub(crate) unsaved: bool,
     /// Figures of entities that are gone.
     pub(crate) past: Figures,
     pub(crate) sweep_last_removed: u64,

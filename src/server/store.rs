@@ -116,11 +116,16 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     if !ffi::writable(ctx) {
         return Stored::Refused;
     }
+    let mut was_gone = false;
     let had = match copy(ctx, e, id, false) {
         Copy::Foreign => return Stored::Refused,
         Copy::Record(b) => Some(b.to_vec()),
         Copy::Tomb(h) if by == By::Fetch && h.seq > seq => return Stored::Outdated,
-        Copy::Tomb(_) | Copy::Absent => None,
+        Copy::Tomb(_) => {
+            was_gone = true;
+            None
+        }
+        Copy::Absent => None,
     };
     let old = had.as_deref().and_then(|b| Entry::read(b, &name));
     if by == By::Fetch && old.as_ref().is_some_and(|o| o.header.seq > seq) {
@@ -138,7 +143,7 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
         ffi::replicate(ctx, c"SET", &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()]);
         notify(ctx, STRING_EVENT, c"set", &s);
         let changed = old.as_ref().is_none_or(|o| !o.same_content(&fresh));
-        if (old.is_some() || by == By::Told) && changed {
+        if (old.is_some() || was_gone || by == By::Told) && changed {
             signal_modified(ctx, &s);
         }
     });
@@ -282,6 +287,9 @@ pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) 
 
 /// Drops every index set of an entity, in constant time.
 pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
+    // A question under way was asked before the doubts that are forgotten here: what it brings makes no set.
+    let seq = desk().next_seq();
+    desk().tokens.note_entity(ix, seq);
     st.renew_sets(ix);
     if let Some(e) = st.get(ix) {
         persist::clear_doubts(ctx, e);
@@ -392,13 +400,8 @@ fn reindex(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, old: Option<&Entry>
         signal_set(ctx, e, suffix);
     }
     for suffix in &after {
-        if before.contains(suffix) {
-            // It should be a member already; make sure, for a set that was asked for meanwhile.
-            if same {
-                continue;
-            }
-        }
-        if e.complete.is_some() && !e.sets.contains(&suffix[..]) {
+        // It may be a member already; a question in between, though, may have left it out.
+        if e.complete.is_some_and(|c| c.seq <= seq) && !e.sets.contains(&suffix[..]) {
             // Every value was known, and this one was empty: now it has one member.
             newborn.push(suffix.clone());
             signal_set(ctx, e, suffix);
@@ -521,17 +524,6 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
         Some(_) => Set::Absent,
         None if e.sets.contains(suffix) => Set::Absent,
         None => Set::Foreign,
-    }
-}
-
-/// How many members a set has, without reading them.
-pub(crate) fn set_size(ctx: Ctx, e: &Entity, suffix: &[u8]) -> usize {
-    let s = RString::new(&set_name(e, suffix));
-    let k = Key::peek(ctx, s.raw());
-    if k.kind() == KeyKind::Zset {
-        k.len().saturating_sub(1)
-    } else {
-        0
     }
 }
 
@@ -669,6 +661,10 @@ pub(crate) fn doubt_other_end(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16
         None => st.of_base(&base).into_iter().filter(|t| st.get(*t).is_some_and(Entity::has_sets)).collect(),
     };
     for t in targets {
+        if t == ix && other == id {
+            // A link to itself: its cells are the ones just seen.
+            continue;
+        }
         if gained && holds_link_to(st, ctx, t, other, id) {
             // Its copy shows this end already: it was read after the change.
             continue;

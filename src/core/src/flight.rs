@@ -136,7 +136,7 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
     use super::*;
 

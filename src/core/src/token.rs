@@ -102,6 +102,7 @@ impl Tokens {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use alloc::vec::Vec;

@@ -28,7 +28,7 @@ entry!(del, del_inner);
 /// Largest spec, in bytes.
 const LARGEST: usize = 4 << 20;
 
-fn name_of<'a>(ctx: Ctx, raw: &'a [u8]) -> Result<&'a str, String> {
+fn name_of(ctx: Ctx, raw: &[u8]) -> Result<&str, String> {
     let good = spec::entity_name_ok(raw);
     let name = std::str::from_utf8(raw).ok().filter(|_| good).ok_or_else(|| {
         format!(

@@ -36,6 +36,11 @@ pub(crate) fn rest() {
     }
 }
 
+/// The server dropped the filter with the module that registered it.
+pub(crate) fn forget() {
+    FILTER.0.set(ptr::null_mut());
+}
+
 unsafe extern "C" fn look(f: *mut raw::RedisModuleCommandFilterCtx) {
     let n = rm!(RedisModule_CommandFilterArgsCount(f));
     if n < 2 {

@@ -113,6 +113,13 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) {
     }
 }
 
+/// Does the key exist in database 0? Under the server's lock.
+pub(crate) fn is_there(name: &[u8]) -> bool {
+    let ctx = gil::detached();
+    rm!(RedisModule_SelectDb(ctx, 0));
+    ffi::Key::peek(ctx, ffi::RString::new(name).raw()).kind() != ffi::KeyKind::Empty
+}
+
 /// Brings the register of keys up to date.
 pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
     if st.loading {
@@ -223,6 +230,11 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
             let detached = gil::detached();
             rm!(RedisModule_SelectDb(detached, 0));
             super::budget::load(detached, st);
+            if !st.replica {
+                let detached = gil::detached();
+                rm!(RedisModule_SelectDb(detached, 0));
+                super::store::observe_sets(detached, st);
+            }
             for e in st.entities_mut() {
                 // What this node did not see happen is not known here: complete tables are asked for anew.
                 e.complete = None;

@@ -85,7 +85,10 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     // HANDLE_ATOMIC_SLOT_MIGRATION: all state is in native keys of the slot.
     let all = rm!(RedisModule_GetModuleOptionsAll());
     rm!(RedisModule_SetModuleOptions(ctx, ((1 << 1) | (1 << 5)) & all));
+    // The library may have stayed mapped over an UNLOAD: what it knew then is not so any more.
+    del::forget();
     gil::enter(|st| {
+        *st = state::State::default();
         st.replica = ffi::is_replica(ctx);
         st.from_file = from_file;
         let detached = gil::detached();

@@ -129,7 +129,13 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     };
     let old = had.as_deref().and_then(|b| Entry::read(b, &name));
     if by == By::Fetch && old.as_ref().is_some_and(|o| o.header.seq > seq) {
+        // Numbers of a former primary whose clock ran ahead: the next fetch comes after them.
+        desk().tokens.observe(old.map_or(0, |o| o.header.seq));
         return Stored::Outdated;
+    }
+    if ffi::is_cluster(ctx) && own_write(|| ffi::call(ctx, c"EXISTS", false, &[&name]).is_error()) {
+        // Its slot left this node while it was fetched.
+        return Stored::Refused;
     }
 
     let entity_name = e.name.clone();
@@ -549,6 +555,9 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
     true
 }
 
+/// A set under construction is given up after this many ms.
+const CONSTRUCTION_MS: u64 = 600_000;
+
 /// Adds members to a set under construction. Without its sentinel it is no answer yet.
 pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids: &[CompactString]) -> bool {
     let Some(e) = st.get(ix) else { return false };
@@ -559,6 +568,7 @@ pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids:
     own_write(|| {
         let s = RString::new(&name);
         let k = Key::write(ctx, s.raw());
+        let begins = k.kind() == KeyKind::Empty;
         let mut replicated: Vec<&[u8]> = Vec::with_capacity(1 + ids.len() * 2);
         replicated.push(&name);
         for id in ids {
@@ -567,6 +577,12 @@ pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids:
             replicated.push(id.as_bytes());
         }
         ffi::replicate(ctx, c"ZADD", &replicated);
+        if begins {
+            // Should its construction never end, it does.
+            let until = ffi::now_ms() + CONSTRUCTION_MS;
+            k.expire_at(until);
+            ffi::replicate(ctx, c"PEXPIREAT", &[&name, until.to_string().as_bytes()]);
+        }
     });
     true
 }
@@ -706,6 +722,11 @@ fn learn_targets(st: &mut State, ix: EntityIx, entry: &Entry) {
 
 /// Unlinks a slice of the keys of generations that are over; true if there is more.
 pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
+    if st.replica {
+        // The primary unlinks its own, and that comes by replication.
+        st.graves.clear();
+        return false;
+    }
     if !ffi::removable(ctx) {
         return !st.graves.is_empty();
     }
@@ -760,4 +781,21 @@ fn is_dead(st: &State, ctx: Ctx, entity: &Arc<str>, name: &[u8]) -> bool {
         }
         _ => false,
     }
+}
+
+/// Takes note of the numbers under which sets were confirmed: after a promotion they are another server's.
+pub(crate) fn observe_sets(ctx: Ctx, st: &State) {
+    let mut newest = 0;
+    for e in st.entities() {
+        for suffix in &e.sets {
+            let name = set_name(e, suffix);
+            let s = RString::new(&name);
+            let k = Key::peek(ctx, s.raw());
+            if k.kind() == KeyKind::Zset {
+                newest = newest.max(sentinel(&k, &name).map_or(0, |h| h.seq));
+            }
+        }
+        newest = newest.max(e.doubts.iter().map(|(_, seq)| seq).max().unwrap_or(0));
+    }
+    desk().tokens.observe(newest);
 }

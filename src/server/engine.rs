@@ -24,12 +24,13 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// What a flight is for.
+/// What a flight is for: in one generation of its entity, so that nobody who asks in the next one (another shape, say)
+/// travels with those who asked before.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Thing {
-    Record(EntityIx, CompactString),
+    Record(EntityIx, CompactString, LaneKey),
     /// `<field>:<value>`, or `*` for the whole table.
-    Question(EntityIx, Arc<[u8]>),
+    Question(EntityIx, Arc<[u8]>, LaneKey),
 }
 
 /// Somebody who waits for a flight.
@@ -198,7 +199,7 @@ impl Desk {
     }
     /// Orders one record for a reader (or for nobody). `fresh_start`: only a fetch that begins from now on will do.
     pub(crate) fn want_record(&mut self, e: &Entity, id: &CompactString, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Joined {
-        let thing = Thing::Record(e.ix, id.clone());
+        let thing = Thing::Record(e.ix, id.clone(), e.generation);
         let tokens = &self.tokens;
         let joined = self.flights.join(&thing, None, |sent| !fresh_start && tokens.current(e.ix, id, sent));
         self.board(joined, op);
@@ -222,7 +223,7 @@ impl Desk {
     }
     /// Orders an index question.
     pub(crate) fn want_question(&mut self, e: &Entity, suffix: &Arc<[u8]>, class: Class, op: Option<&Arc<Op>>, fresh_start: bool, job: impl FnOnce() -> Job) -> Joined {
-        let thing = Thing::Question(e.ix, suffix.clone());
+        let thing = Thing::Question(e.ix, suffix.clone(), e.generation);
         let what = String::from_utf8_lossy(suffix).into_owned();
         let tokens = &self.tokens;
         let joined = self.flights.join(&thing, None, |sent| !fresh_start && tokens.current(e.ix, &what, sent));
@@ -247,7 +248,7 @@ impl Desk {
     fn send_batch(&mut self, lane: &Lane, ids: &[CompactString]) -> (u64, Vec<(CompactString, Option<FlightId>)>) {
         let sent = self.tokens.sent(now_us());
         let flights =
-            ids.iter().map(|id| (id.clone(), self.flights.send(&Thing::Record(lane.ix, id.clone()), sent))).collect();
+            ids.iter().map(|id| (id.clone(), self.flights.send(&Thing::Record(lane.ix, id.clone(), lane.generation), sent))).collect();
         (sent, flights)
     }
     /// A changed setting is in force for the next call.
@@ -287,9 +288,10 @@ pub(crate) fn start() -> Result<(), String> {
     hire(&mut d)
 }
 
-/// As many workers as the settings say.
+/// As many workers as the settings say, and one more: that many calls may be under way, and what needs no call does not
+/// wait for them.
 fn hire(d: &mut Desk) -> Result<(), String> {
-    let n = config::THREADS.get().max(1) as usize;
+    let n = config::THREADS.get().max(1) as usize + 1;
     while d.workers.len() < n {
         let number = d.workers.len();
         let handle = std::thread::Builder::new()

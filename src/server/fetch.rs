@@ -109,7 +109,7 @@ impl Job {
                 let sent = d.tokens.sent(engine::now_us());
                 p.sent = Some(sent);
                 p.asked_ms = ffi::now_ms();
-                let flight = d.flights.send(&Thing::Question(q.lane.ix, q.suffix.clone()), sent);
+                let flight = d.flights.send(&Thing::Question(q.lane.ix, q.suffix.clone(), q.lane.generation), sent);
                 q.flight.store(flight.unwrap_or(0), Ordering::Relaxed);
                 (sent, flight)
             }

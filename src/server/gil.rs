@@ -91,7 +91,10 @@ pub(crate) fn enter<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     let r = f(state);
     if !room.deferred.borrow().is_empty() {
         for d in room.deferred.take() {
-            super::events::apply(state, &d.event, &d.key);
+            // What expired while it was being written anew is there again.
+            if d.event == super::events::Event::New || !super::events::is_there(&d.key) {
+                super::events::apply(state, &d.event, &d.key);
+            }
         }
     }
     Some(r)

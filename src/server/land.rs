@@ -50,7 +50,7 @@ pub(crate) fn batch(
                     None if partial => None,
                     None => {
                         let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
-                        record(Seen::Gone, stored)
+                        record(Seen::Gone(tombstone(lane, sent, asked_ms, 0).1), stored)
                     }
                 };
                 landed.push((id.clone(), *flight, what));

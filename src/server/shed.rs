@@ -117,7 +117,7 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
     let Desk { sched, flights, calls, tokens, .. } = d;
     flights.sift(|id, thing, sent, waiters| {
         let ix = match thing {
-            Thing::Record(ix, _) | Thing::Question(ix, _) => *ix,
+            Thing::Record(ix, ..) | Thing::Question(ix, ..) => *ix,
         };
         let Some(place) = places.get(&ix).filter(|p| only.is_none_or(|b| b == p.base)) else { return false };
         let call = calls.get(&id).copied();
@@ -142,8 +142,8 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
         });
         let over = waiters.is_empty();
         match (thing, covered) {
-            (Thing::Record(ix, id), Some(busy)) if !tell.is_empty() => told.records.push((*ix, id.clone(), busy, tell)),
-            (Thing::Question(ix, suffix), Some(busy)) if !tell.is_empty() => {
+            (Thing::Record(ix, id, _), Some(busy)) if !tell.is_empty() => told.records.push((*ix, id.clone(), busy, tell)),
+            (Thing::Question(ix, suffix, _), Some(busy)) if !tell.is_empty() => {
                 told.questions.push((*ix, suffix.clone(), place.spec.clone(), busy, tell));
             }
             _ => {}
@@ -152,12 +152,12 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
             return false;
         }
         match thing {
-            Thing::Record(_, id) => {
+            Thing::Record(_, id, _) => {
                 for generation in &place.generations {
                     sched.unwant(*generation, id);
                 }
             }
-            Thing::Question(ix, _) => {
+            Thing::Question(ix, ..) => {
                 // Under way after all: it lands by itself.
                 let Some(job) = call.and_then(|c| sched.cancel(c.id)) else { return false };
                 if let Job::Question(q) = &*job {

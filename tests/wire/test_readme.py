@@ -110,6 +110,16 @@ def test_options_are_those_of_the_reading_commands(client):
     assert told == is_so
 
 
+def test_the_acl_lines_give_what_they_are_meant_to(client):
+    lines = re.findall(r"^ {4}(ACL SETUSER .*)$", section("Rights and secrets"), re.M)
+    assert [client.call(*line.split()) for line in lines] == ["OK", "OK"]
+    may = lambda user, *words: text(client.attempt("ACL", "DRYRUN", user, *words)) == "OK"
+    assert may("web", "PODIUM.GET", "events:recA") and may("web", "PODIUM.INTER", "1", "projects:points:1")
+    assert not may("web", "PODIUM.GET", "users:recA") and not may("web", "PODIUM.INVALIDATE", "events:recA") and not may("web", "GET", "events:recA")
+    assert may("backend", "PODIUM.INVALIDATE", "users:recA") and may("backend", "PODIUM.SPEC", "SET", "users", "{}") and may("backend", "PODIUM.STATS")
+    assert not may("backend", "PODIUM.SPEC", "DEL", "users") and not may("backend", "PODIUM.SWEEP", "users:*") and not may("backend", "PODIUM.GET", "votes:recA")
+
+
 # --- Settings --------------------------------------------------------------------------------------------------------
 
 
@@ -237,6 +247,27 @@ def test_the_python_example_runs(server, sample):
     assert found["project"].id == "recProjectxxx0025"
     points = [project.points for project in found["best"]]
     assert len(points) == 5 and points == sorted(points, reverse=True)
+
+
+def test_the_endpoint_of_three_lines_hands_the_body_on():
+    code = block("Telling the cache: webhooks", "python")
+    assert len(code.strip().splitlines()) == 3
+    sent, found = [], {}
+
+    class App:
+        def post(self, path):
+            return lambda handler: found.setdefault(path, handler)
+
+    class Request:
+        headers = {"X-Airtable-Secret": "s"}
+        get_data = staticmethod(lambda: b'{"as": "it came"}')
+
+    class Podium:
+        execute_command = staticmethod(lambda *words: sent.append(words) or 1)
+
+    exec(compile(code, "README.md", "exec", dont_inherit=True), {"app": App(), "request": Request, "podium": Podium})
+    assert found["/airtable"]() == "1"
+    assert sent == [("PODIUM.WEBHOOK", b'{"as": "it came"}', "SECRET", "s")]
 
 
 def test_the_spec_example_is_a_spec(client):

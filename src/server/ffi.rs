@@ -44,6 +44,7 @@ required!(
     RedisModule_CachedMicroseconds,
     RedisModule_Call,
     RedisModule_CallReplyInteger,
+    RedisModule_CallReplyStringPtr,
     RedisModule_CallReplyType,
     RedisModule_CloseKey,
     RedisModule_CreateCommand,
@@ -53,6 +54,7 @@ required!(
     RedisModule_FreeCallReply,
     RedisModule_FreeString,
     RedisModule_FreeModuleUser,
+    RedisModule_GetAbsExpire,
     RedisModule_GetBlockedClientPrivateData,
     RedisModule_GetCommand,
     RedisModule_GetContextFlags,
@@ -111,6 +113,7 @@ required!(
     RedisModule_ZsetRangeCurrentElement,
     RedisModule_ZsetRangeNext,
     RedisModule_ZsetRem,
+    RedisModule_ZsetScore,
 );
 
 /// The bytes of a server string; they live while the string does.
@@ -220,6 +223,10 @@ impl Key {
     pub(crate) fn zadd(&self, member: &RString) -> bool {
         rm!(RedisModule_ZsetAdd(self.0, 0.0, member.raw(), ptr::null_mut())) == OK
     }
+    pub(crate) fn zholds(&self, member: &RString) -> bool {
+        let mut score = 0.0;
+        rm!(RedisModule_ZsetScore(self.0, member.raw(), &mut score)) == OK
+    }
     pub(crate) fn zrem(&self, member: &RString) -> bool {
         let mut gone = 0;
         rm!(RedisModule_ZsetRem(self.0, member.raw(), &mut gone)) == OK && gone == 1
@@ -288,6 +295,20 @@ impl Reply {
     pub(crate) fn integer(&self) -> Option<i64> {
         (!self.0.is_null() && rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_INTEGER as i64)
             .then(|| rm!(RedisModule_CallReplyInteger(self.0)))
+    }
+    /// Refused because the key's slot belongs to another node.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        if self.0.is_null() || !self.is_error() {
+            return false;
+        }
+        let mut len = 0usize;
+        let p = rm!(RedisModule_CallReplyStringPtr(self.0, &mut len));
+        if p.is_null() {
+            return false;
+        }
+        // SAFETY: `len` bytes that live as long as the reply.
+        let text = unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) };
+        text.windows(9).any(|w| w == b"non local")
     }
     pub(crate) fn is_error(&self) -> bool {
         self.0.is_null() || rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_ERROR as i64

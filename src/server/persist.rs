@@ -6,6 +6,7 @@ use super::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::state::{Entity, State};
 use compact_str::CompactString;
+use podium_core::discover::Found;
 use podium_core::key::{self, Name};
 use podium_core::spec::Spec;
 use std::ffi::{c_void, CStr};
@@ -17,7 +18,7 @@ const DOUBT: &str = "doubt";
 /// Something could not be written when it should have been; upkeep tries again.
 static UNSAVED: AtomicBool = AtomicBool::new(false);
 
-fn write(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
+pub(crate) fn write(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
     if !ffi::removable(ctx) {
         UNSAVED.store(true, Ordering::Relaxed);
         return;
@@ -34,6 +35,10 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
     let (name, json) = (key::own(SPEC, &e.name), e.spec.to_json());
     let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
     write(ctx, c"HSET", &[&name, b"spec", json.as_bytes(), b"generation", g.as_bytes(), b"sets", s.as_bytes()]);
+    match &e.found {
+        Some(f) => write(ctx, c"HSET", &[&name, b"found", f.to_json().as_bytes()]),
+        None => write(ctx, c"HDEL", &[&name, b"found"]),
+    }
 }
 
 /// Writes an entity's generations; before any fill that carries them.
@@ -77,6 +82,24 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
             write(ctx, c"HSET", &[&name, id.as_bytes(), seq.to_string().as_bytes()]);
         }
     }
+    super::sync::save_all(ctx, st);
+}
+
+/// In a cluster: entities whose slot went to another node went with it.
+pub(crate) fn leave_foreign(ctx: Ctx, st: &mut State) {
+    if st.replica || !ffi::is_cluster(ctx) {
+        return;
+    }
+    for name in st.sorted_names() {
+        if own_write(|| ffi::call(ctx, c"EXISTS", false, &[&key::own(SPEC, &name)]).is_elsewhere()) {
+            if let Some(e) = st.remove(&name) {
+                let seq = desk().next_seq();
+                desk().tokens.note_entity(e.ix, seq);
+            }
+            // Its keys are the other node's business.
+            st.graves.retain(|g| g.entity != name);
+        }
+    }
 }
 
 /// Is there something left to write?
@@ -94,7 +117,7 @@ pub(crate) fn save_soon(ctx: Ctx) {
     }
 }
 
-fn hash_of(ctx: Ctx, name: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+pub(crate) fn hash_of(ctx: Ctx, name: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     // By the key API: a command would be refused while a cluster is not up yet, which is when this is read.
     let s = RString::new(name);
     let k = Key::peek(ctx, s.raw());
@@ -145,6 +168,10 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
             Err(why) => ffi::log(ffi::Level::Warning, &format!("the stored spec of entity {entity} cannot be read: {why}")),
         },
     }
+    if let Some(e) = st.by_name_mut(entity) {
+        let found = fields.iter().find(|(k, _)| k == b"found");
+        e.found = found.and_then(|(_, json)| Found::parse(json)).map(std::sync::Arc::new);
+    }
     load_doubts(ctx, st, entity);
 }
 
@@ -181,11 +208,14 @@ fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
 
 /// Learns from the keyspace which entities and keys are there: at MODULE LOAD into a running server, and when a data set has been loaded.
 pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
+    let mut feeds: Vec<Vec<u8>> = Vec::new();
     if rm!(RedisModule_DbSize(ctx)) > 0 {
         let mut specs: Vec<String> = Vec::new();
         scan(ctx, |_, name| {
             if let Some(e) = key::own_entity(name, SPEC) {
                 specs.push(e.to_string());
+            } else if key::own_entity(name, super::sync::KEY).is_some() {
+                feeds.push(name.to_vec());
             }
         });
         let gone: Vec<std::sync::Arc<str>> =
@@ -222,6 +252,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
         UNSAVED.store(true, Ordering::Relaxed);
     }
     super::budget::load(ctx, st);
+    super::sync::load_all(ctx, st, &feeds);
 }
 
 /// A spec from the spec file: in force unless the stored one is equal in effect, whose data then stay.

@@ -101,6 +101,18 @@ pub(crate) enum By {
     Told,
 }
 
+/// What a change feed may vouch for is kept so long past its own end.
+pub(crate) const KEPT_MS: u64 = 86_400_000;
+
+/// When the key of a copy ends: later than the copy itself where the feed can renew it without a call.
+fn kept(e: &Entity, expire_at: u64) -> u64 {
+    if e.feed.from > 0 && e.feed.from < u64::MAX {
+        expire_at.saturating_add(KEPT_MS)
+    } else {
+        expire_at
+    }
+}
+
 /// Stores a record, `bytes` being its encoded entry: moves it between index sets, ends its doubt, puts linked records in doubt.
 pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8], expire_at: u64, by: By) -> Stored {
     let Some(e) = st.get(ix) else { return Stored::Outdated };
@@ -139,6 +151,7 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     }
 
     let entity_name = e.name.clone();
+    let expire_at = if fresh.header.dead_at == u64::MAX { kept(e, expire_at) } else { expire_at };
     own_write(|| {
         let s = RString::new(&name);
         {
@@ -207,6 +220,20 @@ pub(crate) fn entomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: H
     }
     let before = old.as_ref().map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), None, header.seq);
+    if old.is_none() {
+        if let Some(e) = st.get(ix) {
+            for suffix in holders(ctx, e, id) {
+                if let Some(s) = open_set(ctx, e, &suffix, header.seq) {
+                    own_write(|| {
+                        if s.key.zrem(&RString::new(id.as_bytes())) {
+                            ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
+                        }
+                    });
+                }
+                signal_set(ctx, e, &suffix);
+            }
+        }
+    }
     settle(st, ctx, ix, id, header.seq);
     desk().tokens.note(ix, id, header.seq);
     let before = before.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
@@ -273,10 +300,34 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
             }
         }
     }
+    if had.is_none() {
+        if let Some(e) = st.get(ix) {
+            for suffix in holders(ctx, e, id) {
+                signal_set(ctx, e, &suffix);
+            }
+        }
+    }
     bury_tomb(st, ctx, ix, id);
     desk().tokens.note(ix, id, seq);
     doubt(st, ctx, ix, id, seq);
     had.is_some()
+}
+
+/// Sets looked through for a record whose copy, which would name them, is gone; with more of them the cost is not worth it.
+const FEW_SETS: usize = 256;
+
+/// The index sets that hold a record whose copy is gone: who read them is told of its change too.
+fn holders(ctx: Ctx, e: &Entity, id: &str) -> Vec<Box<[u8]>> {
+    if e.sets.len() > FEW_SETS {
+        return Vec::new();
+    }
+    let member = RString::new(id.as_bytes());
+    let holds = |suffix: &[u8]| {
+        let s = RString::new(&set_name(e, suffix));
+        let k = Key::peek(ctx, s.raw());
+        k.kind() == KeyKind::Zset && k.zholds(&member)
+    };
+    e.sets.iter().filter(|suffix| holds(suffix)).cloned().collect()
 }
 
 /// Puts a record in doubt for every index of its entity, durably.
@@ -526,7 +577,8 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
         true
     });
     match head {
-        Some(sentinel) if sentinel.generation == e.sets_generation => Set::Complete { sentinel, ids },
+        // Only what is in the register follows what is told.
+        Some(sentinel) if sentinel.generation == e.sets_generation && e.sets.contains(suffix) => Set::Complete { sentinel, ids },
         Some(_) => Set::Absent,
         None if e.sets.contains(suffix) => Set::Absent,
         None => Set::Foreign,
@@ -594,6 +646,7 @@ pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], mut 
         return false;
     }
     let name = set_name(e, suffix);
+    let expire_at = kept(e, expire_at);
     head.name = entry::hash(&name);
     head.generation = e.sets_generation;
     let member = head.member();
@@ -666,7 +719,8 @@ fn relink(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, before: &LinkCells, 
 /// The record at the other end of a link that `id` gained or lost is in doubt.
 pub(crate) fn doubt_other_end(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, id: &str, other: &str, gained: bool) {
     let Some(base) = st.get(ix).map(Entity::base) else { return };
-    let known = st.get(ix).and_then(|e| e.link_targets.get(&field).copied());
+    let learnt = st.get(ix).and_then(|e| e.link_targets.get(&field).copied());
+    let known = learnt.or_else(|| st.link_found(ix, field).map(|(t, _)| t));
     let holder = known.or_else(|| st.of_base(&base).into_iter().find(|t| st.get(*t).is_some_and(|e| e.records.contains(other))));
     if let (Some(t), Some(e)) = (holder, st.get_mut(ix)) {
         e.link_targets.insert(field, t);

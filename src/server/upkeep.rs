@@ -92,6 +92,9 @@ fn round(swept: &mut Instant) {
                     return false;
                 }
                 st.replica = ffi::is_replica(ctx);
+                if persist::unsaved() {
+                    persist::leave_foreign(ctx, st);
+                }
                 if persist::unsaved() && ffi::removable(ctx) {
                     persist::save_all(ctx, st);
                 }

@@ -331,8 +331,13 @@ impl Judge<'_> {
         let w = Self::windows(e);
         let mut best: Option<Scan> = None;
         let mut failed: Option<Fault> = None;
+        // Of an intersection: what is known of each set that is there.
+        let mut sets: Vec<(u64, Vec<CompactString>)> = Vec::new();
         for suffix in &suffixes {
             let mut consider = |s: Scan| {
+                if suffixes.len() > 1 && !s.stale {
+                    sets.push((s.confirmed, s.candidates.clone()));
+                }
                 if best.as_ref().is_none_or(|b| s.candidates.len() < b.candidates.len()) {
                     best = Some(s);
                 }
@@ -418,6 +423,11 @@ impl Judge<'_> {
             }
             return Start::Need(vec![Want::Question(ix, most_selective(&e.spec, conditions))]);
         };
+        // A record belongs if each set that is there says so, whatever an older copy of it holds.
+        for (confirmed, ids) in &sets {
+            scan.candidates.retain(|id| ids.binary_search(id).is_ok());
+            scan.confirmed = scan.confirmed.min(*confirmed);
+        }
         // Records that somebody said changed since the set was confirmed may match by now.
         if e.doubts.any_since(scan.confirmed) {
             let mut open = Vec::new();

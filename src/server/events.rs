@@ -120,6 +120,14 @@ pub(crate) fn is_there(name: &[u8]) -> bool {
     ffi::Key::peek(ctx, ffi::RString::new(name).raw()).kind() != ffi::KeyKind::Empty
 }
 
+/// Is an index set of our making stored under this name?
+fn is_our_set(name: &[u8]) -> bool {
+    let ctx = gil::detached();
+    rm!(RedisModule_SelectDb(ctx, 0));
+    let key = ffi::Key::peek(ctx, ffi::RString::new(name).raw());
+    key.kind() == ffi::KeyKind::Zset && super::store::sentinel(&key, name).is_some()
+}
+
 /// Brings the register of keys up to date.
 pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
     if st.loading {
@@ -130,8 +138,11 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         Some(Name::Tomb { entity, id }) => (entity, id, true),
         Some(Name::All { entity }) | Some(Name::Index { entity, .. }) => {
             let Some(suffix) = name.get(entity.len() + 1..) else { return };
+            // On a replica a set comes piece by piece; elsewhere what another puts there is ours only if it says so.
+            let ours = *event != Event::New || st.replica || is_our_set(name);
             let Some(e) = st.by_name_mut(entity) else { return };
             match event {
+                Event::New if !ours => {}
                 Event::New => {
                     e.sets.insert(suffix.into());
                 }

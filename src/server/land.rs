@@ -165,7 +165,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
             }
         });
     }
-    let matching: HashMap<CompactString, Arc<[u8]>> = all
+    let mut matching: HashMap<CompactString, Arc<[u8]>> = all
         .iter()
         .filter(|(id, s)| fetch::matches(lane, id, &s.bytes, &q.asks))
         .map(|(id, s)| (id.clone(), s.bytes.clone()))
@@ -177,6 +177,9 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
     if table {
         stored &= store_table(q, &all, head, expire_at, sent);
     }
+    if !stored {
+        told_meanwhile(q, sent, &mut matching);
+    }
     let landed = Arc::new(LandedQuestion {
         records: Ok(matching),
         spec: lane.spec.clone(),
@@ -187,6 +190,22 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         ticket: Ticket::new(pages),
     });
     arrive(q, sent, &landed);
+}
+
+/// Where no set could be stored: records that by now are known to match belong to the answer all the same.
+fn told_meanwhile(q: &Question, sent: u64, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
+    let held = gil::lock();
+    gil::enter(|st| {
+        let Some(e) = st.get(q.lane.ix).filter(|e| e.generation == q.lane.generation) else { return };
+        let newer: Vec<CompactString> = desk().tokens.newer_than(q.lane.ix, sent).map(CompactString::new).collect();
+        for id in newer.into_iter().filter(|id| podium_core::spec::record_id_ok(id.as_bytes())) {
+            if let store::Copy::Record(b) = store::copy(held.ctx(), e, &id, false) {
+                if fetch::matches(&q.lane, &id, b, &q.asks) {
+                    matching.insert(id, b.into());
+                }
+            }
+        }
+    });
 }
 
 /// A question failed for good.

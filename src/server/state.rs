@@ -1,10 +1,15 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
 use super::ffi;
+use super::sync::Follower;
 use compact_str::CompactString;
 use hashbrown::{hash_set, HashMap, HashSet};
+use podium_core::automation::same_name;
+use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
+use podium_core::feed::View as FeedView;
 use podium_core::spec::Spec;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -69,12 +74,18 @@ pub(crate) struct Entity {
     pub(crate) trust: HashMap<u16, Trust>,
     /// Which entity a link field leads to, learned from records seen.
     pub(crate) link_targets: HashMap<u16, EntityIx>,
+    /// What discovery found in its base's schema.
+    pub(crate) found: Option<Arc<Found>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
     /// Index questions under way: doubt matters to them too.
     pub(crate) questions: u32,
     pub(crate) figures: Figures,
+    /// What the change feed of its base says.
+    pub(crate) feed: FeedView,
+    /// When it was last read, unix ms.
+    pub(crate) read_ms: Cell<u64>,
 }
 
 /// The whole table was read.
@@ -102,10 +113,13 @@ impl Entity {
             sets: HashSet::new(),
             trust: HashMap::new(),
             link_targets: HashMap::new(),
+            found: None,
             old_links: HashMap::new(),
             complete: None,
             questions: 0,
             figures: Figures::default(),
+            feed: FeedView::OFF,
+            read_ms: Cell::new(0),
         }
     }
     /// Does doubt matter to anything that is there?
@@ -117,6 +131,10 @@ impl Entity {
             return;
         }
         self.old_links.entry(CompactString::new(id)).or_insert(cells);
+    }
+    /// Is this what its Airtable table is called, whatever the case?
+    pub(crate) fn is_table(&self, name: &str) -> bool {
+        same_name(self.spec.table(), name) || self.found.as_ref().is_some_and(|f| f.is_table(name))
     }
     pub(crate) fn base(&self) -> String {
         self.spec.base().map_or_else(|| super::config::BASE.get(), str::to_string)
@@ -143,6 +161,9 @@ struct Hot {
     generation: u64,
     ix: EntityIx,
     hits: u64,
+    feed: FeedView,
+    /// When it was last read, unix ms.
+    read_ms: u64,
 }
 
 /// Places for generations read lately; a power of two.
@@ -163,6 +184,8 @@ pub(crate) struct State {
     /// Figures of entities that are gone.
     pub(crate) past: Figures,
     pub(crate) sweep_last_removed: u64,
+    /// The change feeds that are followed, by base.
+    pub(crate) feeds: HashMap<Arc<str>, Follower>,
 }
 
 impl State {
@@ -251,23 +274,28 @@ impl State {
         Some(())
     }
     /// Counts a hit on a copy of this generation; false: it belongs to no entity. A generation is random and an entry names
-    /// its own key, so nothing else needs to be compared.
+    /// its own key, so nothing else needs to be compared. `vouched`: the copy's freshness is over, and the feed must vouch for
+    /// what was fetched under this number. False too if the feed is to be heard first.
     #[inline]
-    pub(crate) fn hit(&mut self, generation: u64) -> bool {
+    pub(crate) fn hit(&mut self, generation: u64, now: u64, vouched: Option<u64>) -> bool {
         match self.hot.get_mut(generation as usize & (HOT - 1)) {
             Some(h) if h.generation == generation => {
+                if h.feed.unsettled(now) || vouched.is_some_and(|seq| !h.feed.vouches(seq, now)) {
+                    return false;
+                }
                 h.hits += 1;
+                h.read_ms = now;
                 true
             }
-            _ => self.warm_up(generation),
+            _ => self.warm_up(generation) && self.hit(generation, now, vouched),
         }
     }
     #[cold]
     fn warm_up(&mut self, generation: u64) -> bool {
-        let Some(ix) = self.entities.values().find(|e| e.generation == generation).map(|e| e.ix) else { return false };
+        let Some((ix, feed)) = self.entities.values().find(|e| e.generation == generation).map(|e| (e.ix, e.feed)) else { return false };
         self.hot.resize(HOT, Hot::default());
         let at = generation as usize & (HOT - 1);
-        let before = self.hot.get_mut(at).map(|h| std::mem::replace(h, Hot { generation, ix, hits: 1 }));
+        let before = self.hot.get_mut(at).map(|h| std::mem::replace(h, Hot { generation, ix, hits: 0, feed, read_ms: 0 }));
         if let Some(h) = before {
             self.count_hits(&h);
         }
@@ -275,7 +303,10 @@ impl State {
     }
     fn count_hits(&mut self, h: &Hot) {
         match self.entities.get_mut(&h.ix) {
-            Some(e) => e.figures.hits += h.hits,
+            Some(e) => {
+                e.figures.hits += h.hits;
+                e.read_ms.set(e.read_ms.get().max(h.read_ms));
+            }
             None => self.past.hits += h.hits,
         }
     }
@@ -286,6 +317,17 @@ impl State {
                 self.count_hits(&h);
             }
         }
+    }
+    /// When an entity was last read, unix ms.
+    pub(crate) fn last_read(&self, e: &Entity) -> u64 {
+        let hot = self.hot.iter().filter(|h| h.ix == e.ix).map(|h| h.read_ms).max().unwrap_or(0);
+        e.read_ms.get().max(hot)
+    }
+    /// Where a link field leads, as the base's schema says: the entity, and what is known of the link.
+    pub(crate) fn link_found(&self, ix: EntityIx, field: u16) -> Option<(EntityIx, &LinkTo)> {
+        let e = self.get(ix)?;
+        let to = e.found.as_ref()?.link(&e.spec.get(field)?.airtable)?;
+        Some((self.by_name(&to.entity)?.ix, to))
     }
     /// Entities of the same base as `ix`, itself included.
     pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {

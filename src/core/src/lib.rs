@@ -13,6 +13,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod automation;
+pub mod discover;
 pub mod doubt;
 pub mod entry;
 pub mod feed;

@@ -1,11 +1,14 @@
 //! The commands: their declarations ([`table`]), and one file per family.
 
+pub(crate) mod discover;
 pub(crate) mod read;
 pub(crate) mod spec;
 pub(crate) mod stats;
 pub(crate) mod sweep;
+pub(crate) mod sync;
 pub(crate) mod table;
 pub(crate) mod tell;
+pub(crate) mod webhook;
 pub(crate) mod write;
 
 use super::ffi::{rm, Argv, Ctx};

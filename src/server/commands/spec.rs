@@ -73,11 +73,14 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
     match st.by_name(name).map(|e| (e.ix, e.spec.same_effect(&spec))) {
         Some((_, true)) => return,
         Some((ix, false)) => {
+            let base = st.get(ix).map(|e| e.base()).unwrap_or_default();
             // A new generation: nothing is served in the old shape, and what is under way is not stored in it.
             if let Some(e) = st.get_mut(ix) {
                 e.spec = Arc::new(spec);
                 e.trust.clear();
                 e.link_targets.clear();
+                // What was found of another table says nothing of this one.
+                e.found = e.found.take().filter(|f| e.base() == base && f.is_table(e.spec.table()));
             }
             store::drop_all(st, ctx, ix);
         }

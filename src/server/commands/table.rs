@@ -1,6 +1,6 @@
 //! The commands as they are declared to the server: arity, flags, key specs, categories, documentation.
 
-use super::{read, spec, stats, sweep, tell, write};
+use super::{discover, read, spec, stats, sweep, sync, tell, webhook, write};
 use crate::server::ffi::{rm, Argv, Ctx, OK};
 use redis_module::raw;
 use std::ffi::{c_int, CString};
@@ -132,6 +132,11 @@ fn commands() -> Vec<Command> {
         args,
     };
     let entity = || vec![Arg::Text("entity")];
+    let feed = |name, handler: Handler, flags, arity, summary, complexity, args| Command {
+        parent: Some("podium.sync"),
+        ..sub(name, handler, flags, "podium admin dangerous", arity, Keys::None, summary, complexity, args)
+    };
+    let base = || optional(Arg::Text("base"));
     vec![
         c("podium.get", read::get, "readonly fast", "podium read fast", -2, Keys::One(Access::Read),
           "Returns a record as JSON, fetching it from Airtable if it is not cached", "O(1) for a hit",
@@ -163,12 +168,34 @@ fn commands() -> Vec<Command> {
         c("podium.delete", write::delete, "write", "podium write slow", -2, Keys::All(Access::Delete),
           "Deletes records in Airtable, then in the cache", "O(N/10) calls with N the number of records",
           vec![Arg::Many(Box::new(Arg::Key("key")))]),
+        c("podium.webhook", webhook::webhook, "write no-monitor", "podium write", -2, Keys::None,
+          "Takes what an Airtable automation posted: a record that was created, changed or deleted", "O(F) with F the number of its indexed values",
+          vec![Arg::Text("payload"), Arg::With("secret", "SECRET", 0)]),
         c("podium.sweep", sweep::sweep, "write", "podium write admin slow", -2, Keys::One(Access::Delete),
           "Finds cached records that were deleted in Airtable, and forgets them", "O(N/100) calls with N the number of cached records, at most",
           vec![Arg::Key("key"), optional(Arg::Word("FULL")), optional(Arg::Word("DRYRUN")), optional(Arg::Word("ASYNC"))]),
         c("podium.stats", stats::stats, "readonly", "podium read", -1, Keys::None,
           "Returns the figures of one entity or of all, or sets them back", "O(E) with E the number of entities",
           vec![optional(Arg::Choice("what", vec![Arg::Text("entity"), Arg::Word("RESET")]))]),
+        Command {
+            name: "podium.sync",
+            parent: None,
+            handler: None,
+            flags: "",
+            categories: "podium admin",
+            arity: -2,
+            keys: Keys::None,
+            summary: "A container for the commands that follow Airtable's change feed",
+            complexity: "Depends on the subcommand",
+            args: Vec::new(),
+        },
+        feed("start", sync::start, "write", -2, "Follows a base's change feed: what changes in Airtable is known within an interval",
+             "A few calls", vec![base(), optional(Arg::With("url", "NOTIFY", 0))]),
+        feed("stop", sync::stop, "write", -2, "Follows a base's change feed no longer", "One call", vec![base()]),
+        feed("status", sync::status, "readonly", -2, "Returns how far a base's change feed was followed", "O(E) with E the number of entities", vec![base()]),
+        feed("now", sync::now, "write", -2, "Polls a base's change feed and waits until what it says is applied", "One call for 50 payloads", vec![base()]),
+        feed("ping", sync::ping, "write", 4, "Takes a notification that Airtable posted, checks it, and polls at once", "O(1)",
+             vec![Arg::Text("raw-body"), Arg::Text("mac-header")]),
         Command {
             name: "podium.spec",
             parent: None,
@@ -188,6 +215,9 @@ fn commands() -> Vec<Command> {
             "Returns an entity's spec as it is in force", "O(F) with F the number of fields", entity()),
         sub("list", spec::list, "readonly", "podium read", 2, Keys::None,
             "Returns the names of the entities", "O(E) with E the number of entities", Vec::new()),
+        sub("discover", discover::run, "write", "podium admin dangerous", -2, Keys::None,
+            "Defines an entity for each table of a base, from Airtable's metadata", "One call, and O(F) with F the number of fields",
+            vec![optional(Arg::Text("base")), optional(Arg::Text("prefix"))]),
         sub("del", spec::del, "write", "podium admin dangerous", 3, Keys::Entity(2),
             "Removes an entity, its cached data included", "O(1)", entity()),
     ]

@@ -163,33 +163,35 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 /// A fetched copy within this many ms of what is told decides nothing: the record is put in doubt.
 const TOO_CLOSE_MS: u64 = 60_000;
 
+/// Is what is told older than the copy or the tombstone? Too close to call, the record is put in doubt. Err: the key holds
+/// what is not ours.
+pub(crate) fn too_late(st: &mut State, ctx: Ctx, k: &RecordKey, at: Option<u64>) -> Result<bool, String> {
+    let Some(e) = st.get(k.ix) else { return Ok(false) };
+    let known = match store::copy(ctx, e, &k.id, false) {
+        Copy::Foreign => return Err(reply::wrong_type(&k.name)),
+        Copy::Record(b) => Entry::read(b, &k.name).map(|c| c.header),
+        Copy::Tomb(h) => Some(h),
+        Copy::Absent => None,
+    };
+    let (Some(h), Some(at)) = (known, at) else { return Ok(false) };
+    if at >= h.as_of() {
+        return Ok(false);
+    }
+    // When a fetched copy was true is known only roughly, and clocks differ.
+    if h.told_at == 0 && h.asked_ms - at < TOO_CLOSE_MS {
+        let seq = desk().next_seq();
+        store::invalidate(st, ctx, k.ix, &k.id, seq);
+    }
+    Ok(true)
+}
+
 /// The whole record as somebody tells it; true if it was stored. Err: the key holds what is not ours.
 pub(crate) fn tell(st: &mut State, ctx: Ctx, k: &RecordKey, cells: &Map<String, Value>, source: Source, at: Option<u64>) -> Result<bool, String> {
     let Some(e) = st.get(k.ix) else { return Ok(false) };
     let now = ffi::now_ms();
     let lane = Lane::of(e, Cause::Get);
-    match store::copy(ctx, e, &k.id, false) {
-        Copy::Foreign => return Err(reply::wrong_type(&k.name)),
-        Copy::Record(b) => {
-            if let Some(h) = Entry::read(b, &k.name).map(|c| c.header) {
-                if at.is_some_and(|at| at < h.as_of()) {
-                    // When a fetched copy was true is known only roughly, and clocks differ: too close to call is doubt.
-                    if h.told_at == 0 && at.is_some_and(|at| h.asked_ms - at < TOO_CLOSE_MS) {
-                        let seq = desk().next_seq();
-                        store::invalidate(st, ctx, k.ix, &k.id, seq);
-                    }
-                    return Ok(false);
-                }
-            }
-        }
-        Copy::Tomb(h) if at.is_some_and(|at| at < h.as_of()) => {
-            if h.told_at == 0 && at.is_some_and(|at| h.asked_ms - at < TOO_CLOSE_MS) {
-                let seq = desk().next_seq();
-                store::invalidate(st, ctx, k.ix, &k.id, seq);
-            }
-            return Ok(false);
-        }
-        _ => {}
+    if too_late(st, ctx, k, at)? {
+        return Ok(false);
     }
     let shaped = record::shape(&lane.spec, &k.id, cells, source);
     let seq = desk().next_seq();

@@ -1,0 +1,176 @@
+//! PODIUM.SPEC DISCOVER: an entity for each table of a base, from Airtable's metadata API.
+//!
+//! ```text
+//! PODIUM.SPEC DISCOVER [<base>] [<prefix>]
+//! ```
+
+use super::{entry, in_database_0};
+use crate::server::engine::{self, desk};
+use crate::server::fault::Fault;
+use crate::server::fetch::{Errand, Job};
+use crate::server::ffi::{self, args, rm, Argv, Ctx, Level};
+use crate::server::figures::Cause;
+use crate::server::op::{Answered, Op};
+use crate::server::query::{Ask, Options, Query};
+use crate::server::reply::Body;
+use crate::server::{config, gil, persist, reply};
+use parking_lot::Mutex;
+use podium_core::discover::{self, Existing, Found, Planned};
+use podium_core::key;
+use podium_core::pace::Class;
+use podium_core::spec::Spec;
+use serde_json::Value;
+use std::ffi::c_int;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+
+entry!(run, discover_inner);
+
+/// With one argument, what looks like a base's id is one.
+const SHORTEST_BASE: usize = 10;
+
+fn looks_like_base(text: &str) -> bool {
+    text.starts_with("app") && text.len() >= SHORTEST_BASE && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// Base and prefix as given, with what stands in for the one left out.
+fn asked(ctx: Ctx, given: &[&[u8]]) -> Result<(String, String), String> {
+    let mut words = Vec::with_capacity(2);
+    for w in given {
+        words.push(std::str::from_utf8(w).map_err(|_| format!("ERR syntax error: {} is neither a base nor a prefix", key::shown(w)))?);
+    }
+    let (base, prefix) = match words.as_slice() {
+        [] => (config::BASE.get(), ""),
+        [one] if looks_like_base(one) => ((*one).to_string(), ""),
+        [one] => (config::BASE.get(), *one),
+        [base, prefix] if base.starts_with("app") && base.bytes().all(|b| b.is_ascii_alphanumeric()) => ((*base).to_string(), *prefix),
+        [base, _] => return Err(format!("ERR syntax error: {} is no base's id: it looks like appXXXXXXXXXXXXXX", key::shown(base.as_bytes()))),
+        _ => return Err("ERR syntax error: give PODIUM.SPEC DISCOVER [<base>] [<prefix>]".into()),
+    };
+    if base.is_empty() {
+        return Err("BADSPEC no base is named: give PODIUM.SPEC DISCOVER app..., or set podium.base".into());
+    }
+    if !discover::prefix_ok(prefix) {
+        return Err(format!(
+            "BADSPEC '{}' cannot stand in front of an entity's name: letters, digits, _ . -, optionally after a {{tag}}",
+            key::shown(prefix.as_bytes())
+        ));
+    }
+    if ffi::is_cluster(ctx) && key::tag(&format!("{prefix}x")).is_empty() {
+        return Err("BADSPEC in a cluster an entity's name needs a hash tag: give PODIUM.SPEC DISCOVER <base> {<tag>}".into());
+    }
+    Ok((base, prefix.to_string()))
+}
+
+unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if !(2..=4).contains(&argc) {
+        return rm!(RedisModule_WrongArity(ctx));
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let a = args(argv, argc);
+    let (base, prefix) = match asked(ctx, a.get(2..).unwrap_or(&[])) {
+        Ok(b) => b,
+        Err(why) => return reply::error(ctx, &why),
+    };
+    if !ffi::may_wait(ctx) {
+        return reply::error(ctx, "WOULDBLOCK the base's schema is asked of Airtable and this command may not wait here: nothing was defined");
+    }
+    let timeout = config::FETCH_TIMEOUT_MS.get();
+    if let Some(busy) = desk().busy_for(&base).filter(|b| b.ms_left >= timeout.max(0) as u64) {
+        return reply::error(ctx, &Fault::busy(busy).line);
+    }
+    let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+    let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), timeout) else {
+        return reply::error(ctx, "ERR this client cannot be kept waiting here");
+    };
+    op.when_late(Box::new(move || Body::error(Fault::timeout(timeout).line)));
+    ask(&op, base.into(), prefix);
+    ffi::OK
+}
+
+/// Orders the call; what it brings is put in force by the worker that made it.
+fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
+    let schema: Arc<Mutex<Value>> = Arc::default();
+    let (asked, brought) = (base.clone(), schema.clone());
+    let (op, of) = (op.clone(), base.clone());
+    let errand = Errand {
+        base: base.clone(),
+        cause: Cause::Meta,
+        write: false,
+        run: Box::new(move |client, token, deadline| {
+            let ask = podium_airtable::Ask { base: &asked, table: "", token, deadline };
+            *brought.lock() = client.tables(&ask)?;
+            Ok(0)
+        }),
+        done: Box::new(move |sent, result| {
+            desk().tokens.landed(sent);
+            let _answered = Answered(op.clone());
+            let body = match result {
+                Ok(()) => define_all(&schema.lock(), &of, &prefix),
+                Err(f) => Body::error(f.line),
+            };
+            op.finish(body);
+        }),
+        cancelled: AtomicBool::new(false),
+        what: "the question for the base's schema",
+        scope: "schema.bases:read",
+    };
+    {
+        let mut d = desk();
+        let b = d.base(&base);
+        d.sched.submit(b, Class::Read, Arc::new(Job::Errand(errand)), engine::mono_ms());
+    }
+    engine::close_now();
+}
+
+/// Puts an entity for each table in force; their names. The server's lock is taken for one at a time.
+fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
+    let existing = {
+        let _held = gil::lock();
+        gil::enter(|st| {
+            let known = st.entities().map(|e| Existing {
+                name: e.name.to_string(),
+                base: e.base(),
+                table: e.spec.table().to_string(),
+                found: e.found.as_deref().cloned(),
+            });
+            known.collect::<Vec<_>>()
+        })
+    };
+    let planned = discover::plan(schema, base, prefix, &existing.unwrap_or_default());
+    let mut names = Vec::with_capacity(planned.len());
+    for p in planned {
+        let name = p.name.clone();
+        match define(p) {
+            Ok(()) => names.push(name),
+            Err(why) => ffi::log(Level::Warning, &format!("the entity {name} was left as it is: {why}")),
+        }
+    }
+    names.sort();
+    Body::List(names.into_iter().map(|n| Body::Bytes(n.into_bytes())).collect())
+}
+
+fn define(p: Planned) -> Result<(), String> {
+    let held = gil::lock();
+    let ctx = held.ctx();
+    let done = gil::enter(|st| {
+        if !p.users_own {
+            let given: Option<Value> = st.by_name(&p.name).and_then(|e| serde_json::from_str(&e.spec.to_json()).ok());
+            let before = st.by_name(&p.name).and_then(|e| e.found.as_ref()).map(|f: &Arc<Found>| f.made.clone()).unwrap_or_default();
+            let json = match &given {
+                Some(given) => discover::merged(&before, given, &p.found.made),
+                None => p.found.made.clone(),
+            };
+            let spec = Spec::parse(&p.name, json.to_string().as_bytes()).map_err(|why| why.to_string())?;
+            super::spec::define(st, ctx, &p.name, spec);
+        }
+        if let Some(e) = st.by_name_mut(&p.name) {
+            e.found = Some(Arc::new(p.found));
+            persist::save_spec(ctx, e);
+        }
+        Ok(())
+    });
+    done.unwrap_or_else(|| Err("the cache is busy".into()))
+}

@@ -1,0 +1,107 @@
+//! PODIUM.WEBHOOK: what an Airtable automation posted to an HTTP endpoint, handed on verbatim.
+//!
+//! ```text
+//! PODIUM.WEBHOOK <payload> SECRET <secret>
+//! ```
+
+use super::tell::{answer, bury, tell, too_late};
+use super::{entry, in_database_0};
+use crate::server::engine::desk;
+use crate::server::ffi::{self, args, rm, Argv, Ctx};
+use crate::server::query::RecordKey;
+use crate::server::reply::Body;
+use crate::server::state::{Entity, EntityIx, State};
+use crate::server::{gil, reply, secrets, store};
+use compact_str::CompactString;
+use podium_core::automation::{self, same_name, Action, Notice};
+use podium_core::key;
+use podium_core::record::{self, Source};
+use std::ffi::c_int;
+use subtle::{Choice, ConstantTimeEq};
+
+entry!(webhook, webhook_inner);
+
+const DENIED: &str = "DENIED the secret is wrong, or none is set: podium.webhook-secret-file names the file, or the environment's PODIUM_WEBHOOK_SECRET holds it";
+
+unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    // Whatever stands where, SLOWLOG and MONITOR are shown no secret.
+    for at in 2..argc {
+        rm!(RedisModule_RedactClientCommandArgument(ctx, at));
+    }
+    let a = args(argv, argc);
+    let [_, payload, word, secret] = a.as_slice() else {
+        return rm!(RedisModule_WrongArity(ctx));
+    };
+    if !word.eq_ignore_ascii_case(b"SECRET") {
+        return reply::error(ctx, "ERR syntax error: give PODIUM.WEBHOOK <payload> SECRET <secret>");
+    }
+    let right = secrets::webhook().map(|right| same(right.as_bytes(), secret));
+    if !right.unwrap_or(false) {
+        return reply::error(ctx, DENIED);
+    }
+    if !in_database_0(ctx) {
+        return 0;
+    }
+    let notice = match automation::read(payload) {
+        Ok(n) => n,
+        Err(why) => return reply::error(ctx, &format!("BADRECORD {why}")),
+    };
+    let r = gil::enter(|st| {
+        let entities = named(st, &notice.table);
+        if entities.is_empty() {
+            return Err(reply::no_entity(&key::shown(notice.table.as_bytes())));
+        }
+        let mut applied = false;
+        for ix in entities {
+            applied |= apply(st, ctx, ix, &notice)?;
+        }
+        Ok(Body::Int(i64::from(applied)))
+    });
+    answer(ctx, r)
+}
+
+/// Compares in a time that depends on the secret's length alone.
+fn same(right: &[u8], given: &[u8]) -> bool {
+    let mut padded = given.get(..right.len().min(given.len())).unwrap_or(&[]).to_vec();
+    padded.resize(right.len(), 0);
+    let long_as = Choice::from(u8::from(right.len() == given.len()));
+    bool::from(right.ct_eq(&padded) & long_as) && !right.is_empty()
+}
+
+/// The entities that hold a table: the one of that name and those of the same table, else those whose table is called so.
+fn named(st: &State, name: &str) -> Vec<EntityIx> {
+    let by_name = |e: &&Entity| same_name(&e.name, name) || same_name(key::untagged(&e.name), name);
+    let tables: Vec<(String, String)> = st.entities().filter(by_name).map(|e| (e.base(), e.spec.table().to_string())).collect();
+    let holds = |e: &&Entity| {
+        if tables.is_empty() {
+            e.is_table(name)
+        } else {
+            let base = e.base();
+            tables.iter().any(|(b, t)| *b == base && e.is_table(t))
+        }
+    };
+    st.entities().filter(holds).map(|e| e.ix).collect()
+}
+
+/// True if the record is now stored, or known to be gone, as the notice says.
+fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, String> {
+    let Some(e) = st.get(ix) else { return Ok(false) };
+    let spec = e.spec.clone();
+    let k = RecordKey { ix, id: CompactString::new(&n.id), name: key::record(&e.name, &n.id).into() };
+    match (n.action, &n.cells) {
+        (Action::Delete, _) => {
+            if too_late(st, ctx, &k, n.at)? {
+                return Ok(false);
+            }
+            let now = ffi::now_ms();
+            bury(st, ctx, &k, now, n.at.unwrap_or(now));
+            Ok(true)
+        }
+        (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => tell(st, ctx, &k, cells, Source::ToldCells, n.at),
+        (Action::Upsert, _) => {
+            let seq = desk().next_seq();
+            store::invalidate(st, ctx, ix, &k.id, seq);
+            Ok(false)
+        }
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) enum Want {
     Record(EntityIx, CompactString),
     /// `<field>:<value>` or `*`.
     Question(EntityIx, Arc<[u8]>),
+    /// The change feed of its base is to be heard first.
+    Feed(EntityIx),
 }
 
 /// An answer, or what is lacking.
@@ -40,6 +42,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) now: u64,
     /// Refreshes to start behind the answer.
     pub(crate) refresh: Vec<Want>,
+    /// A copy is there, and the change feed is to be heard before it is believed.
+    pub(crate) unheard: bool,
 }
 
 impl Judge<'_> {
@@ -48,6 +52,34 @@ impl Judge<'_> {
     }
     fn windows(e: &Entity) -> Windows {
         config::windows(super::fetch::ttl_s(&e.spec), e.spec.jitter())
+    }
+    /// What a copy is good for, the change feed's word included.
+    fn usable(&self, e: &Entity, w: &Windows, h: &Header) -> Use {
+        match freshness::judge(w, h.fresh_until, h.dead_at, self.now) {
+            Use::Fresh => Use::Fresh,
+            _ if e.feed.renews(h, self.now) => Use::Fresh,
+            stale => stale,
+        }
+    }
+    /// When a copy's freshness ends, the change feed's word included.
+    fn fresh_until(&self, e: &Entity, h: &Header) -> u64 {
+        if e.feed.renews(h, self.now) {
+            h.fresh_until.max(e.feed.vouched_until)
+        } else {
+            h.fresh_until
+        }
+    }
+    /// Must the change feed be heard before what is cached is believed?
+    fn must_hear(&self, e: &Entity) -> bool {
+        e.feed.unsettled(self.now) && !self.brought.heard && !self.options.cache_only
+    }
+    /// What a record that cannot be answered yet waits for.
+    pub(crate) fn want(&mut self, k: &RecordKey) -> Want {
+        if std::mem::take(&mut self.unheard) {
+            Want::Feed(k.ix)
+        } else {
+            Want::Record(k.ix, k.id.clone())
+        }
     }
     fn young_enough(&self, asked_ms: u64) -> bool {
         self.options.max_age.is_none_or(|s| self.now.saturating_sub(asked_ms) <= s.saturating_mul(1000))
@@ -71,6 +103,7 @@ impl Judge<'_> {
         let Some(e) = st.get(k.ix) else {
             return Some(Body::error(reply::no_entity(entity_of(&k.name))));
         };
+        e.read_ms.set(self.now);
         let brought = self.brought.records.get(&(k.ix, k.id.clone())).cloned();
         if self.bypass() && !self.options.cache_only {
             let b = brought?;
@@ -92,13 +125,17 @@ impl Judge<'_> {
                 return Some(self.answer_fetched(st, k, b, CacheWord::Miss));
             }
         }
+        if matches!(copy, Copy::Record(_) | Copy::Tomb(_)) && self.must_hear(e) {
+            self.unheard = true;
+            return None;
+        }
         match copy {
             Copy::Foreign => Some(Body::error(reply::wrong_type(&k.name))),
             Copy::Record(bytes) => {
                 let entry = Entry::read(bytes, &k.name)?;
                 let h = entry.header;
-                let usable = freshness::judge(&w, h.fresh_until, h.dead_at, self.now);
-                let stale = match usable {
+                let (fresh_until, behind, vouched) = (self.fresh_until(e, &h), e.feed.behind, e.feed.renews(&h, self.now));
+                let stale = match self.usable(e, &w, &h) {
                     Use::Fresh if self.young_enough(h.asked_ms) => false,
                     Use::WhileRevalidate if self.options.max_age.is_none() => true,
                     _ if self.options.cache_only => {
@@ -115,14 +152,16 @@ impl Judge<'_> {
                         e.figures.hits += 1;
                     }
                 }
-                if (stale || super::refresh::is_due(h.asked_ms, h.fresh_until, self.now)) && !self.options.cache_only {
+                if (stale || (!vouched && super::refresh::is_due(h.asked_ms, h.fresh_until, self.now))) && !self.options.cache_only {
                     self.refresh.push(Want::Record(k.ix, k.id.clone()));
                 }
                 let meta = self.options.meta.then(|| {
                     let word = if stale { CacheWord::Stale } else { CacheWord::Hit };
-                    let mut m = self.meta(&k.name, word, h.asked_ms, h.fresh_until);
+                    let mut m = self.meta(&k.name, word, h.asked_ms, fresh_until);
                     if stale {
                         m.detail = "revalidating";
+                    } else if behind {
+                        m.detail = "feed-behind";
                     }
                     m
                 });
@@ -323,6 +362,7 @@ impl Judge<'_> {
     /// Finds the candidates of an index question. `asked`: the number under which the client asked.
     pub(crate) fn start(&mut self, st: &mut State, ix: EntityIx, conditions: &[Condition], asked: u64, name: &[u8]) -> Start {
         let Some(e) = st.get(ix) else { return Start::Done(Body::error(reply::no_entity(entity_of(name)))) };
+        e.read_ms.set(self.now);
         let suffixes: Vec<Arc<[u8]>> = if conditions.is_empty() {
             vec![Arc::from(&b"*"[..])]
         } else {
@@ -395,20 +435,26 @@ impl Judge<'_> {
                         let until = sentinel.asked_ms.saturating_add(config::EMPTY_TTL.seconds_as_ms());
                         sentinel.fresh_until = sentinel.fresh_until.min(until);
                     }
-                    let usable = freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now);
+                    let vouched = e.feed.vouches(sentinel.seq, self.now);
+                    let usable = match freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now) {
+                        _ if vouched => Use::Fresh,
+                        by_time => by_time,
+                    };
+                    let fresh_until = sentinel.fresh_until.max(if vouched { e.feed.vouched_until } else { 0 });
                     let stale = match usable {
                         Use::Fresh if self.young_enough(sentinel.asked_ms) => false,
                         Use::WhileRevalidate if self.options.max_age.is_none() => true,
                         _ => continue,
                     };
-                    consider(scan(ids, sentinel.seq, sentinel.asked_ms, sentinel.fresh_until, false, true, stale));
+                    consider(scan(ids, sentinel.seq, sentinel.asked_ms, fresh_until, false, true, stale));
                 }
                 Set::Foreign => {
                     let full = [e.name.as_bytes(), b":", suffix].concat();
                     return Start::Done(Body::error(reply::wrong_type(&full)));
                 }
                 Set::Absent => {
-                    if let Some(c) = e.complete.filter(|c| self.now < c.fresh_until && self.young_enough(c.asked_ms) && &suffix[..] != b"*") {
+                    let fresh = |c: &super::state::Complete| self.now < c.fresh_until || e.feed.vouches(c.seq, self.now);
+                    if let Some(c) = e.complete.filter(|c| fresh(c) && self.young_enough(c.asked_ms) && &suffix[..] != b"*") {
                         consider(scan(Vec::new(), c.seq, c.asked_ms, c.fresh_until, false, true, false));
                     }
                 }
@@ -423,6 +469,9 @@ impl Judge<'_> {
             }
             return Start::Need(vec![Want::Question(ix, most_selective(&e.spec, conditions))]);
         };
+        if !scan.own && self.must_hear(e) {
+            return Start::Need(vec![Want::Feed(ix)]);
+        }
         // A record belongs if each set that is there says so, whatever an older copy of it holds.
         for (confirmed, ids) in &sets {
             scan.candidates.retain(|id| ids.binary_search(id).is_ok());
@@ -583,7 +632,7 @@ impl Judge<'_> {
                     }
                     return;
                 }
-                let good = match freshness::judge(w, h.fresh_until, h.dead_at, self.now) {
+                let good = match self.usable(e, w, &h) {
                     Use::Fresh => self.young_enough(h.asked_ms),
                     Use::WhileRevalidate => self.options.max_age.is_none(),
                     Use::IfError => self.options.output != Output::Records || scan.failed.is_some(),
@@ -644,9 +693,9 @@ impl Judge<'_> {
         };
         if self.options.output == Output::Records || self.options.max_age.is_some() {
             scan.oldest = scan.oldest.min(entry.header.asked_ms);
-            scan.shortest = scan.shortest.min(entry.header.fresh_until);
+            scan.shortest = scan.shortest.min(self.fresh_until(e, &entry.header));
         }
-        if !fetched && entry.header.fresh_until <= self.now {
+        if !fetched && self.fresh_until(e, &entry.header) <= self.now {
             scan.stale_members = true;
         } else if !fetched && super::refresh::is_due(entry.header.asked_ms, entry.header.fresh_until, self.now) {
             scan.ending.push(Want::Record(e.ix, id.clone()));
@@ -673,7 +722,7 @@ impl Judge<'_> {
         if let (Some(f), false) = (&scan.failed, scan.stale) {
             return Progress::Done(Body::error(f.line.clone()));
         }
-        if scan.stale_members && !error_served {
+        if scan.stale_members && !error_served && !self.options.cache_only {
             let stale: Vec<Want> = scan.found.iter().map(|i| Want::Record(scan.ix, i.id.clone())).take(100).collect();
             self.refresh.extend(stale);
         }
@@ -682,6 +731,7 @@ impl Judge<'_> {
         }
         let total = scan.found.len();
         let Some(e) = st.get_mut(scan.ix) else { return Progress::Done(Body::error(reply::no_entity(entity_of(name)))) };
+        let behind = e.feed.behind;
         if let Some((field, descending)) = &self.options.sort {
             let kind = e.spec.field(field).and_then(|f| e.spec.fields().get(f as usize)).map(|f| f.kind);
             let descending = *descending;
@@ -750,6 +800,8 @@ impl Judge<'_> {
                 "revalidating"
             } else if m.collapsed {
                 "collapsed"
+            } else if behind && !fetched {
+                "feed-behind"
             } else if total == 0 {
                 "index-empty"
             } else {

@@ -110,6 +110,8 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) {
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
         persist::load_doubts(ctx, st, &entity);
+    } else {
+        super::sync::follow_key(ctx, st, name);
     }
 }
 
@@ -250,6 +252,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 // What this node did not see happen is not known here: complete tables are asked for anew.
                 e.complete = None;
             }
+            super::sync::role_changed(st);
         });
         super::upkeep::wake();
     }));

@@ -73,8 +73,9 @@ pub(crate) fn all(st: &mut State) -> List {
     out.push(("podium_pending".into(), Value::Number(pending)));
     out.push(("podium_blocked_clients".into(), Value::Number(BLOCKED.load(Ordering::Relaxed).max(0))));
     out.push(("podium_month_calls".into(), Value::Number(month)));
-    out.push(("podium_sync_state".into(), Value::Text("off".into())));
-    out.push(("podium_sync_lag_ms".into(), Value::Number(0)));
+    let (sync_state, sync_lag) = super::sync::figures(st);
+    out.push(("podium_sync_state".into(), Value::Text(sync_state.into())));
+    out.push(("podium_sync_lag_ms".into(), Value::Number(sync_lag as i64)));
     out.push(("podium_sweep_last_removed".into(), Value::Number(st.sweep_last_removed as i64)));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
     out

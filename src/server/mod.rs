@@ -26,6 +26,7 @@ mod shed;
 mod state;
 mod store;
 mod sweep;
+mod sync;
 mod upkeep;
 mod upstream;
 mod write;
@@ -97,7 +98,8 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     });
     // Threads last: a load that fails after them would unmap the code they run.
     upkeep::start()?;
-    if let Err(why) = engine::start() {
+    if let Err(why) = sync::start().and_then(|()| engine::start()) {
+        let _ = sync::stop();
         let _ = upkeep::stop();
         return Err(why);
     }
@@ -151,6 +153,7 @@ pub unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
         // A thread that waits for the lock we hold cannot be joined: then the answer is "not now".
         engine::idle()?;
         upkeep::stop()?;
+        sync::stop()?;
         engine::stop();
         config::forget();
         upstream::forget();

@@ -79,6 +79,8 @@ pub(crate) struct Brought {
     /// It waited for a fetch that somebody else had begun.
     pub(crate) collapsed: bool,
     pub(crate) led: bool,
+    /// The change feed was heard for this reader, or could not be.
+    pub(crate) heard: bool,
 }
 
 #[derive(Default)]
@@ -179,6 +181,13 @@ impl Op {
             i.brought.collapsed = true;
         }
         i.brought.questions.insert((ix, suffix.clone()), landed.clone());
+        i.outstanding = i.outstanding.saturating_sub(1);
+        i.outstanding == 0
+    }
+    /// The change feed was heard; true if nothing is outstanding any more.
+    pub(crate) fn heard(&self) -> bool {
+        let mut i = self.inner.lock();
+        i.brought.heard = true;
         i.outstanding = i.outstanding.saturating_sub(1);
         i.outstanding == 0
     }

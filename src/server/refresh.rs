@@ -54,7 +54,7 @@ pub(crate) fn renew(ctx: Ctx, name: &[u8], h: &Header, now: u64) {
     }
     let Some(podium_core::key::Name::Record { entity, id }) = podium_core::key::parse(name) else { return };
     gil::enter(|st| {
-        let Some(ix) = st.by_name(entity).filter(|e| !e.base().is_empty()).map(|e| e.ix) else { return };
+        let Some(ix) = st.by_name(entity).filter(|e| !e.base().is_empty() && !e.feed.renews(h, now)).map(|e| e.ix) else { return };
         serve::order_refresh(ctx, st, vec![super::answer::Want::Record(ix, CompactString::new(id))]);
     });
 }

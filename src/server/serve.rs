@@ -70,11 +70,11 @@ enum Evaluated {
 /// Judges a read by what is cached and what was brought. `bounded`: on the main thread, where large answers go in slices.
 #[allow(clippy::too_many_arguments)]
 fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, now: u64, refresh: &mut Vec<Want>, bounded: bool) -> Evaluated {
-    let mut judge = Judge { ctx, brought, options: &q.options, now, refresh: Vec::new() };
+    let mut judge = Judge { ctx, brought, options: &q.options, now, refresh: Vec::new(), unheard: false };
     let progress = match &q.ask {
         Ask::Get(k) => match judge.record(st, k) {
             Some(b) => Progress::Done(b),
-            None => Progress::Need(vec![Want::Record(k.ix, k.id.clone())]),
+            None => Progress::Need(vec![judge.want(k)]),
         },
         Ask::Many(keys) => {
             let mut bodies = Vec::with_capacity(keys.len());
@@ -82,7 +82,7 @@ fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, 
             for k in keys {
                 match judge.record(st, k) {
                     Some(b) => bodies.push(b),
-                    None => wants.push(Want::Record(k.ix, k.id.clone())),
+                    None => wants.push(judge.want(k)),
                 }
             }
             if wants.is_empty() {
@@ -140,7 +140,7 @@ fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: 
 
 fn ix_of(w: &Want) -> EntityIx {
     match w {
-        Want::Record(ix, _) | Want::Question(ix, _) => *ix,
+        Want::Record(ix, _) | Want::Question(ix, _) | Want::Feed(ix) => *ix,
     }
 }
 
@@ -209,6 +209,7 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                 };
                 brought.questions.insert((ix, suffix), Arc::new(landed));
             }
+            Want::Feed(_) => brought.heard = true,
         }
     }
     brought
@@ -222,6 +223,10 @@ fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) 
     let mut signals: Vec<Vec<u8>> = Vec::new();
     let mut dropped: Vec<Want> = Vec::new();
     for w in wants {
+        if let Want::Feed(ix) = w {
+            super::sync::await_poll(st, *ix, op);
+            continue;
+        }
         let fresh_copy = on_main && has_copy(ctx, st, w);
         match place(st, w, Class::Read, Some(op), fresh_start) {
             // A copy that is there is compared with what comes: only a difference is told.
@@ -254,6 +259,7 @@ fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
         Want::Question(ix, suffix) => {
             st.get(*ix).is_some_and(|e| matches!(store::read_set(ctx, e, suffix), store::Set::Complete { .. }))
         }
+        Want::Feed(_) => true,
     }
 }
 
@@ -267,6 +273,7 @@ fn ffi_on_main() -> bool {
 /// Orders one thing; its key's name.
 fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Option<(Joined, Vec<u8>)> {
     match w {
+        Want::Feed(_) => None,
         Want::Record(ix, id) => {
             let e = st.get(*ix)?;
             let joined = desk().want_record(e, id, class, op, fresh_start);
@@ -402,7 +409,7 @@ fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -
         let now = ffi::now_ms();
         gil::enter(|st| {
             op.with_brought(|brought| {
-                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new() };
+                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false };
                 let s = judge.start(st, ix, conditions, op.asked, &name);
                 (s, judge.refresh)
             })
@@ -420,7 +427,7 @@ fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -
         let now = ffi::now_ms();
         let all = gil::enter(|st| {
             op.with_brought(|brought| {
-                let judge = Judge { ctx, brought, options, now, refresh: Vec::new() };
+                let judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false };
                 judge.step(st, &mut scan, SLICE, true)
             })
         })?;
@@ -433,7 +440,7 @@ fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -
     let now = ffi::now_ms();
     let progress = gil::enter(|st| {
         let p = op.with_brought(|brought| {
-            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new() };
+            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false };
             let p = judge.finish(st, *scan, &name);
             refresh.append(&mut judge.refresh);
             p
@@ -474,6 +481,11 @@ pub(crate) fn arrived_question(ix: EntityIx, suffix: &Arc<[u8]>, landed: &Arc<La
     let ready: Vec<Arc<Op>> =
         passengers.into_iter().filter(|p| p.op.question(ix, suffix, landed, p.led)).map(|p| p.op).collect();
     wake(ready);
+}
+
+/// The change feed was heard for these reads, or takes too long.
+pub(crate) fn heard(waiting: Vec<Arc<Op>>) {
+    wake(waiting.into_iter().filter(|op| op.heard()).collect());
 }
 
 fn wake(mut ready: Vec<Arc<Op>>) {

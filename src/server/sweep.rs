@@ -67,6 +67,8 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool, cancelled: &Arc<
         });
     }
     for base in bases {
+        // What the change feed can tell by now needs no call of ours.
+        super::sync::catch_up(&base);
         let mut sweep = Sweep::new(full);
         let members = gather(&mut sweep, &base, entities, &mut lanes);
         let mut calls: HashMap<EntityIx, u64> = HashMap::new();
@@ -123,7 +125,8 @@ fn gather(sweep: &mut Sweep, base: &str, entities: &[EntityIx], lanes: &mut Hash
                         let name = key::record(&e.name, id);
                         let Some(entry) = Entry::read(b, &name) else { continue };
                         let refs = store::link_cells(st, *ix, &entry).into_iter().flat_map(|(_, ids)| ids).collect();
-                        sweep.add(*ix, id, refs, *in_scope, false);
+                        let vouched = e.feed.vouches(entry.header.seq, ffi::now_ms());
+                        sweep.add(*ix, id, refs, *in_scope, vouched);
                     }
                 }
             });

@@ -35,16 +35,21 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     let Some(e) = Entry::read(body, name) else { return false };
     let now = cached_now_ms();
     let h = e.header;
-    if now >= h.fresh_until || now >= h.dead_at {
+    if now >= h.dead_at {
         return false;
     }
-    if gil::enter(|st| st.hit(h.generation)) != Some(true) {
+    // Past its freshness a copy is a hit if the change feed vouches for it; attachments have an end of their own.
+    let vouched = (now >= h.fresh_until).then_some(h.seq);
+    if vouched.is_some() && h.dead_at != u64::MAX {
+        return false;
+    }
+    if gil::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {
         return false;
     }
     let answer = e.answer();
     rm!(RedisModule_ReplyWithStringBuffer(ctx, answer.as_ptr().cast(), answer.len()));
     // The reply is on its way before the copy is touched again.
-    if podium_core::refresh::near_end(h.fresh_until.wrapping_sub(h.asked_ms), h.fresh_until - now) {
+    if vouched.is_none() && podium_core::refresh::near_end(h.fresh_until.wrapping_sub(h.asked_ms), h.fresh_until - now) {
         refresh::renew(ctx, name, &h, now);
     }
     true

@@ -79,6 +79,8 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
                 e.spec = Arc::new(spec);
                 e.trust.clear();
                 e.link_targets.clear();
+                // Another table or base: the feed says so when it is next heard.
+                e.feed = podium_core::feed::View::OFF;
                 // What was found of another table says nothing of this one.
                 e.found = e.found.take().filter(|f| e.base() == base && f.is_table(e.spec.table()));
             }

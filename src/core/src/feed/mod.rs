@@ -9,6 +9,7 @@
 pub mod page;
 pub mod schema;
 
+use crate::entry::Header;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 pub use page::{Fate, Page, TableChanges};
@@ -132,6 +133,11 @@ impl View {
     pub fn vouches(&self, seq: u64, now: u64) -> bool {
         now < self.vouched_until && seq > self.from
     }
+    /// Is this copy known to be current, whatever its own freshness? The urls of attachments end by themselves.
+    #[inline]
+    pub fn renews(&self, h: &Header, now: u64) -> bool {
+        h.dead_at == u64::MAX && self.vouches(h.seq, now)
+    }
     /// Must a read wait for a poll first?
     #[inline]
     pub fn unsettled(&self, now: u64) -> bool {
@@ -173,6 +179,10 @@ pub struct Feed {
     /// Airtable did not answer in time: reads wait no more until it does.
     excused: bool,
     pub last_error: Option<String>,
+    /// The last failure was Airtable's refusal.
+    pub refused: bool,
+    /// When the last page was asked for; it counts once it is applied.
+    heard: u64,
     pub payloads: u64,
     pub gaps: u64,
 }
@@ -408,9 +418,7 @@ impl Feed {
             self.schema_due = true;
         }
         self.urgent = page.more || page.reschema;
-        if !page.more {
-            self.polled = sent;
-        }
+        self.heard = sent;
         out.apply = Some(page);
     }
 
@@ -422,6 +430,7 @@ impl Feed {
         self.failures = 0;
         self.retry_at = 0;
         if !page.more {
+            self.polled = self.heard;
             self.last_error = None;
             self.excused = false;
             self.catching_up = false;
@@ -432,6 +441,7 @@ impl Feed {
     fn failed(&mut self, why: Failed, now: u64, interval: u64) {
         self.failures = self.failures.saturating_add(1);
         self.last_error = Some(why.line);
+        self.refused = why.refused;
         if why.refused && self.sure {
             self.sure = false;
             self.none_listed = false;

@@ -2,7 +2,6 @@
 
 use super::*;
 use alloc::vec;
-use serde_json::json;
 
 const INTERVAL: u64 = 30_000;
 

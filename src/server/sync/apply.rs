@@ -1,0 +1,179 @@
+//! Applying a page of payloads: what it names is in doubt at once, then brought up to date a hundred to a call.
+
+use crate::server::config;
+use crate::server::engine::{self, desk, Lane};
+use crate::server::ffi::{self, Ctx};
+use crate::server::figures::Cause;
+use crate::server::gil;
+use crate::server::land;
+use crate::server::state::{Entity, EntityIx, State};
+use crate::server::store::{self, By, Copy};
+use compact_str::CompactString;
+use hashbrown::HashSet;
+use podium_core::entry::Entry;
+use podium_core::feed::{Fate, Page, Schema, TableChanges};
+use podium_core::key;
+use podium_core::pace::Class;
+
+/// Records dropped per hold of the server's lock.
+const SLICE: usize = 64;
+/// Cached records looked at per hold of the lock.
+const LOOK: usize = 250;
+/// Doubts settled per entity and poll.
+const SETTLE: usize = 1_000;
+
+/// Applies a page; how many changes it told.
+pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> u64 {
+    let mut n = 0;
+    for (table, changes) in &page.tables {
+        n += changes.records.len() as u64;
+        for ix in entities_of(base, schema, table) {
+            if changes.reshaped || changes.destroyed {
+                // Cells may have another name, another type, or be gone.
+                let held = gil::lock();
+                gil::enter(|st| store::drop_all(st, held.ctx(), ix));
+            }
+            for part in changes.records.chunks(SLICE) {
+                let held = gil::lock();
+                gil::enter(|st| {
+                    let wanted: Vec<CompactString> =
+                        part.iter().filter(|(id, fate)| change(st, held.ctx(), ix, id, *fate, table, changes, schema)).map(|(id, _)| id.clone()).collect();
+                    renew(st, ix, &wanted);
+                });
+            }
+        }
+        if !changes.records.is_empty() {
+            dependents(base, schema, table, changes);
+        }
+    }
+    engine::close_now();
+    n
+}
+
+/// The entities that are made of this table.
+fn entities_of(base: &str, schema: &Schema, table: &str) -> Vec<EntityIx> {
+    let _held = gil::lock();
+    gil::enter(|st| {
+        let all = st.of_base(base);
+        all.into_iter().filter(|ix| st.get(*ix).is_some_and(|e| schema.table_id(e.spec.table()) == Some(table))).collect()
+    })
+    .unwrap_or_default()
+}
+
+/// Takes note of one record's change; true if it is to be read anew.
+#[allow(clippy::too_many_arguments)]
+fn change(st: &mut State, ctx: Ctx, ix: EntityIx, id: &CompactString, fate: Fate, table: &str, changes: &TableChanges, schema: &Schema) -> bool {
+    let seq = desk().next_seq();
+    let Some(e) = st.get(ix) else { return false };
+    if fate == Fate::Destroyed {
+        let lane = Lane::of(e, Cause::Sync);
+        let name = key::record(&e.name, id);
+        let (header, expire_at) = land::tombstone(&lane, seq, ffi::now_ms(), 0);
+        store::entomb(st, ctx, ix, id, header, expire_at, By::Told);
+        store::signal_fetch(ctx, &name);
+        return false;
+    }
+    let known = e.records.contains(id) || e.tombs.contains(id) || e.doubts.holds(id);
+    if fate == Fate::Changed && !known && !moves(e, table, changes, schema) {
+        // Not cached, and in the same index sets as before: only what is under way is outdated.
+        desk().tokens.note(ix, id, seq);
+        return false;
+    }
+    let had = store::invalidate(st, ctx, ix, id, seq);
+    config::enabled() && (had || st.get(ix).is_some_and(|e| e.doubts.holds(id)))
+}
+
+/// Could the changed cells move a record between index sets?
+fn moves(e: &Entity, table: &str, changes: &TableChanges, schema: &Schema) -> bool {
+    changes.fields.iter().any(|f| match schema.field_name(table, f) {
+        Some(name) => e.spec.fields().iter().any(|f| f.indexed && f.airtable == name),
+        None => true,
+    })
+}
+
+/// Orders records anew, in the background.
+fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
+    let Some(e) = st.get(ix).filter(|e| !e.base().is_empty()) else { return };
+    let mut d = desk();
+    for id in ids {
+        d.want_record(e, id, Class::Background, None, false);
+    }
+}
+
+/// Records of other tables that show cells of the changed ones are in doubt too.
+fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) {
+    let ids: HashSet<&str> = changes.records.iter().map(|(id, _)| id.as_str()).collect();
+    for (ix, links, cached) in who_depends(base, schema, table, changes) {
+        for part in cached.chunks(LOOK) {
+            let held = gil::lock();
+            let ctx = held.ctx();
+            gil::enter(|st| {
+                let hit: Vec<CompactString> = part.iter().filter(|id| st.get(ix).is_some_and(|e| shows(ctx, e, id, &links, &ids))).cloned().collect();
+                for id in &hit {
+                    let seq = desk().next_seq();
+                    store::invalidate(st, ctx, ix, id, seq);
+                }
+                renew(st, ix, &hit);
+            });
+        }
+    }
+}
+
+/// Entities whose records show cells of this table, through which of their link fields, and what is cached of them.
+fn who_depends(base: &str, schema: &Schema, table: &str, changes: &TableChanges) -> Vec<(EntityIx, Vec<u16>, Vec<CompactString>)> {
+    let through = schema.dependents(table, &changes.fields, changes.all_fields);
+    let _held = gil::lock();
+    gil::enter(|st| {
+        let all = st.of_base(base);
+        let of = |ix: &EntityIx| st.get(*ix).and_then(|e| schema.table_id(e.spec.table()));
+        let changed: Vec<&str> = all.iter().filter(|ix| of(ix) == Some(table)).filter_map(|ix| st.get(*ix)).map(|e| &*e.name).collect();
+        let mut out = Vec::new();
+        for ix in &all {
+            let Some(e) = st.get(*ix).filter(|e| !e.records.is_empty()) else { continue };
+            let declared = e.spec.fields().iter().any(|f| {
+                f.depends.as_deref().is_some_and(|d| changed.iter().any(|name| *name == d || key::untagged(name) == d))
+            });
+            let links: Vec<u16> = e
+                .spec
+                .link_fields()
+                .filter(|f| {
+                    let column = e.spec.get(*f).map_or("", |f| f.airtable.as_str());
+                    declared || through.iter().any(|d| of(ix) == Some(d.table.as_str()) && d.link == column)
+                })
+                .collect();
+            if !links.is_empty() {
+                out.push((*ix, links, e.records.iter().cloned().collect()));
+            }
+        }
+        out
+    })
+    .unwrap_or_default()
+}
+
+fn shows(ctx: Ctx, e: &Entity, id: &CompactString, links: &[u16], changed: &HashSet<&str>) -> bool {
+    let Copy::Record(b) = store::copy(ctx, e, id, false) else { return false };
+    let name = key::record(&e.name, id);
+    Entry::read(b, &name).is_some_and(|entry| {
+        links.iter().any(|f| entry.texts(*f).any(|t| std::str::from_utf8(t).is_ok_and(|t| changed.contains(t))))
+    })
+}
+
+/// What is still in doubt is read behind, so that no reader has to wait for it.
+pub(super) fn settle(base: &str) {
+    {
+        let _held = gil::lock();
+        gil::enter(|st| {
+            if !config::enabled() {
+                return;
+            }
+            for ix in st.of_base(base) {
+                let open: Vec<CompactString> = match st.get(ix) {
+                    Some(e) if e.has_sets() => e.doubts.iter().take(SETTLE).map(|(id, _)| CompactString::new(id)).collect(),
+                    _ => continue,
+                };
+                renew(st, ix, &open);
+            }
+        });
+    }
+    engine::close_now();
+}

@@ -1,0 +1,560 @@
+//! The change feeds: one thread that follows the feeds of all bases, as [`podium_core::feed`] decides.
+//!
+//! Feeds live in the state, under the server's lock. The thread asks each what to do, hands the calls to the scheduler and
+//! goes on; answers come back through its inbox. So a base that does not answer holds up no other.
+
+mod apply;
+mod call;
+mod keep;
+mod ping;
+mod saved;
+
+pub(crate) use ping::{genuine, names as ping_names};
+pub(crate) use saved::{follow_key, load_all, save_all};
+
+use super::config;
+use super::engine::desk;
+use super::ffi::{self, Level};
+use super::gil;
+use super::log;
+use super::op::Op;
+use super::reply::Body;
+use super::serve;
+use super::state::{EntityIx, State};
+use super::store;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Condvar, Mutex};
+use podium_core::feed::{Action, Feed, Landing, Page, Schema, Step, View};
+use podium_core::key;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The feed of one base, and who waits for it.
+pub(crate) struct Follower {
+    pub(crate) feed: Feed,
+    /// Which following it is: an answer to an earlier one is not for this.
+    incarnation: u64,
+    schema: Arc<Schema>,
+    /// Tables that specs name and the schema lacks.
+    missing: HashSet<String>,
+    /// Reads that wait until the feed was heard.
+    readers: Vec<Arc<Op>>,
+    /// Commands that wait for a poll sent after this time (unix ms).
+    waiters: Vec<(u64, Waiter)>,
+    saved_polled: u64,
+    kept_ms: u64,
+    changes: u64,
+    calls: u64,
+}
+
+/// Somebody who asked for a poll.
+pub(crate) enum Waiter {
+    /// PODIUM.SYNC NOW and START. The latter gives up what Airtable refuses.
+    Client { op: Arc<Op>, starting: bool },
+    Thread(Arc<Heard>),
+}
+
+/// A thread that waits for a poll.
+#[derive(Default)]
+pub(crate) struct Heard {
+    over: Mutex<Option<bool>>,
+    bell: Condvar,
+}
+
+impl Follower {
+    fn new(feed: Feed) -> Follower {
+        Follower {
+            saved_polled: feed.polled,
+            feed,
+            incarnation: ffi::random_u64(),
+            schema: Arc::default(),
+            missing: HashSet::new(),
+            readers: Vec::new(),
+            waiters: Vec::new(),
+            kept_ms: ffi::now_ms(),
+            changes: 0,
+            calls: 0,
+        }
+    }
+}
+
+/// An answer for the thread.
+pub(crate) struct Landed {
+    base: Arc<str>,
+    incarnation: u64,
+    at: Landing,
+    outcome: podium_core::feed::Outcome,
+    schema: Option<serde_json::Value>,
+}
+
+struct Room {
+    inbox: Vec<Landed>,
+    woken: bool,
+    stopping: bool,
+    /// It is doing something for which it may want the server's lock.
+    busy: bool,
+    thread: Option<JoinHandle<()>>,
+}
+
+static ROOM: Mutex<Room> = Mutex::new(Room { inbox: Vec::new(), woken: false, stopping: false, busy: false, thread: None });
+static BELL: Condvar = Condvar::new();
+
+/// What a feed's key is named: `podium:feed:<base>`.
+pub(crate) const KEY: &str = "feed";
+
+/// Looked at so often at least: clocks jump, settings change.
+const TICK_MS: u64 = 5_000;
+
+pub(crate) fn start() -> Result<(), String> {
+    let handle = std::thread::Builder::new().name("podium-sync".into()).spawn(run).map_err(|e| e.to_string())?;
+    let mut r = ROOM.lock();
+    r.stopping = false;
+    r.thread = Some(handle);
+    Ok(())
+}
+
+/// There is something to do.
+pub(crate) fn wake() {
+    ROOM.lock().woken = true;
+    BELL.notify_one();
+}
+
+/// Stops the thread; called with the server's lock held, so only if it cannot be waiting for that.
+pub(crate) fn stop() -> Result<(), String> {
+    let waited_for = gil::enter(|st| st.feeds.values().any(|f| !f.readers.is_empty() || !f.waiters.is_empty()));
+    let thread = {
+        let mut r = ROOM.lock();
+        if r.busy || waited_for != Some(false) {
+            return Err("the change feed is being read: try again".into());
+        }
+        r.stopping = true;
+        r.thread.take()
+    };
+    BELL.notify_one();
+    if let Some(t) = thread {
+        let _ = t.join();
+    }
+    Ok(())
+}
+
+fn run() {
+    let mut next = Instant::now();
+    loop {
+        let landed = {
+            let mut r = ROOM.lock();
+            while !r.woken && !r.stopping && r.inbox.is_empty() && Instant::now() < next {
+                BELL.wait_until(&mut r, next);
+            }
+            if r.stopping {
+                return;
+            }
+            r.woken = false;
+            r.busy = true;
+            std::mem::take(&mut r.inbox)
+        };
+        let wait = catch_unwind(AssertUnwindSafe(|| {
+            for l in landed {
+                land(l);
+            }
+            round()
+        }));
+        next = Instant::now() + Duration::from_millis(wait.unwrap_or(TICK_MS).clamp(1, TICK_MS));
+        ROOM.lock().busy = false;
+    }
+}
+
+fn interval() -> u64 {
+    config::SYNC_INTERVAL.seconds_as_ms().max(1)
+}
+
+/// A call came back.
+fn land(l: Landed) {
+    let mut page: Option<(Page, Arc<Schema>)> = None;
+    let mut logged: Vec<(Level, String)> = Vec::new();
+    let mut litter: Option<String> = None;
+    {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        gil::enter(|st| {
+            if st.replica || st.loading {
+                return;
+            }
+            let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) else {
+                // Made for a feed that was stopped meanwhile.
+                if let podium_core::feed::Outcome::Created { id, .. } = l.outcome {
+                    litter = Some(id);
+                }
+                return;
+            };
+            let at = Landing { seq: desk().next_seq(), now: ffi::now_ms(), interval: interval(), ..l.at };
+            if let podium_core::feed::Outcome::Failed(why) = &l.outcome {
+                if f.feed.failures() == 0 {
+                    logged.push((Level::Warning, format!("the change feed of {} fails: {}", l.base, why.line)));
+                }
+            }
+            if let Some(body) = &l.schema {
+                f.schema = Arc::new(Schema::parse(body).after(&f.schema));
+            }
+            let reaction = f.feed.landed(l.outcome, at);
+            page = reaction.apply.map(|p| (p, f.schema.clone()));
+            if let Some(why) = reaction.gap {
+                logged.push((Level::Warning, format!("the change feed of {} has a gap ({why}): everything cached of it is asked for anew", l.base)));
+                for ix in st.of_base(&l.base) {
+                    store::drop_all(st, ctx, ix);
+                }
+            }
+            if l.schema.is_some() {
+                note_missing(st, &l.base);
+            }
+            if reaction.save {
+                saved::save(ctx, st, &l.base);
+            }
+        });
+    }
+    for (level, line) in logged {
+        ffi::log(level, &line);
+    }
+    if let Some(webhook) = litter {
+        call::delete(l.base.clone(), webhook, || {});
+    }
+    if let Some((page, schema)) = page {
+        let changes = apply::page(&l.base, &schema, &page);
+        applied(&l.base, l.incarnation, &page, changes);
+    }
+}
+
+/// What a page says has been applied: the next one may be asked for.
+fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
+    let mut keep = false;
+    {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        gil::enter(|st| {
+            if st.replica || st.loading {
+                return;
+            }
+            let Some(f) = st.feeds.get_mut(base).filter(|f| f.incarnation == incarnation) else { return };
+            f.feed.applied(page);
+            f.changes += changes;
+            let now = ffi::now_ms();
+            keep = !page.more && now.saturating_sub(f.kept_ms) > keep::EVERY_MS;
+            if keep {
+                f.kept_ms = now;
+            }
+            if page.count > 0 || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000) {
+                f.saved_polled = f.feed.polled;
+                saved::save(ctx, st, base);
+            }
+            push_views(st);
+        });
+    }
+    if page.count > 0 {
+        log::event("sync", base.as_bytes(), &[("payloads", page.count.into()), ("changes", changes.into()), ("cursor", page.next.into())]);
+    }
+    if !page.more {
+        apply::settle(base);
+    }
+    if keep {
+        keep::extend(base);
+    }
+}
+
+/// Asks every feed what to do, and does it. Returns after how many ms to ask again.
+fn round() -> u64 {
+    let now = ffi::now_ms();
+    let mut calls: Vec<(Arc<str>, u64, u64, Action, Option<String>)> = Vec::new();
+    let mut ready: Vec<Arc<Op>> = Vec::new();
+    let mut over: Vec<(Waiter, Result<(), String>)> = Vec::new();
+    let mut wait = TICK_MS;
+    {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        gil::enter(|st| {
+            if st.replica || st.loading {
+                for f in st.feeds.values_mut() {
+                    ready.append(&mut f.readers);
+                    over.extend(f.waiters.drain(..).map(|(_, w)| (w, Err("REPLICAMISS a replica follows no change feed: ask the primary".into()))));
+                }
+                push_views(st);
+                return;
+            }
+            let bases: Vec<Arc<str>> = st.feeds.keys().cloned().collect();
+            for base in bases {
+                let read = last_read(st, &base);
+                look_for_new_tables(st, &base);
+                let interval = interval();
+                let Some(f) = st.feeds.get_mut(&base) else { continue };
+                match f.feed.next(now, read, interval) {
+                    Step::Rest => {}
+                    Step::Wait(at) => wait = wait.min(at.saturating_sub(now).max(1)),
+                    Step::Do(action) => {
+                        f.calls += 1;
+                        calls.push((base.clone(), f.incarnation, f.feed.ticket(), action, f.feed.notify.clone()));
+                    }
+                }
+                if f.feed.releases(now, interval) {
+                    ready.append(&mut f.readers);
+                }
+                let mut given_up = false;
+                let mut still = Vec::new();
+                for (since, w) in std::mem::take(&mut f.waiters) {
+                    if f.feed.heard_since(since) {
+                        over.push((w, Ok(())));
+                        continue;
+                    }
+                    let starting = matches!(&w, Waiter::Client { starting: true, .. });
+                    match f.feed.last_error.clone().filter(|_| f.feed.failures() > 0) {
+                        Some(why) if !starting || f.feed.refused => {
+                            given_up |= starting && f.feed.from == 0;
+                            over.push((w, Err(why)));
+                        }
+                        _ => still.push((since, w)),
+                    }
+                }
+                f.waiters = still;
+                if given_up {
+                    end(st, ctx, &base);
+                }
+            }
+            push_views(st);
+        });
+    }
+    for (base, incarnation, ticket, action, notify) in calls {
+        call::make(base, incarnation, ticket, action, notify);
+    }
+    if !ready.is_empty() {
+        serve::heard(ready);
+    }
+    for (w, result) in over {
+        w.finish(result);
+    }
+    wait
+}
+
+impl Waiter {
+    fn finish(self, result: Result<(), String>) {
+        match self {
+            Waiter::Client { op, .. } => op.finish(match result {
+                Ok(()) => Body::Ok,
+                Err(why) => Body::error(why),
+            }),
+            Waiter::Thread(h) => {
+                *h.over.lock() = Some(result.is_ok());
+                h.bell.notify_all();
+            }
+        }
+    }
+}
+
+fn last_read(st: &State, base: &str) -> u64 {
+    st.entities().filter(|e| e.base() == base).map(|e| st.last_read(e)).max().unwrap_or(0)
+}
+
+/// Specs may name tables that the schema did not hold when it was read.
+fn look_for_new_tables(st: &mut State, base: &Arc<str>) {
+    let named: Vec<String> = st.entities().filter(|e| e.base() == **base).map(|e| e.spec.table().to_string()).collect();
+    if let Some(f) = st.feeds.get_mut(base) {
+        if named.iter().any(|t| f.schema.table_id(t).is_none() && !f.missing.contains(t)) {
+            f.feed.read_schema();
+        }
+    }
+}
+
+fn note_missing(st: &mut State, base: &Arc<str>) {
+    let named: Vec<String> = st.entities().filter(|e| e.base() == **base).map(|e| e.spec.table().to_string()).collect();
+    if let Some(f) = st.feeds.get_mut(base) {
+        let schema = f.schema.clone();
+        f.missing = named.into_iter().filter(|t| schema.table_id(t).is_none()).collect();
+    }
+}
+
+/// Tells every entity what the feed of its base is worth now.
+fn push_views(st: &mut State) {
+    let (replica, interval) = (st.replica, interval());
+    let views: HashMap<Arc<str>, (View, Arc<Schema>)> =
+        st.feeds.iter().map(|(base, f)| (base.clone(), (f.feed.view(interval), f.schema.clone()))).collect();
+    let mut changed = false;
+    for e in st.entities_mut() {
+        let view = match views.get(&*e.base()) {
+            // A replica cannot ask: it tells what it was told.
+            Some((v, _)) if replica => View { settled_until: u64::MAX, ..*v },
+            // Of a table that is not in the schema the feed says nothing.
+            Some((v, schema)) if schema.table_id(e.spec.table()).is_some() => *v,
+            Some((v, _)) if v.settled_until != u64::MAX && v.from > 0 => View { from: u64::MAX, vouched_until: 0, ..*v },
+            _ => View::OFF,
+        };
+        changed |= e.feed != view;
+        e.feed = view;
+    }
+    if changed {
+        st.cool();
+    }
+}
+
+/// A read waits until the feed was heard.
+pub(crate) fn await_poll(st: &mut State, ix: EntityIx, op: &Arc<Op>) {
+    let base = st.get(ix).map(super::state::Entity::base);
+    match base.and_then(|b| st.feeds.get_mut(&*b)) {
+        Some(f) => {
+            f.feed.wanted(ffi::now_ms());
+            f.readers.push(op.clone());
+            wake();
+        }
+        None => {
+            // The feed ended meanwhile.
+            if let Some(e) = st.get_mut(ix) {
+                e.feed = View::OFF;
+            }
+            st.cool();
+            let op = op.clone();
+            super::engine::spawn(Box::new(move || serve::heard(vec![op])));
+        }
+    }
+}
+
+/// Follows a base from now on; `Ok(true)`: it is followed already.
+pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool {
+    if let Some(f) = st.feeds.get(base) {
+        if f.feed.state() == "following" && (notify.is_none() || notify == f.feed.notify) {
+            return true;
+        }
+    }
+    if st.feeds.get(base).is_none_or(|f| notify.is_some() && notify != f.feed.notify) {
+        st.feeds.insert(base.into(), Follower::new(Feed::new(notify)));
+    }
+    wake();
+    false
+}
+
+/// Waits for a poll that goes out after now.
+pub(crate) fn poll(st: &mut State, base: &str, waiter: Waiter) -> Result<(), Waiter> {
+    let Some(f) = st.feeds.get_mut(base) else { return Err(waiter) };
+    f.feed.poll_now();
+    f.waiters.push((ffi::now_ms(), waiter));
+    wake();
+    Ok(())
+}
+
+/// Polls soon; nobody waits for it.
+pub(crate) fn poll_behind(st: &mut State, base: &str) {
+    if let Some(f) = st.feeds.get_mut(base) {
+        f.feed.poll_now();
+        wake();
+    }
+}
+
+/// Follows a base no longer; the webhook, if it is to be deleted in Airtable.
+pub(crate) fn end(st: &mut State, ctx: ffi::Ctx, base: &str) -> Option<String> {
+    let f = st.feeds.remove(base)?;
+    saved::delete(ctx, st, base);
+    for e in st.entities_mut().filter(|e| e.base() == base) {
+        e.feed = View::OFF;
+    }
+    st.cool();
+    let (readers, waiters) = (f.readers, f.waiters);
+    if !readers.is_empty() || !waiters.is_empty() {
+        super::engine::spawn(Box::new(move || {
+            serve::heard(readers);
+            for (_, w) in waiters {
+                w.finish(Err("ERR the change feed was stopped meanwhile".into()));
+            }
+        }));
+    }
+    // A webhook that was found, not made, may serve somebody else too.
+    f.feed.hook.filter(|h| h.secret.is_some()).map(|h| h.id)
+}
+
+/// Deletes a webhook of ours, then calls `done`, whether or not Airtable agreed.
+pub(crate) fn delete(base: Arc<str>, webhook: String, done: impl Fn() + Send + Sync + 'static) {
+    call::delete(base, webhook, done);
+}
+
+/// On a thread that may wait: everything that Airtable can list by now is applied. False: it could not be heard in time.
+pub(crate) fn catch_up(base: &str) -> bool {
+    let heard = Arc::new(Heard::default());
+    {
+        let _held = gil::lock();
+        let asked = gil::enter(|st| {
+            st.feeds.get(base).is_some_and(|f| f.feed.state() == "following") && poll(st, base, Waiter::Thread(heard.clone())).is_ok()
+        });
+        if asked != Some(true) {
+            return false;
+        }
+    }
+    let limit = Instant::now() + Duration::from_millis(config::FETCH_TIMEOUT_MS.get().max(1) as u64);
+    let mut over = heard.over.lock();
+    while over.is_none() && !heard.bell.wait_until(&mut over, limit).timed_out() {}
+    *over == Some(true)
+}
+
+/// The node has another role now.
+pub(crate) fn role_changed(st: &mut State) {
+    if !st.replica {
+        for f in st.feeds.values_mut() {
+            f.feed.look_again();
+        }
+    }
+    push_views(st);
+    wake();
+}
+
+/// The state and lag for INFO: of the base that is worst off.
+pub(crate) fn figures(st: &State) -> (&'static str, u64) {
+    let rank = |s: &str| ["following", "starting", "behind"].iter().position(|w| *w == s).unwrap_or(0);
+    let state = st.feeds.values().map(|f| f.feed.state()).max_by_key(|s| rank(s)).unwrap_or("off");
+    let state = if st.replica && state != "off" { "replica" } else { state };
+    (state, st.feeds.values().map(|f| lag(&f.feed)).max().unwrap_or(0))
+}
+
+fn lag(feed: &Feed) -> u64 {
+    if feed.polled == 0 {
+        0
+    } else {
+        ffi::now_ms().saturating_sub(feed.polled)
+    }
+}
+
+/// PODIUM.SYNC STATUS of one base.
+pub(crate) fn status(st: &State, base: &str) -> Vec<(String, Body)> {
+    let text = |s: &str| Body::Bytes(s.as_bytes().to_vec());
+    let followed: Vec<Body> = {
+        let mut all: Vec<&Arc<str>> = st.feeds.keys().collect();
+        all.sort();
+        all.into_iter().map(|b| text(b)).collect()
+    };
+    let f = st.feeds.get(base);
+    let feed = f.map(|f| &f.feed);
+    let hook = feed.and_then(|f| f.hook.as_ref());
+    let int = |n: Option<u64>| Body::Int(n.unwrap_or(0).min(i64::MAX as u64) as i64);
+    let interval = interval();
+    let state = match feed {
+        Some(_) if st.replica => "replica",
+        Some(f) => f.state(),
+        None => "off",
+    };
+    vec![
+        ("base".into(), text(base)),
+        ("state".into(), text(state)),
+        ("lag-ms".into(), int(feed.map(lag))),
+        ("webhook".into(), text(hook.map_or("", |h| &h.id))),
+        ("cursor".into(), int(hook.map(|h| h.cursor))),
+        ("last-poll".into(), int(feed.map(|f| f.polled))),
+        ("interval-ms".into(), int(Some(feed.map_or(interval, |f| f.interval_in_force(interval))))),
+        ("vouches-since".into(), int(feed.map(|f| f.from / 1000))),
+        ("payloads".into(), int(feed.map(|f| f.payloads))),
+        ("changes".into(), int(f.map(|f| f.changes))),
+        ("gaps".into(), int(feed.map(|f| f.gaps))),
+        ("calls".into(), int(f.map(|f| f.calls))),
+        ("notify".into(), text(feed.and_then(|f| f.notify.as_deref()).unwrap_or(""))),
+        ("error".into(), text(feed.and_then(|f| f.last_error.as_deref()).unwrap_or(""))),
+        ("followed".into(), Body::List(followed)),
+    ]
+}
+
+/// Keys of a base's feed carry the tag of its entities, so that they share their slot.
+fn key_of(st: &State, base: &str) -> Vec<u8> {
+    let tag = st.entities().filter(|e| e.base() == base).map(|e| key::tag(&e.name).to_string()).max().unwrap_or_default();
+    key::own(KEY, &format!("{tag}{base}"))
+}

@@ -210,8 +210,12 @@ def test_the_python_example_runs(server, sample):
     assert len(points) == 5 and points == sorted(points, reverse=True)
 
 
-def test_the_endpoint_of_three_lines_hands_the_body_on():
-    code = block("Telling the cache: webhooks", "python")
+@pytest.mark.parametrize("title, path, header, words", [
+    ("Telling the cache: webhooks", "/airtable", "X-Airtable-Secret", ("PODIUM.WEBHOOK", b'{"as": "it came"}', "SECRET", "shown")),
+    ("The change feed", "/airtable/ping", "X-Airtable-Content-MAC", ("PODIUM.SYNC", "PING", b'{"as": "it came"}', "shown")),
+])
+def test_endpoints_of_three_lines_hand_the_body_on(title, path, header, words):
+    code = block(title, "python")
     assert len(code.strip().splitlines()) == 3
     sent, found = [], {}
 
@@ -220,15 +224,15 @@ def test_the_endpoint_of_three_lines_hands_the_body_on():
             return lambda handler: found.setdefault(path, handler)
 
     class Request:
-        headers = {"X-Airtable-Secret": "s"}
+        headers = {header: "shown"}
         get_data = staticmethod(lambda: b'{"as": "it came"}')
 
     class Podium:
         execute_command = staticmethod(lambda *words: sent.append(words) or 1)
 
     exec(compile(code, "README.md", "exec", dont_inherit=True), {"app": App(), "request": Request, "podium": Podium})
-    assert found["/airtable"]() == "1"
-    assert sent == [("PODIUM.WEBHOOK", b'{"as": "it came"}', "SECRET", "s")]
+    assert found[path]() == "1"
+    assert sent == [words]
 
 
 def test_the_spec_example_is_a_spec(client):

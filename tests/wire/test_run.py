@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -13,7 +14,7 @@ import pytest
 
 from airtable import BINARY
 from support import MODULE, ROOT, Client, eventually, free_port, text
-from test_readme import block
+from test_readme import SAMPLE_BASE, block
 
 RUN = str(ROOT / "scripts" / "run")
 
@@ -142,6 +143,11 @@ def test_bad_options_are_named(tmp_path, options, named):
     assert not any(tmp_path.iterdir())
 
 
+def test_what_is_not_built_is_named(run):
+    one = run(PODIUM_MODULE="/nonexistent/libpodium.so")
+    assert one.process.wait(10) == 1 and "/nonexistent/libpodium.so" in one.err.read_text()
+
+
 def test_a_base_of_ones_own(run, world):
     """What a user with a token gets, on the test's base: the entities of a spec file."""
     one = run("--spec-file", str(ROOT / "scripts" / "sample-specs.json"), AIRTABLE_URL=world.airtable.url, AIRTABLE_TOKEN="patTEST.secret", AIRTABLE_BASE=world.base)
@@ -150,6 +156,21 @@ def test_a_base_of_ones_own(run, world):
     assert f"the base {world.base}" in shown and "patTEST" not in shown + one.err.read_text()
     assert "cache=MISS" in shown and "cache=HIT" in shown and "PODIUM.INVALIDATE events:" in shown
     assert len(one.children()) == 1, "no stand-in"
+
+
+def test_a_base_of_ones_own_without_a_spec_file(run, world):
+    world.airtable.seed(json.loads((ROOT / "tests" / "fixtures" / "sample-base.json").read_text(encoding="utf-8")))
+    one = run(AIRTABLE_URL=world.airtable.url, AIRTABLE_TOKEN="patTEST.secret", AIRTABLE_BASE=SAMPLE_BASE)
+    one.wait_up()
+    with Client(one.port) as client:
+        assert text(client.call("PODIUM.SPEC", "LIST")) == ["events", "projects", "referrals", "users", "votes"], "one for each table"
+    assert "cache=HIT" in one.shown()
+
+
+def test_a_base_that_cannot_be_read_says_why(run):
+    one = run(AIRTABLE_URL="http://127.0.0.1:1", AIRTABLE_TOKEN="patTEST.secret", AIRTABLE_BASE=SAMPLE_BASE)
+    one.wait_up()
+    assert "UPSTREAMBAD" in one.err.read_text() and "None yet" in one.shown()
 
 
 def test_half_of_a_token_and_base_is_said(run):

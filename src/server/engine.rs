@@ -183,6 +183,7 @@ impl Desk {
     }
     /// Why a read of this base cannot go upstream now.
     pub(crate) fn busy_for(&mut self, base: &str) -> Option<Busy> {
+        self.heed_settings();
         let b = self.base(base);
         self.sched.busy_for(b, mono_ms())
     }

@@ -13,7 +13,7 @@ use super::serve;
 use super::state::EntityIx;
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use podium_core::pace::{BaseKey, Busy, LaneKey};
+use podium_core::pace::{BaseKey, Busy};
 use podium_core::spec::Spec;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
@@ -26,9 +26,14 @@ pub(crate) fn gave_up() {
     GAVE_UP.store(true, Ordering::Relaxed);
 }
 
-/// Now and then, on the upkeep thread.
+/// Now and then, on the upkeep thread: who gave up, and who waits for a base that is left alone (its month is spent, say).
 pub(crate) fn who_gave_up() {
-    if GAVE_UP.swap(false, Ordering::Relaxed) {
+    let waits_in_vain = || {
+        let d = desk();
+        let now = engine::mono_ms();
+        d.sched.pending() > 0 && d.bases.values().any(|b| d.sched.busy_for(*b, now).is_some())
+    };
+    if GAVE_UP.swap(false, Ordering::Relaxed) || waits_in_vain() {
         look_through(None);
     }
 }
@@ -58,7 +63,6 @@ struct Told {
 
 struct Place {
     base: BaseKey,
-    generations: Vec<LaneKey>,
     spec: Arc<Spec>,
 }
 
@@ -104,10 +108,9 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
     let now = ffi::now_ms();
     let patience = config::FETCH_TIMEOUT_MS.get().max(1) as u64;
     let mut places: HashMap<EntityIx, Place> = HashMap::new();
-    for (generation, lane) in &d.lanes {
+    for lane in d.lanes.values() {
         let Some(base) = d.bases.get(&lane.base).copied() else { continue };
-        let place = places.entry(lane.ix).or_insert_with(|| Place { base, generations: Vec::new(), spec: lane.spec.clone() });
-        place.generations.push(*generation);
+        places.entry(lane.ix).or_insert_with(|| Place { base, spec: lane.spec.clone() });
     }
     let mono = engine::mono_ms();
     let busy: HashMap<BaseKey, Busy> =
@@ -152,11 +155,8 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
             return false;
         }
         match thing {
-            Thing::Record(_, id, _) => {
-                for generation in &place.generations {
-                    sched.unwant(*generation, id);
-                }
-            }
+            // Who asked in another generation waits for a call of their own.
+            Thing::Record(_, id, generation) => sched.unwant(*generation, id),
             Thing::Question(ix, ..) => {
                 // Under way after all: it lands by itself.
                 let Some(job) = call.and_then(|c| sched.cancel(c.id)) else { return false };

@@ -112,11 +112,13 @@ def test_options_are_those_of_the_reading_commands(client):
 
 def test_the_acl_lines_give_what_they_are_meant_to(client):
     lines = re.findall(r"^ {4}(ACL SETUSER .*)$", section("Rights and secrets"), re.M)
-    assert [client.call(*line.split()) for line in lines] == ["OK", "OK"]
+    assert [client.call(*line.split()) for line in lines] == ["OK", "OK", "OK"]
     may = lambda user, *words: text(client.attempt("ACL", "DRYRUN", user, *words)) == "OK"
     assert may("web", "PODIUM.GET", "events:recA") and may("web", "PODIUM.INTER", "1", "projects:points:1")
     assert not may("web", "PODIUM.GET", "users:recA") and not may("web", "PODIUM.INVALIDATE", "events:recA") and not may("web", "GET", "events:recA")
     assert may("backend", "PODIUM.INVALIDATE", "users:recA") and may("backend", "PODIUM.SPEC", "SET", "users", "{}") and may("backend", "PODIUM.STATS")
+    assert may("endpoint", "PODIUM.WEBHOOK", "{}", "SECRET", "x") and may("endpoint", "PODIUM.SYNC", "PING", "{}", "x")
+    assert not may("endpoint", "PODIUM.SYNC", "STOP") and not may("endpoint", "PODIUM.INVALIDATE", "users:recA")
     assert not may("backend", "PODIUM.SPEC", "DEL", "users") and not may("backend", "PODIUM.SWEEP", "users:*") and not may("backend", "PODIUM.GET", "votes:recA")
 
 

@@ -53,6 +53,14 @@ pub(crate) struct Question {
     pub(crate) progress: Mutex<Listing>,
 }
 
+impl Question {
+    /// The whole table.
+    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>, class: Class) -> Question {
+        let progress = Mutex::new(Listing::default());
+        Question { lane, suffix, asks: None, formula: None, proven: false, class, flight: AtomicU64::new(0), progress }
+    }
+}
+
 /// How far a question has come.
 #[derive(Default)]
 pub(crate) struct Listing {
@@ -168,7 +176,7 @@ fn batch(id: CallId, class: Class, lane: Lane, sent: u64, flights: Vec<(CompactS
     let asked_ms = ffi::now_ms();
     let ids: Vec<&str> = flights.iter().map(|(id, _)| id.as_str()).collect();
     let formula = question::ids_formula(&ids);
-    let cause = if class == Class::Read { Cause::Get } else { Cause::Refresh };
+    let cause = if class == Class::Read { lane.cause } else { Cause::Refresh };
     let query = ListQuery { formula: Some(&formula), page_size: 100, ..ListQuery::default() };
     match list(&lane, &query, cause) {
         Ok(page) => {
@@ -279,7 +287,7 @@ fn question_page(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, flight: Op
     };
     let (page_size, max_records) = if probing && !table { (PROBE as u16, Some(PROBE)) } else { (100, None) };
     let query = ListQuery { formula: formula.as_deref(), offset: offset.as_deref(), page_size, max_records, ..ListQuery::default() };
-    let cause = if q.class == Class::Read { Cause::Index } else { Cause::Refresh };
+    let cause = if q.class == Class::Read { q.lane.cause } else { Cause::Refresh };
     match list(&q.lane, &query, cause) {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),

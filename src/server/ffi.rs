@@ -61,7 +61,9 @@ required!(
     RedisModule_GetCurrentUserName,
     RedisModule_GetDetachedThreadSafeContext,
     RedisModule_GetModuleUserFromUserName,
+    RedisModule_FreeServerInfo,
     RedisModule_GetSelectedDb,
+    RedisModule_GetServerInfo,
     RedisModule_InfoAddFieldCString,
     RedisModule_InfoAddFieldLongLong,
     RedisModule_InfoAddSection,
@@ -92,6 +94,7 @@ required!(
     RedisModule_ScanCursorCreate,
     RedisModule_ScanCursorDestroy,
     RedisModule_SelectDb,
+    RedisModule_ServerInfoGetFieldUnsigned,
     RedisModule_SetAbsExpire,
     RedisModule_SetCommandInfo,
     RedisModule_SetDisconnectCallback,
@@ -383,6 +386,19 @@ pub(crate) fn writable(ctx: Ctx) -> bool {
 /// May anything be removed now? Unlike [`writable`], being out of memory is no hindrance.
 pub(crate) fn removable(ctx: Ctx) -> bool {
     rm!(RedisModule_AvoidReplicaTraffic()) == 0 && !is_replica(ctx)
+}
+
+/// Bytes used of those that count against maxmemory, and maxmemory (0: none).
+pub(crate) fn memory(ctx: Ctx) -> (u64, u64) {
+    let info = rm!(RedisModule_GetServerInfo(ctx, c"memory".as_ptr()));
+    if info.is_null() {
+        return (0, 0);
+    }
+    let field = |name: &CStr| rm!(RedisModule_ServerInfoGetFieldUnsigned(info, name.as_ptr(), ptr::null_mut()));
+    let counted = field(c"used_memory").saturating_sub(field(c"mem_not_counted_for_evict"));
+    let most = field(c"maxmemory");
+    rm!(RedisModule_FreeServerInfo(ctx, info));
+    (counted, most)
 }
 
 pub(crate) fn signal_modified(ctx: Ctx, name: &RString) {

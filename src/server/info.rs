@@ -77,6 +77,13 @@ pub(crate) fn all(st: &mut State) -> List {
     out.push(("podium_sync_state".into(), Value::Text(sync_state.into())));
     out.push(("podium_sync_lag_ms".into(), Value::Number(sync_lag as i64)));
     out.push(("podium_sweep_last_removed".into(), Value::Number(st.sweep_last_removed as i64)));
+    let warm = super::warm::progress();
+    out.push(("podium_warm_entity".into(), Value::Text(warm.entity)));
+    out.push(("podium_warm_records".into(), Value::Number(warm.records as i64)));
+    out.push(("podium_warm_calls".into(), Value::Number(warm.calls as i64)));
+    out.push(("podium_warm_waiting".into(), Value::Number(warm.waiting as i64)));
+    out.push(("podium_warm_done".into(), Value::Number(warm.done as i64)));
+    out.push(("podium_warm_stopped".into(), Value::Number(warm.stopped as i64)));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
     out
 }

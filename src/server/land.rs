@@ -260,7 +260,7 @@ fn learn_lookup(q: &Question, proven: bool, broken: bool) {
 }
 
 /// A lookup was seen to agree with its link cell, or not: one lie is enough.
-fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
+pub(crate) fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
     if let Some(e) = st.get_mut(lane.ix).filter(|e| e.generation == lane.generation) {
         let slot = e.trust.entry(field).or_default();
         if !agrees {
@@ -397,6 +397,20 @@ fn store_table(q: &Question, all: &[(CompactString, Shaped)], head: Sentinel, ex
         }
     }
     let ids: Vec<CompactString> = all.iter().map(|(id, _)| id.clone()).collect();
+    let _ = expire_at;
+    store_sets(q, ids, sets, head, sent)
+}
+
+/// The whole table was read and its records stored: the set of all, and that of every value. True if they are complete.
+pub(crate) fn whole_table(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<CompactString>>, sent: u64, asked_ms: u64) -> bool {
+    let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
+    let head = Sentinel { generation: 0, asked_ms, fresh_until, seq: sent, name: 0 };
+    store_set(q, &q.suffix, ids.clone(), head, expire_at) && store_sets(q, ids, sets, head, sent)
+}
+
+/// `ids`: all of the table; `sets`: by value.
+fn store_sets(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<CompactString>>, head: Sentinel, sent: u64) -> bool {
+    let lane = &q.lane;
     let mut stored = true;
     if q.asks.is_some() {
         let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, ids.is_empty());
@@ -410,7 +424,6 @@ fn store_table(q: &Question, all: &[(CompactString, Shaped)], head: Sentinel, ex
         let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, false);
         stored &= store_set(q, &suffix, ids, Sentinel { fresh_until, ..head }, expire_at);
     }
-    let _ = expire_at;
     if !stored {
         return false;
     }

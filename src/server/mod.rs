@@ -29,6 +29,7 @@ mod sweep;
 mod sync;
 mod upkeep;
 mod upstream;
+mod warm;
 mod write;
 mod written;
 

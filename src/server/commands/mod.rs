@@ -8,6 +8,7 @@ pub(crate) mod sweep;
 pub(crate) mod sync;
 pub(crate) mod table;
 pub(crate) mod tell;
+pub(crate) mod warm;
 pub(crate) mod webhook;
 pub(crate) mod write;
 

@@ -1,6 +1,6 @@
 //! The commands as they are declared to the server: arity, flags, key specs, categories, documentation.
 
-use super::{discover, read, spec, stats, sweep, sync, tell, webhook, write};
+use super::{discover, read, spec, stats, sweep, sync, tell, warm, webhook, write};
 use crate::server::ffi::{rm, Argv, Ctx, OK};
 use redis_module::raw;
 use std::ffi::{c_int, CString};
@@ -174,6 +174,9 @@ fn commands() -> Vec<Command> {
         c("podium.sweep", sweep::sweep, "write", "podium write admin slow", -2, Keys::One(Access::Delete),
           "Finds cached records that were deleted in Airtable, and forgets them", "O(N/100) calls with N the number of cached records, at most",
           vec![Arg::Key("key"), optional(Arg::Word("FULL")), optional(Arg::Word("DRYRUN")), optional(Arg::Word("ASYNC"))]),
+        c("podium.warm", warm::warm, "write", "podium write admin slow", -2, Keys::One(Access::Update),
+          "Loads a whole table and makes every index value of it complete", "O(N/100) calls with N the number of records",
+          vec![Arg::Key("key"), optional(Arg::Word("ASYNC"))]),
         c("podium.stats", stats::stats, "readonly", "podium read", -1, Keys::None,
           "Returns the figures of one entity or of all, or sets them back", "O(E) with E the number of entities",
           vec![optional(Arg::Choice("what", vec![Arg::Text("entity"), Arg::Word("RESET")]))]),

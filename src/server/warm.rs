@@ -1,0 +1,382 @@
+//! Warming: a thread of its own reads a whole table page by page, through the scheduler in the background class, stores each
+//! page as it comes, and makes every index value complete at the end.
+//!
+//! What is told while it runs is newer than what the table held when its first page was asked for: everything is stored
+//! under that page's number, and the sets are amended by what changed since.
+
+use super::config;
+use super::engine::{self, desk, Lane};
+use super::fault::Fault;
+use super::fetch::{self, Errand, Job, Question};
+use super::ffi::{self, Ctx};
+use super::figures::Cause;
+use super::gil;
+use super::land;
+use super::log;
+use super::state::EntityIx;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::{Condvar, Mutex};
+use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page};
+use podium_core::entry::Entry;
+use podium_core::key;
+use podium_core::pace::Class;
+use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// One entity's outcome.
+pub(crate) struct Report {
+    pub(crate) entity: Arc<str>,
+    pub(crate) result: Result<Done, Fault>,
+}
+
+/// What warming an entity came to.
+#[derive(Default)]
+pub(crate) struct Done {
+    pub(crate) records: u64,
+    pub(crate) calls: u64,
+    pub(crate) ms: u64,
+    /// Why it stopped before the end.
+    pub(crate) stopped: Option<String>,
+}
+
+/// How far the warming has come, for INFO.
+#[derive(Default, Clone)]
+pub(crate) struct Progress {
+    /// The entity being warmed; empty: none.
+    pub(crate) entity: String,
+    pub(crate) records: u64,
+    pub(crate) calls: u64,
+    /// Entities still to come.
+    pub(crate) waiting: u64,
+    /// Entities warmed to the end, and those that stopped before.
+    pub(crate) done: u64,
+    pub(crate) stopped: u64,
+}
+
+static PROGRESS: Mutex<Progress> =
+    Mutex::new(Progress { entity: String::new(), records: 0, calls: 0, waiting: 0, done: 0, stopped: 0 });
+
+pub(crate) fn progress() -> Progress {
+    PROGRESS.lock().clone()
+}
+
+/// One table after the other, whoever asks: together they would only share the same calls.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A listing that dies is begun anew at most this often.
+const RESTARTS: u32 = 3;
+/// A page that times out, or that Airtable fails to give, is asked for again at most this often.
+const REPEATS: u32 = 2;
+/// Records stored per hold of the server's lock.
+const SLICE: usize = 32;
+/// Share of maxmemory, in percent, that is not warmed beyond.
+const FULL: u64 = 95;
+/// Roughly what an index set takes beside its members, and what a member takes.
+const SET_BYTES: u64 = 300;
+const MEMBER_BYTES: u64 = 40;
+
+/// Warms entities, one after the other; on a thread that may wait.
+pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
+    PROGRESS.lock().waiting += entities.len() as u64;
+    let _turn = TURN.lock();
+    let mut out = Vec::with_capacity(entities.len());
+    for ix in entities {
+        let lane = {
+            let _held = gil::lock();
+            gil::enter(|st| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten()
+        };
+        {
+            let mut p = PROGRESS.lock();
+            p.waiting = p.waiting.saturating_sub(1);
+            p.entity = lane.as_ref().map_or_else(String::new, |l| l.entity.to_string());
+            (p.records, p.calls) = (0, 0);
+        }
+        let Some(lane) = lane else { continue };
+        let begun = Instant::now();
+        let mut result = one(&lane);
+        if let Ok(d) = &mut result {
+            d.ms = begun.elapsed().as_millis() as u64;
+        }
+        let mut p = PROGRESS.lock();
+        p.entity.clear();
+        match &result {
+            Ok(d) if d.stopped.is_none() => p.done += 1,
+            _ => p.stopped += 1,
+        }
+        drop(p);
+        tell(&lane, &result);
+        out.push(Report { entity: lane.entity, result });
+    }
+    out.sort_by(|a, b| a.entity.cmp(&b.entity));
+    out
+}
+
+fn tell(lane: &Lane, result: &Result<Done, Fault>) {
+    match result {
+        Ok(d) => {
+            log::event("warm", lane.entity.as_bytes(), &[("records", d.records.into()), ("upstream-calls", d.calls.into())]);
+            if let Some(why) = &d.stopped {
+                ffi::log(ffi::Level::Warning, &format!("warming {} stopped after {} records: {why}", lane.entity, d.records));
+            }
+        }
+        Err(f) => ffi::log(ffi::Level::Warning, &format!("warming {} failed: {}", lane.entity, f.line)),
+    }
+}
+
+/// What a table held, as far as the index sets need it.
+#[derive(Default)]
+struct Listing {
+    sent: u64,
+    asked_ms: u64,
+    ids: HashSet<CompactString>,
+    sets: HashMap<Vec<u8>, HashSet<CompactString>>,
+    offsets: HashSet<String>,
+    /// What the sets will take.
+    set_bytes: u64,
+}
+
+/// The listing's number, given back whichever way it ends; doubt matters while it is under way.
+struct UnderWay<'a> {
+    lane: &'a Lane,
+    sent: u64,
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if self.sent > 0 {
+            desk().tokens.landed(self.sent);
+        }
+        let _held = gil::lock();
+        gil::enter(|st| {
+            if let Some(e) = st.get_mut(self.lane.ix) {
+                e.questions = e.questions.saturating_sub(1);
+            }
+        });
+    }
+}
+
+fn one(lane: &Lane) -> Result<Done, Fault> {
+    let mut done = Done::default();
+    let mut restarts = 0;
+    'anew: loop {
+        {
+            let _held = gil::lock();
+            gil::enter(|st| {
+                if let Some(e) = st.get_mut(lane.ix) {
+                    e.questions += 1;
+                }
+            });
+        }
+        let mut under_way = UnderWay { lane, sent: 0 };
+        let mut all = Listing::default();
+        let mut offset: Option<String> = None;
+        done.records = 0;
+        loop {
+            let (page, sent, asked_ms) = match page(lane, offset.as_deref(), &mut done) {
+                Ok(p) => p,
+                Err((_, FailureKind::IteratorGone)) if restarts < RESTARTS => {
+                    restarts += 1;
+                    continue 'anew;
+                }
+                Err((fault, _)) => return Err(fault),
+            };
+            if all.sent == 0 {
+                (all.sent, all.asked_ms) = (sent, asked_ms);
+                under_way.sent = sent;
+            } else {
+                desk().tokens.landed(sent);
+            }
+            if let Some(why) = store(lane, &page, &mut all)? {
+                done.records = all.ids.len() as u64;
+                done.stopped = Some(why);
+                return Ok(done);
+            }
+            done.records = all.ids.len() as u64;
+            {
+                let mut p = PROGRESS.lock();
+                (p.records, p.calls) = (done.records, done.calls);
+            }
+            match page.offset {
+                None => break,
+                Some(next) => {
+                    if page.records.is_empty() || !all.offsets.insert(next.clone()) {
+                        return Err(Fault::outage(format!("UPSTREAMBAD the listing of {} does not end: its offset repeats", lane.entity)));
+                    }
+                    offset = Some(next);
+                }
+            }
+        }
+        if !complete(lane, all) {
+            done.stopped = Some("the entity was changed or the server took no writes meanwhile: its index sets are not complete".into());
+        }
+        return Ok(done);
+    }
+}
+
+/// Every index value, from what the table held.
+fn complete(lane: &Lane, all: Listing) -> bool {
+    let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
+    let q = Question::whole(lane.clone(), suffix, Class::Background);
+    let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
+    let sets = all.sets.into_iter().map(|(suffix, ids)| (suffix, list(ids))).collect();
+    land::whole_table(&q, list(all.ids), sets, all.sent, all.asked_ms)
+}
+
+/// Stores a page; why it could not, if so.
+fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, Fault> {
+    let evidence = fetch::lookup_evidence(lane, &page.records);
+    for (n, part) in page.records.chunks(SLICE).enumerate() {
+        let shaped: Vec<_> = part.iter().map(|r| (CompactString::new(&r.id), fetch::shape_one(lane, r, all.sent, all.asked_ms))).collect();
+        let bytes: u64 = shaped.iter().map(|(_, s)| s.bytes.len() as u64 + 200).sum();
+        for (id, s) in &shaped {
+            note(lane, id, &s.bytes, all);
+        }
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let step = gil::enter(|st| {
+            if st.get(lane.ix).is_none_or(|e| e.generation != lane.generation) {
+                return Err(Fault::new(format!("ERR {} was changed or emptied while it was being warmed: warm it again", lane.entity)));
+            }
+            if !config::enabled() {
+                return Ok(Some("podium.enabled is no: nothing is stored".to_string()));
+            }
+            if let Some(why) = no_room(ctx, bytes + all.set_bytes) {
+                return Ok(Some(why));
+            }
+            for (id, s) in &shaped {
+                land::put(st, ctx, lane, id, s);
+            }
+            if n == 0 {
+                for (field, agrees) in &evidence {
+                    land::note_lookup(st, lane, *field, *agrees);
+                }
+            }
+            Ok(None)
+        });
+        match step {
+            Some(Ok(None)) => {}
+            Some(other) => return other,
+            None => return Err(Fault::new("ERR internal error: the cache is busy")),
+        }
+    }
+    Ok(None)
+}
+
+/// Notes which sets a record belongs to.
+fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Listing) {
+    let name = key::record(&lane.entity, id);
+    let Some(entry) = Entry::read(bytes, &name) else { return };
+    if all.ids.insert(id.clone()) {
+        all.set_bytes += MEMBER_BYTES;
+    }
+    for (f, field) in (0u16..).zip(lane.spec.fields()).filter(|(_, f)| f.indexed) {
+        for text in entry.texts(f) {
+            let set = all.sets.entry([field.name.as_bytes(), b":", text].concat()).or_insert_with(|| {
+                all.set_bytes += SET_BYTES + text.len() as u64;
+                HashSet::new()
+            });
+            if set.insert(id.clone()) {
+                all.set_bytes += MEMBER_BYTES;
+            }
+        }
+    }
+}
+
+/// Is the server too full for so many bytes more? What is loaded beyond that would be evicted again.
+fn no_room(ctx: Ctx, bytes: u64) -> Option<String> {
+    if !ffi::writable(ctx) {
+        return Some("the server takes no writes now (out of memory, or paused)".into());
+    }
+    let (used, most) = ffi::memory(ctx);
+    (most > 0 && used.saturating_add(bytes) > most / 100 * FULL).then(|| {
+        format!("{used} of maxmemory's {most} bytes are used: more would be evicted as soon as it is loaded. Raise maxmemory, or warm fewer entities")
+    })
+}
+
+/// One page. What failed and may pass is asked for again.
+fn page(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
+    let mut repeats = 0;
+    loop {
+        match ask(lane, offset, done) {
+            Err((_, FailureKind::Timeout | FailureKind::Server | FailureKind::Unreachable | FailureKind::Retriable)) if repeats < REPEATS => {
+                repeats += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Shared {
+    page: Mutex<Option<(Page, u64)>>,
+    failure: Mutex<Option<Failure>>,
+    calls: Mutex<u64>,
+    done: Mutex<Option<(u64, Result<(), Fault>)>>,
+    bell: Condvar,
+}
+
+/// Asks for one page, through the scheduler, and waits for it.
+fn ask(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
+    let shared = Arc::new(Shared::default());
+    let (s1, s2) = (shared.clone(), shared.clone());
+    let (base, table, offset) = (lane.base.clone(), lane.table.clone(), offset.map(str::to_string));
+    let errand = Errand {
+        base: lane.base.clone(),
+        cause: Cause::Warm,
+        write: false,
+        run: Box::new(move |client, token, deadline| {
+            let ask = Ask { base: &base, table: &table, token, deadline };
+            let asked_ms = ffi::now_ms();
+            *s1.calls.lock() += 1;
+            match client.list(&ask, &ListQuery { offset: offset.as_deref(), page_size: 100, ..ListQuery::default() }) {
+                Ok(page) => {
+                    let n = page.records.len();
+                    *s1.page.lock() = Some((page, asked_ms));
+                    Ok(n)
+                }
+                Err(f) => {
+                    *s1.failure.lock() = Some(f.clone());
+                    Err(f)
+                }
+            }
+        }),
+        done: Box::new(move |sent, r| {
+            *s2.done.lock() = Some((sent, r));
+            s2.bell.notify_all();
+        }),
+        cancelled: AtomicBool::new(false),
+        what: "warming",
+        scope: "data.records:read",
+    };
+    {
+        let mut d = desk();
+        let b = d.base(&lane.base);
+        d.sched.submit(b, Class::Background, Arc::new(Job::Errand(errand)), engine::mono_ms());
+    }
+    engine::close_now();
+    let (sent, result) = {
+        let mut over = shared.done.lock();
+        loop {
+            if let Some(d) = over.take() {
+                break d;
+            }
+            shared.bell.wait_for(&mut over, Duration::from_millis(500));
+            if over.is_none() && engine::stopping() {
+                return Err((Fault::new("ERR the module is being unloaded"), FailureKind::Refused));
+            }
+        }
+    };
+    done.calls += *shared.calls.lock();
+    let page = shared.page.lock().take();
+    match (result, page) {
+        (Ok(()), Some((page, asked_ms))) => Ok((page, sent, asked_ms)),
+        (result, _) => {
+            desk().tokens.landed(sent);
+            let fault = result.err().unwrap_or_else(|| Fault::new("ERR internal error: a page was lost"));
+            let kind = shared.failure.lock().take().map_or(FailureKind::Refused, |f| f.kind);
+            Err((fault, kind))
+        }
+    }
+}

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import http.server
+import json
+import threading
+import time
+
 import pytest
 
+from airtable import TOKEN
 from asking import get, ids, meta, mget
 from support import eventually, mapping, text
-from world import define, event, item, project, user
+from test_replica import in_step, pair  # noqa: F401 (a fixture)
+from world import SPECS, define, event, item, project, seed, user
 
 INTERVAL = 1
 
@@ -129,3 +139,300 @@ def test_sweep_needs_no_call(fed, world):
     assert report["upstream-calls"] == 0 and record_calls(world) == []
     assert get(fed, f"items:{item(1)}") is None and item(2) not in ids(fed, "items:*")
     assert record_calls(world) == []
+
+
+# What goes wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", [{"forget": True}, {"error": "INVALID_HOOK"}, {"destroy": True}])
+def test_a_gap_puts_everything_in_doubt_once_and_it_goes_on(fed, world, how):
+    assert get(fed, f"items:{item(1)}")["name"] == "Item 1"
+    group = ids(fed, "items:group:g1")
+    world.change("items", item(1), name="unheard", group="g9")
+    [hook] = hooks(world)
+    world.airtable.control("POST", "webhooks", {"id": hook["id"], **how})
+    # What tells of the gap is the next payload, or that there is no webhook.
+    world.change("items", item(2), name="heard")
+    eventually(10, "it follows again", lambda: fed.attempt("PODIUM.SYNC", "NOW") == "OK" and status(fed)["gaps"] == 1)
+    assert get(fed, f"items:{item(1)}")["name"] == "unheard"
+    assert ids(fed, "items:group:g1") == [id for id in group if id != item(1)]
+    [hook] = hooks(world)
+    assert hook["isHookEnabled"]
+    world.change("items", item(1), name="heard again")
+    now(fed)
+    assert get(fed, f"items:{item(1)}")["name"] == "heard again"
+    assert status(fed)["gaps"] == 1
+
+
+def test_polls_that_fail_are_told_and_soon_nothing_is_vouched_for(fed, world):
+    fed.call("CONFIG", "SET", "podium.ttl", 1)
+    get(fed, f"items:{item(1)}")
+    assert meta(fed, "PODIUM.GET", f"items:{item(1)}")["detail"] == ""
+    world.airtable.status(500, match={"path_contains": "/webhooks"})
+    eventually(20, "detail says so", lambda: meta(fed, "PODIUM.GET", f"items:{item(1)}")["detail"] == "feed-behind")
+    assert status(fed)["state"] == "behind" and "500" in status(fed)["error"]
+    world.airtable.forget()
+    eventually(20, "the ttl rules again", lambda: get(fed, f"items:{item(1)}") and record_calls(world))
+    world.change("items", item(1), name="changed")
+    world.airtable.clear_faults()
+    eventually(20, "it is followed again", lambda: status(fed)["state"] == "following")
+    assert get(fed, f"items:{item(1)}")["name"] == "changed" and status(fed)["gaps"] == 0
+
+
+def test_start_says_what_the_token_lacks(client, world):
+    data = seed(world.base)
+    data["tokens"] = [{"token": TOKEN, "scopes": ["data.records:read"], "bases": [world.base]}]
+    world.airtable.seed(data)
+    error = client.error("PODIUM.SYNC", "START")
+    assert error.code == "UPSTREAMAUTH" and "webhook:manage" in str(error)
+    assert status(client)["state"] == "off"
+
+
+@pytest.mark.parametrize("words", [("START", "nobase"), ("STATUS", "a", "b"), ("PING", "x"), ("START", "NOTIFY", "ftp://x"), ("NO",)])
+def test_what_makes_no_sense_is_refused(client, words):
+    client.error("PODIUM.SYNC", *words)
+
+
+def test_where_it_may_not_wait(fed, client):
+    client.call("MULTI")
+    client.call("PODIUM.SYNC", "NOW")
+    client.call("PODIUM.SYNC", "STATUS")
+    told, state = client.call("EXEC")
+    assert told.code == "WOULDBLOCK" and mapping(state)["state"] == b"following"
+
+
+def test_a_renamed_column_is_asked_for_anew(fed, world):
+    assert get(fed, f"items:{item(1)}")["group"] == "g1"
+    assert ids(fed, "items:group:g1")
+    world.airtable.control("POST", "schema", {"base": world.base, "table": "items", "rename_field": {"field": "group", "name": "team"}})
+    now(fed)
+    assert get(fed, f"items:{item(1)}")["group"] == "", "the column is no more: the default"
+    world.change("items", item(1), name="still followed")
+    now(fed)
+    assert get(fed, f"items:{item(1)}")["name"] == "still followed"
+
+
+def test_a_changed_record_reaches_the_lookups_of_others(fed, world):
+    about = f"projects:{project(1)}"
+    owner = get(fed, about)["owner"][0]
+    world.airtable.control("POST", "switches", {"linked_computed_lag_ms": 300})
+    world.change("users", owner, display_name="Somebody else")
+    eventually(10, "the lookup shows it", lambda: fed.call("PODIUM.SYNC", "NOW") == "OK" and get(fed, about)["owner_display_name"] == "Somebody else")
+
+
+def test_links_have_two_ends(fed, world, server):
+    one, other = f"projects:event:{event(1)}", f"projects:event:{event(2)}"
+    before = ids(fed, one)
+    moved = before[0]
+    ids(fed, other)
+    world.change("projects", moved, event=[event(2)])
+    now(fed)
+    assert ids(fed, one) == before[1:] and moved in ids(fed, other)
+
+
+# Notifications ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def endpoint():
+    """An HTTP endpoint that keeps what is posted to it."""
+    posted = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            posted.append((body, self.headers["X-Airtable-Content-MAC"]))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    httpd = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{httpd.server_port}/ping", posted
+    httpd.shutdown()
+    httpd.server_close()
+    thread.join(5)
+
+
+def test_a_ping_polls_at_once(client, world, server, endpoint):
+    url, posted = endpoint
+    client.call("CONFIG", "SET", "podium.sync-interval", 3600)
+    assert client.call("PODIUM.SYNC", "START", "NOTIFY", url) == "OK"
+    try:
+        assert get(client, f"items:{item(1)}")["name"] == "Item 1"
+        world.change("items", item(1), name="changed")
+        eventually(10, "Airtable posts", lambda: posted)
+        body, mac = posted[0]
+        assert get(client, f"items:{item(1)}")["name"] == "Item 1", "an hour is long"
+        secret = client.call("HGET", f"podium:feed:{world.base}", "secret")
+        assert mac == "hmac-sha256=" + hmac.new(base64.b64decode(secret), body, hashlib.sha256).hexdigest()
+        wrong = mac[:-1] + ("0" if mac[-1] != "0" else "1")
+        for bad in [(body, wrong), (body + b" ", mac), (body, ""), (b"{}", mac), (b"\xff", mac)]:
+            assert client.error("PODIUM.SYNC", "PING", *bad).code == "DENIED", bad
+        assert client.call("PODIUM.SYNC", "PING", body, mac) == "OK"
+        eventually(5, "the change is seen", lambda: get(client, f"items:{item(1)}")["name"] == "changed")
+        assert secret.decode() not in server.log() and secret not in repr(client.call("PODIUM.SYNC", "STATUS")).encode()
+    finally:
+        client.call("PODIUM.SYNC", "STOP")
+
+
+# More than one ---------------------------------------------------------------------------------------------------
+
+
+def test_a_base_that_does_not_answer_holds_up_no_other(fed, world, emulator):
+    other = world.base + "Two"
+    both = seed(world.base)
+    second = seed(other)
+    both["bases"] += second["bases"]
+    both["tokens"][0]["bases"].append(other)
+    fed.call("PODIUM.SYNC", "STOP")
+    world.airtable.seed(both)
+    assert fed.call("PODIUM.SYNC", "START") == "OK"
+    fed.call("PODIUM.SPEC", "SET", "theirs", json.dumps({**SPECS["items"], "table": "items", "base": other}))
+    assert fed.call("PODIUM.SYNC", "START", other) == "OK"
+    try:
+        assert status(fed, other)["webhook"] != status(fed, world.base)["webhook"]
+        get(fed, f"theirs:{item(1)}"), get(fed, f"items:{item(1)}")
+        world.airtable.status(500, match={"path_contains": f"{other}/webhooks"})
+        world.change("items", item(1), name="ours changed")
+        eventually(10, "the other fails", lambda: get(fed, f"theirs:{item(1)}") and status(fed, other)["state"] == "behind")
+        now(fed)
+        assert get(fed, f"items:{item(1)}")["name"] == "ours changed"
+        assert status(fed, world.base)["state"] == "following"
+        world.airtable.write(base=other, table="items", update=[{"id": item(1), "fields": {"name": "theirs changed"}}])
+        world.airtable.clear_faults()
+        eventually(10, "it is heard again", lambda: get(fed, f"theirs:{item(1)}")["name"] == "theirs changed")
+        assert get(fed, f"items:{item(1)}")["name"] == "ours changed"
+    finally:
+        world.airtable.clear_faults()
+        fed.call("PODIUM.SYNC", "STOP", other)
+
+
+def test_a_base_that_nobody_reads_is_left_alone_and_heard_before_the_next_read(fed, world):
+    assert get(fed, f"items:{item(1)}")["name"] == "Item 1"
+    polls = lambda: world.airtable.count("/payloads")  # noqa: E731
+    last = status(fed)["last-poll"]
+    eventually(10, "a poll after the last read", lambda: status(fed)["last-poll"] > last)
+    # From here on nobody reads. STATUS is no read.
+    last = status(fed)["last-poll"]
+    eventually(10, "three intervals pass", lambda: status(fed)["lag-ms"] > 3_000 * INTERVAL)
+    assert status(fed)["last-poll"] == last
+    world.change("items", item(1), name="changed")
+    world.airtable.forget()
+    assert get(fed, f"items:{item(1)}")["name"] == "changed", "the first read waits for one poll"
+    assert polls() == 1
+
+
+# Over the end of a process -----------------------------------------------------------------------------------------
+
+
+def begin(server, world, interval=INTERVAL):
+    client = server.client()
+    define(client)
+    client.call("CONFIG", "SET", "podium.sync-interval", interval)
+    assert client.call("PODIUM.SYNC", "START") == "OK"
+    return client
+
+
+def test_it_goes_on_after_kill_9(spawn, world):
+    server = spawn({"sync-interval": 30}, ["appendonly yes", "appendfsync always"])
+    client = begin(server, world, 30)
+    get(client, f"items:{item(1)}")
+    group = ids(client, "items:group:g1")
+    world.change("items", item(2), name="before")
+    now(client)
+    before = status(client)
+    server.stop(kill=True)
+    world.change("items", item(1), name="meanwhile", group="g2")
+    server.start()
+    world.airtable.forget()
+    client = server.client()
+    client.call("CONFIG", "SET", "podium.sync-interval", 30)
+    eventually(10, "it follows again", lambda: status(client)["state"] == "following")
+    after = status(client)
+    assert after["webhook"] == before["webhook"] and after["gaps"] == 0 and after["vouches-since"] == before["vouches-since"]
+    assert get(client, f"items:{item(1)}")["name"] == "meanwhile"
+    assert ids(client, "items:group:g1") == [id for id in group if id != item(1)]
+    assert len(hooks(world)) == 1
+
+
+def test_the_first_read_after_a_restart_knows_what_changed_meanwhile(spawn, world):
+    server = spawn(save=True)
+    client = begin(server, world, 30)
+    get(client, f"items:{item(1)}")
+    client.call("SAVE")
+    polled = status(client)["last-poll"]
+    server.stop(kill=True)
+    world.change("items", item(1), name="meanwhile")
+    server.settings["sync-interval"] = 1
+    eventually(10, "it was down for longer than the interval", lambda: time.time() * 1000 > polled + 1_600)
+    server.start()
+    assert get(server.client(), f"items:{item(1)}")["name"] == "meanwhile"
+
+
+@pytest.mark.parametrize("how", [{"expire": True}, {"destroy": True}])
+def test_a_webhook_that_ended_while_it_was_down(spawn, world, how):
+    server = spawn({}, ["appendonly yes", "appendfsync always"])
+    client = begin(server, world)
+    get(client, f"items:{item(1)}")
+    [hook] = hooks(world)
+    server.stop(kill=True)
+    world.airtable.control("POST", "webhooks", {"id": hook["id"], **how})
+    world.change("items", item(1), name="unheard")
+    server.start()
+    client = server.client()
+    eventually(10, "it follows a new one", lambda: status(client)["state"] == "following" and status(client)["webhook"] not in ("", hook["id"]))
+    assert get(client, f"items:{item(1)}")["name"] == "unheard"
+    assert [h["isHookEnabled"] for h in hooks(world)] == [True], "the dead one is cleared away"
+
+
+def test_a_server_that_lost_its_memory_adopts_the_webhook(spawn, world):
+    first = spawn()
+    begin(first, world)
+    [hook] = hooks(world)
+    first.stop(kill=True)
+    second = spawn()
+    client = begin(second, world)
+    assert status(client)["webhook"] == hook["id"] and len(hooks(world)) == 1
+    get(client, f"items:{item(1)}")
+    world.change("items", item(1), name="changed")
+    now(client)
+    assert get(client, f"items:{item(1)}")["name"] == "changed"
+    assert client.call("PODIUM.SYNC", "STOP") == "OK"
+    assert len(hooks(world)) == 1, "what it did not make it does not delete"
+
+
+def test_flushall_does_not_end_it(fed, world):
+    fed.call("FLUSHALL")
+    assert fed.call("EXISTS", f"podium:feed:{world.base}") == 1
+    get(fed, f"items:{item(1)}")
+    world.change("items", item(1), name="changed")
+    now(fed)
+    assert get(fed, f"items:{item(1)}")["name"] == "changed"
+
+
+def test_a_promoted_replica_carries_on(pair, world):  # noqa: F811
+    primary, replica = pair
+    p = begin(primary, world)
+    get(p, f"items:{item(1)}")
+    group = ids(p, "items:group:g1")
+    now(p)
+    in_step(primary, replica)
+    r = replica.client()
+    assert status(r)["state"] == "replica" and status(r)["webhook"] == status(p)["webhook"]
+    assert r.error("PODIUM.SYNC", "NOW").code == "READONLY"
+    assert replica.figure("upstream_calls") == 0, "a replica polls nothing"
+    primary.stop(kill=True)
+    world.change("items", item(1), name="meanwhile", group="g2")
+    r.call("REPLICAOF", "NO", "ONE")
+    eventually(10, "it follows", lambda: status(r)["state"] == "following")
+    assert status(r)["gaps"] == 0
+    assert get(r, f"items:{item(1)}")["name"] == "meanwhile"
+    assert ids(r, "items:group:g1") == [id for id in group if id != item(1)]
+    assert len(hooks(world)) == 1
+    world.change("items", item(1), name="later")
+    r.call("PODIUM.SYNC", "NOW")
+    assert get(r, f"items:{item(1)}")["name"] == "later"

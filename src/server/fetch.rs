@@ -5,6 +5,7 @@ use super::engine::{self, desk, Desk, Lane, Thing};
 use super::fault::{for_pace, Fault};
 use super::ffi;
 use super::figures::{self, Cause};
+use super::inverse;
 use super::land;
 use super::log;
 use super::shed;
@@ -47,6 +48,8 @@ pub(crate) struct Question {
     pub(crate) formula: Option<String>,
     /// The lookup was seen to agree with its link cell before.
     pub(crate) proven: bool,
+    /// Where the linked record holds the ids, should the lookup be of no use.
+    pub(crate) way_back: Option<inverse::Way>,
     /// Somebody waits for it; else it is a refresh.
     pub(crate) class: Class,
     pub(crate) flight: AtomicU64,
@@ -57,7 +60,7 @@ impl Question {
     /// The whole table.
     pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>, class: Class) -> Question {
         let progress = Mutex::new(Listing::default());
-        Question { lane, suffix, asks: None, formula: None, proven: false, class, flight: AtomicU64::new(0), progress }
+        Question { lane, suffix, asks: None, formula: None, proven: false, way_back: None, class, flight: AtomicU64::new(0), progress }
     }
 }
 
@@ -69,7 +72,7 @@ pub(crate) struct Listing {
     asked_ms: u64,
     offset: Option<String>,
     offsets: HashSet<String>,
-    pages: u32,
+    pub(crate) pages: u32,
     restarts: u32,
     /// The lookup cannot be used: the whole table is read instead.
     table: bool,
@@ -77,7 +80,8 @@ pub(crate) struct Listing {
     lookup_proven: bool,
     /// All pages came without evidence of what the lookup holds: a few linked records are looked at.
     probing: bool,
-    records: HashMap<CompactString, Shaped>,
+    pub(crate) back: inverse::Steps,
+    pub(crate) records: HashMap<CompactString, Shaped>,
 }
 
 /// A fetched record in its stored form.
@@ -161,7 +165,7 @@ fn log_error(f: &Failure) {
     log::event("upstream_error", b"", &[("status", status), ("type", f.error_type.clone().into()), ("message", f.message.clone().into())]);
 }
 
-fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
+pub(crate) fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
     let begun = Instant::now();
     let result = upstream::with(|client, token| {
         let ask = Ask { base: &lane.base, table: &lane.table, token, deadline: deadline() };
@@ -278,6 +282,9 @@ fn question_page(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, flight: Op
         let p = q.progress.lock();
         (p.offset.clone(), p.table || q.formula.is_none(), p.asked_ms, p.probing)
     };
+    if let Some(way) = q.way_back.as_ref().filter(|_| table && q.asks.is_some() && !q.progress.lock().back.closed) {
+        return inverse::step(id, job, q, way, sent, asked_ms);
+    }
     let formula = if table {
         None
     } else if probing {
@@ -300,7 +307,7 @@ fn linked_formula(f: &podium_core::spec::Field) -> String {
 }
 
 /// Goes on with the next page, or from the start.
-fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
+pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
     let gone = {
         let mut d = desk();
         let next = d.sched.call_more(id, job.clone(), engine::mono_ms());
@@ -378,7 +385,7 @@ const PROBE: u32 = 10;
 /// A listing that dies is begun anew at most this often.
 const RESTARTS: u32 = 3;
 
-fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, table: bool) {
+pub(crate) fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, table: bool) {
     let lookup = q
         .asks
         .as_ref()

@@ -13,6 +13,7 @@ mod ffi;
 mod figures;
 mod gil;
 mod info;
+mod inverse;
 mod land;
 mod log;
 mod op;
@@ -89,6 +90,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     rm!(RedisModule_SetModuleOptions(ctx, ((1 << 1) | (1 << 5)) & all));
     // The library may have stayed mapped over an UNLOAD: what it knew then is not so any more.
     del::forget();
+    engine::reset();
     gil::enter(|st| {
         *st = state::State::default();
         st.replica = ffi::is_replica(ctx);

@@ -292,6 +292,8 @@ fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_sta
             });
             let proven = asks.as_ref().is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
             let name = [e.name.as_bytes(), b":", suffix].concat();
+            let way_back = asks.as_ref().and_then(|(f, _)| super::inverse::of(st, *ix, *f));
+            let e = st.get_mut(*ix)?;
             let job = || {
                 Job::Question(Question {
                     lane,
@@ -299,6 +301,7 @@ fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_sta
                     asks,
                     formula,
                     proven,
+                    way_back,
                     class,
                     flight: AtomicU64::new(0),
                     progress: Mutex::new(Listing::default()),

@@ -175,6 +175,32 @@ def test_links_are_known_before_a_record_is_seen(client, world):
     assert made in get(client, f"events:{event(2)}")["projects"]
 
 
+def test_a_link_without_a_lookup_is_asked_by_its_way_back(client, world):
+    """No lookup, more records than may be read for want of one: the linked record names them."""
+    discover(client)
+    world.airtable.control("POST", "schema", {"base": world.base, "table": "projects", "delete_field": "event_id"})
+    client.call("CONFIG", "SET", "podium.warm-limit", "5")
+    world.airtable.forget()
+    expected = sorted(id for id, cells in world.truth("projects").items() if cells.get("event") == [event(2)])
+    assert ids(client, f"projects:event:{event(2)}") == expected
+    assert world.airtable.count() == 3, "the lookup that is not there, the event, its projects"
+    world.airtable.forget()
+    assert ids(client, f"projects:event:{event(2)}") == expected and world.airtable.count() == 0
+    expected = sorted(id for id, cells in world.truth("projects").items() if cells.get("event") == [event(3)])
+    assert ids(client, f"projects:event:{event(3)}") == expected
+    assert world.airtable.count() == 2
+    assert ids(client, f"projects:event:{rid('evt', 999)}") == []
+    assert ids(client, f"projects:event:{event(4)}") == []
+
+
+def test_the_way_back_is_known_by_its_id(client, world):
+    discover(client)
+    world.airtable.control("POST", "schema", {"base": world.base, "table": "projects", "delete_field": "event_id"})
+    world.airtable.control("POST", "schema", {"base": world.base, "table": "events", "rename_field": {"field": "projects", "name": "what they built"}})
+    expected = sorted(id for id, cells in world.truth("projects").items() if cells.get("event") == [event(2)])
+    assert ids(client, f"projects:event:{event(2)}") == expected != []
+
+
 def test_webhooks_find_the_table_by_its_name(server, spawn, shop):
     client = spawn(env={"PODIUM_WEBHOOK_SECRET": "s3cret"}).client()
     discover(client)

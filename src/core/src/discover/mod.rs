@@ -49,7 +49,9 @@ pub struct LinkTo {
     pub column: String,
     /// The entity of the linked records.
     pub entity: String,
-    /// The column of the linked records that holds the way back.
+    /// Their table, `tbl…`.
+    pub table: String,
+    /// The id of their field that holds the way back.
     pub inverse: Option<String>,
 }
 
@@ -66,7 +68,7 @@ impl Found {
     /// As it is kept beside the spec.
     pub fn to_json(&self) -> String {
         let links: Vec<Value> =
-            self.links.iter().map(|l| json!({"column": l.column, "entity": l.entity, "inverse": l.inverse})).collect();
+            self.links.iter().map(|l| json!({"column": l.column, "entity": l.entity, "table": l.table, "inverse": l.inverse})).collect();
         json!({"table_id": self.table_id, "table_name": self.table_name, "links": links, "made": self.made}).to_string()
     }
     /// Reads what [`Found::to_json`] wrote.
@@ -74,7 +76,10 @@ impl Found {
         let Ok(Value::Object(mut o)) = serde_json::from_slice(json) else { return None };
         let text = |v: Option<&Value>| v.and_then(Value::as_str).map(ToOwned::to_owned);
         let links = o.get("links")?.as_array()?.iter();
-        let links = links.map(|l| Some(LinkTo { column: text(l.get("column"))?, entity: text(l.get("entity"))?, inverse: text(l.get("inverse")) }));
+        let links = links.map(|l| {
+            let (column, entity, table) = (text(l.get("column"))?, text(l.get("entity"))?, text(l.get("table"))?);
+            Some(LinkTo { column, entity, table, inverse: text(l.get("inverse")) })
+        });
         Some(Found {
             table_id: text(o.get("table_id"))?,
             table_name: text(o.get("table_name"))?,
@@ -212,8 +217,8 @@ fn link(f: &Column, tables: &[Table], names: &Names) -> Option<LinkTo> {
         return None;
     }
     let to = f.option_text("linkedTableId")?;
-    let inverse = f.option_text("inverseLinkFieldId").and_then(|id| field(tables, to, id)).map(|i| i.name.to_owned());
-    Some(LinkTo { column: f.name.to_owned(), entity: names.entity(to)?.to_owned(), inverse })
+    let inverse = f.option_text("inverseLinkFieldId").and_then(|id| field(tables, to, id)).map(|i| i.id.to_owned());
+    Some(LinkTo { column: f.name.to_owned(), entity: names.entity(to)?.to_owned(), table: to.to_owned(), inverse })
 }
 
 fn field<'t, 'a>(tables: &'t [Table<'a>], table: &str, id: &str) -> Option<&'t Column<'a>> {

@@ -82,7 +82,7 @@ fn lookups_and_ways_back_are_found_by_the_schema() {
     let p = of(&all, "projects");
     let s = parsed(p);
     assert_eq!(s.get(s.field("Owner").unwrap()).unwrap().lookup.as_deref(), Some("Whose"));
-    assert_eq!(p.found.link("Owner"), Some(&LinkTo { column: "Owner".into(), entity: "our_people_".into(), inverse: Some("Projects".into()) }));
+    assert_eq!(p.found.link("Owner"), Some(&LinkTo { column: "Owner".into(), entity: "our_people_".into(), table: "tblU".into(), inverse: Some("fldI".into()) }));
     let depends = |name: &str| s.get(s.field(name).unwrap()).unwrap().depends.clone();
     assert_eq!(depends("Owner Name").as_deref(), Some("our_people_"));
     assert_eq!(depends("Greeting").as_deref(), Some("our_people_"), "through the lookup it is made of");

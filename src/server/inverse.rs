@@ -1,0 +1,116 @@
+//! An index question about a link for which the table has no usable lookup, by the way back: the linked record's own cell
+//! holds the ids, and those are read by id. Instead of the whole table.
+
+use super::engine::{self, desk, Lane};
+use super::fetch::{self, Question};
+use super::land;
+use super::state::{EntityIx, State};
+use compact_str::CompactString;
+use podium_airtable::{FailureKind, ListQuery, Page};
+use podium_core::pace::{CallId, Class, Outcome};
+use podium_core::question;
+use podium_core::spec::record_id_ok;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The linked table, and the id of its field that holds the way back. By id: a column that was renamed since would look
+/// like an empty cell.
+#[derive(Clone)]
+pub(crate) struct Way {
+    table: Arc<str>,
+    field: Arc<str>,
+}
+
+/// How far it has come.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Ids still to be read; none: the linked record was not asked yet.
+    left: Option<Vec<CompactString>>,
+    /// The schema has changed since it was discovered: the whole table it is.
+    pub(crate) closed: bool,
+}
+
+/// Records read in one call.
+const PAGE: usize = 100;
+
+/// The way back of a link field, where the base's schema is known.
+pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
+    let (_, link) = st.link_found(ix, field)?;
+    Some(Way { table: link.table.as_str().into(), field: link.inverse.as_deref()?.into() })
+}
+
+/// One call of it.
+pub(crate) fn step(id: CallId, job: &Arc<fetch::Job>, q: &Question, way: &Way, sent: u64, asked_ms: u64) {
+    let part: Option<Vec<CompactString>> = {
+        let p = q.progress.lock();
+        p.back.left.as_ref().map(|l| l.iter().take(PAGE).cloned().collect())
+    };
+    let cause = if q.class == Class::Read { q.lane.cause } else { super::figures::Cause::Refresh };
+    match part {
+        None => {
+            let Some(value) = q.asks.as_ref().and_then(|(_, v)| std::str::from_utf8(v).ok()) else { return close(id, job, q, sent) };
+            let formula = question::ids_formula(&[value]);
+            let lane = Lane { table: way.table.clone(), ..q.lane.clone() };
+            let query = ListQuery { formula: Some(&formula), page_size: PAGE as u16, by_field_id: true, ..ListQuery::default() };
+            match fetch::list(&lane, &query, cause) {
+                Ok(page) => {
+                    let ids = linked(&page, value, &way.field);
+                    go_on(id, job, q, sent, asked_ms, ids);
+                }
+                Err(f) if matches!(f.kind, FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused) => close(id, job, q, sent),
+                Err(f) => fetch::page_failed(id, job, q, sent, f, true),
+            }
+        }
+        Some(ids) => {
+            let formula = question::ids_formula(&ids);
+            let query = ListQuery { formula: Some(&formula), page_size: PAGE as u16, ..ListQuery::default() };
+            match fetch::list(&q.lane, &query, cause) {
+                Ok(page) => {
+                    let left = {
+                        let mut p = q.progress.lock();
+                        for r in &page.records {
+                            let shaped = fetch::shape_one(&q.lane, r, sent, asked_ms);
+                            p.records.insert(CompactString::new(&r.id), shaped);
+                        }
+                        let left = p.back.left.take().unwrap_or_default();
+                        left.into_iter().skip(ids.len()).collect()
+                    };
+                    go_on(id, job, q, sent, asked_ms, left);
+                }
+                Err(f) => fetch::page_failed(id, job, q, sent, f, true),
+            }
+        }
+    }
+}
+
+/// The ids in the linked record's cell; a record that is not there is linked to by none.
+fn linked(page: &Page, id: &str, field: &str) -> Vec<CompactString> {
+    let cell = page.records.iter().find(|r| r.id == id).and_then(|r| r.fields.get(field));
+    let ids = cell.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    ids.filter(|i| record_id_ok(i.as_bytes())).map(CompactString::new).collect()
+}
+
+fn go_on(id: CallId, job: &Arc<fetch::Job>, q: &Question, sent: u64, asked_ms: u64, left: Vec<CompactString>) {
+    let listing = {
+        let mut p = q.progress.lock();
+        p.pages += 1;
+        if left.is_empty() {
+            Some(std::mem::take(&mut *p))
+        } else {
+            p.back.left = Some(left);
+            None
+        }
+    };
+    match listing {
+        Some(listing) => {
+            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
+            land::question(q, sent, asked_ms, listing, false);
+        }
+        None => fetch::go_on(id, job, q, sent),
+    }
+}
+
+fn close(id: CallId, job: &Arc<fetch::Job>, q: &Question, sent: u64) {
+    q.progress.lock().back.closed = true;
+    fetch::go_on(id, job, q, sent);
+}

@@ -113,6 +113,9 @@ fn kept(e: &Entity, expire_at: u64) -> u64 {
     }
 }
 
+/// Told records remembered per entity: each is looked at when a set is asked for cold.
+const MOST_TOLD: usize = 2_000;
+
 /// Stores a record, `bytes` being its encoded entry: moves it between index sets, ends its doubt, puts linked records in doubt.
 pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8], expire_at: u64, by: By) -> Stored {
     let Some(e) = st.get(ix) else { return Stored::Outdated };
@@ -151,7 +154,7 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     }
 
     let entity_name = e.name.clone();
-    let expire_at = if fresh.header.dead_at == u64::MAX { kept(e, expire_at) } else { expire_at };
+    let expire_at = if podium_core::feed::can_renew(&fresh.header) { kept(e, expire_at) } else { expire_at };
     own_write(|| {
         let s = RString::new(&name);
         {
@@ -168,6 +171,11 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     });
     if let Some(e) = st.get_mut(ix) {
         e.records.insert(CompactString::new(id));
+        if by == By::Told && e.told.len() < MOST_TOLD {
+            e.told.insert(CompactString::new(id));
+        } else {
+            e.told.remove(id);
+        }
     }
     bury_tomb(st, ctx, ix, id);
     let before_links = old.as_ref().map(|o| link_cells(st, ix, o));

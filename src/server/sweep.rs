@@ -125,7 +125,7 @@ fn gather(sweep: &mut Sweep, base: &str, entities: &[EntityIx], lanes: &mut Hash
                         let name = key::record(&e.name, id);
                         let Some(entry) = Entry::read(b, &name) else { continue };
                         let refs = store::link_cells(st, *ix, &entry).into_iter().flat_map(|(_, ids)| ids).collect();
-                        let vouched = e.feed.vouches(entry.header.seq, ffi::now_ms());
+                        let vouched = entry.header.told_at == 0 && e.feed.vouches(entry.header.seq, ffi::now_ms());
                         sweep.add(*ix, id, refs, *in_scope, vouched);
                     }
                 }

@@ -14,7 +14,7 @@ import pytest
 
 from airtable import TOKEN
 from asking import get, ids, meta, mget
-from support import eventually, mapping, text
+from support import MODULE, eventually, mapping, text
 from test_replica import in_step, pair  # noqa: F401 (a fixture)
 from world import SPECS, define, event, item, project, seed, user
 
@@ -436,3 +436,83 @@ def test_a_promoted_replica_carries_on(pair, world):  # noqa: F811
     world.change("items", item(1), name="later")
     r.call("PODIUM.SYNC", "NOW")
     assert get(r, f"items:{item(1)}")["name"] == "later"
+
+
+# With the rest ----------------------------------------------------------------------------------------------------
+
+
+def test_writes_that_are_paused_hold_it_up_and_nothing_is_lost(fed, world, server):
+    get(fed, f"items:{item(1)}")
+    cursor = status(fed)["cursor"]
+    fed.call("CLIENT", "PAUSE", 2_000, "WRITE")
+    world.change("items", item(1), name="changed")
+    world.airtable.forget()
+    reads = server.client()
+    eventually(10, "it polls meanwhile", lambda: get(reads, f"items:{item(1)}") and world.airtable.count("/payloads") > 1)
+    assert status(reads)["cursor"] == cursor
+    reads.call("CLIENT", "UNPAUSE")
+    eventually(10, "the change is seen", lambda: get(reads, f"items:{item(1)}")["name"] == "changed")
+    assert status(reads)["cursor"] == cursor + 1 and status(reads)["gaps"] == 0
+
+
+def test_what_a_client_told_is_not_vouched_for(fed, world):
+    fed.call("CONFIG", "SET", "podium.ttl", 1)
+    assert fed.call("PODIUM.UPSERT", f"items:{item(1)}", json.dumps({"name": "a lie", "n": 1, "group": "g1"})) == 1
+    assert get(fed, f"items:{item(1)}")["name"] == "a lie"
+    eventually(10, "its ttl ends", lambda: get(fed, f"items:{item(1)}")["name"] == "Item 1")
+
+
+def test_who_tracks_a_key_is_told(fed, world, server):
+    watcher = server.client(3)
+    watcher.call("CLIENT", "TRACKING", "ON")
+    get(fed, f"items:{item(1)}"), ids(fed, "items:group:g1"), ids(fed, "items:group:g2")
+    get(watcher, f"items:{item(1)}"), ids(watcher, "items:group:g1"), ids(watcher, "items:group:g2")
+    world.change("items", item(1), group="g2")
+    now(fed)
+    settled(server, world)
+    told: set[str] = set()
+
+    def heard() -> bool:
+        for push in watcher.poll_pushes(0.02):
+            told.update(text(push[1]))
+        return {f"items:{item(1)}", "items:group:g1", "items:group:g2"} <= told
+
+    eventually(5, "every key is told of", heard)
+
+
+def test_unload_and_load_again(fed, world, server):
+    get(fed, f"items:{item(1)}")
+    cursor = status(fed)["cursor"]
+    eventually(10, "it is unloaded", lambda: fed.attempt("MODULE", "UNLOAD", "podium") == "OK")
+    world.change("items", item(1), name="meanwhile")
+    settings = {**server.settings, "base": world.base, "sync-interval": INTERVAL}
+    fed.call("MODULE", "LOADEX", str(MODULE), *[w for k, v in settings.items() for w in ("CONFIG", f"podium.{k}", str(v))])
+    eventually(10, "it follows", lambda: status(fed)["state"] == "following")
+    assert get(fed, f"items:{item(1)}")["name"] == "meanwhile"
+    assert status(fed)["cursor"] == cursor + 1 and status(fed)["gaps"] == 0
+
+
+def test_a_warmed_table_stays_warm(fed, world, server):
+    fed.call("CONFIG", "SET", "podium.ttl", 1, "podium.empty-ttl", 1)
+    fed.call("PODIUM.WARM", "items:*", timeout=30)
+    polled = status(fed)["last-poll"]
+    eventually(15, "the ttl is over", lambda: get(fed, f"items:{item(3)}") and status(fed)["last-poll"] > polled + 2_500)
+    world.airtable.forget()
+    assert len(ids(fed, "items:*")) == 400 and len(ids(fed, "items:group:g4")) == 40
+    assert ids(fed, "items:group:unknown") == []
+    world.create("items", "recitm00000000900", name="new", n=1, group="unknown")
+    now(fed)
+    settled(server, world)
+    world.airtable.forget()
+    assert ids(fed, "items:group:unknown") == ["recitm00000000900"] and record_calls(world) == []
+
+
+def test_writes_through_the_cache_go_with_it(fed, world, server):
+    ids(fed, "items:*")
+    assert fed.call("PODIUM.UPDATE", f"items:{item(1)}", json.dumps({"name": "ours", "group": "g7"}))
+    now(fed)
+    settled(server, world)
+    assert get(fed, f"items:{item(1)}")["name"] == "ours" and item(1) in ids(fed, "items:group:g7")
+    assert fed.call("PODIUM.DELETE", f"items:{item(2)}") == 1
+    now(fed)
+    assert get(fed, f"items:{item(2)}") is None and item(2) not in ids(fed, "items:*")

@@ -38,9 +38,9 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     if now >= h.dead_at {
         return false;
     }
-    // Past its freshness a copy is a hit if the change feed vouches for it; attachments have an end of their own.
+    // Past its freshness a copy is a hit if the change feed vouches for it.
     let vouched = (now >= h.fresh_until).then_some(h.seq);
-    if vouched.is_some() && h.dead_at != u64::MAX {
+    if vouched.is_some() && !podium_core::feed::can_renew(&h) {
         return false;
     }
     if gil::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {

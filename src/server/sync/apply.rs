@@ -22,8 +22,8 @@ const LOOK: usize = 250;
 /// Doubts settled per entity and poll.
 const SETTLE: usize = 1_000;
 
-/// Applies a page; how many changes it told.
-pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> u64 {
+/// Applies a page; how many changes it told. `None`: nothing may be removed now, so it is to be applied again, from its start.
+pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> Option<u64> {
     let mut n = 0;
     for (table, changes) in &page.tables {
         n += changes.records.len() as u64;
@@ -35,19 +35,23 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> u64 {
             }
             for part in changes.records.chunks(SLICE) {
                 let held = gil::lock();
+                let ctx = held.ctx();
+                if !ffi::removable(ctx) {
+                    return None;
+                }
                 gil::enter(|st| {
                     let wanted: Vec<CompactString> =
-                        part.iter().filter(|(id, fate)| change(st, held.ctx(), ix, id, *fate, table, changes, schema)).map(|(id, _)| id.clone()).collect();
+                        part.iter().filter(|(id, fate)| change(st, ctx, ix, id, *fate, table, changes, schema)).map(|(id, _)| id.clone()).collect();
                     renew(st, ix, &wanted);
                 });
             }
         }
         if !changes.records.is_empty() {
-            dependents(base, schema, table, changes);
+            dependents(base, schema, table, changes)?;
         }
     }
     engine::close_now();
-    n
+    Some(n)
 }
 
 /// The entities that are made of this table.
@@ -74,7 +78,8 @@ fn change(st: &mut State, ctx: Ctx, ix: EntityIx, id: &CompactString, fate: Fate
         return false;
     }
     let known = e.records.contains(id) || e.tombs.contains(id) || e.doubts.holds(id);
-    if fate == Fate::Changed && !known && !moves(e, table, changes, schema) {
+    // (A question under way would take the record for gone: what it returns is older than this.)
+    if fate == Fate::Changed && !known && e.questions == 0 && !moves(e, table, changes, schema) {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
         desk().tokens.note(ix, id, seq);
         return false;
@@ -101,12 +106,15 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
 }
 
 /// Records of other tables that show cells of the changed ones are in doubt too.
-fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) {
+fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) -> Option<()> {
     let ids: HashSet<&str> = changes.records.iter().map(|(id, _)| id.as_str()).collect();
     for (ix, links, cached) in who_depends(base, schema, table, changes) {
         for part in cached.chunks(LOOK) {
             let held = gil::lock();
             let ctx = held.ctx();
+            if !ffi::removable(ctx) {
+                return None;
+            }
             gil::enter(|st| {
                 let hit: Vec<CompactString> = part.iter().filter(|id| st.get(ix).is_some_and(|e| shows(ctx, e, id, &links, &ids))).cloned().collect();
                 for id in &hit {
@@ -117,6 +125,7 @@ fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) 
             });
         }
     }
+    Some(())
 }
 
 /// Entities whose records show cells of this table, through which of their link fields, and what is cached of them.

@@ -220,8 +220,18 @@ fn land(l: Landed) {
         call::delete(l.base.clone(), webhook, || {});
     }
     if let Some((page, schema)) = page {
-        let changes = apply::page(&l.base, &schema, &page);
-        applied(&l.base, l.incarnation, &page, changes);
+        match apply::page(&l.base, &schema, &page) {
+            Some(changes) => applied(&l.base, l.incarnation, &page, changes),
+            None => {
+                // Writes are paused, or this node is a replica by now.
+                let _held = gil::lock();
+                gil::enter(|st| {
+                    if let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) {
+                        f.feed.stalled(ffi::now_ms());
+                    }
+                });
+            }
+        }
     }
 }
 

@@ -133,16 +133,23 @@ impl View {
     pub fn vouches(&self, seq: u64, now: u64) -> bool {
         now < self.vouched_until && seq > self.from
     }
-    /// Is this copy known to be current, whatever its own freshness? The urls of attachments end by themselves.
+    /// Is this copy known to be current, whatever its own freshness? The urls of attachments end by themselves, and what a
+    /// client told was not seen in Airtable.
     #[inline]
     pub fn renews(&self, h: &Header, now: u64) -> bool {
-        h.dead_at == u64::MAX && self.vouches(h.seq, now)
+        can_renew(h) && self.vouches(h.seq, now)
     }
     /// Must a read wait for a poll first?
     #[inline]
     pub fn unsettled(&self, now: u64) -> bool {
         now > self.settled_until
     }
+}
+
+/// Could a feed vouch for this copy?
+#[inline]
+pub fn can_renew(h: &Header) -> bool {
+    h.dead_at == u64::MAX && h.told_at == 0
 }
 
 /// The feed of one base.
@@ -436,6 +443,12 @@ impl Feed {
             self.catching_up = false;
             self.wanted_since = None;
         }
+    }
+
+    /// What a page says could not be applied now: it is asked for again.
+    pub fn stalled(&mut self, now: u64) {
+        self.urgent = true;
+        self.retry_at = now.saturating_add(RETRY_MS);
     }
 
     fn failed(&mut self, why: Failed, now: u64, interval: u64) {

@@ -266,10 +266,16 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
     let _ = catch_unwind(AssertUnwindSafe(|| {
         gil::enter(|st| {
             outdate_everything();
-            let detached = gil::detached();
-            rm!(RedisModule_SelectDb(detached, 0));
-            // The specs in force stay; which data are there is read anew.
-            persist::rebuild(detached, st);
+            if st.replica {
+                // The primary says what is in force from here on.
+                return;
+            }
+            // The specs in force stay. What comes from the other database is older than what was told here meanwhile: as
+            // after a flush, nothing of it is believed.
+            for ix in st.entities().map(|e| e.ix).collect::<Vec<_>>() {
+                st.renew(ix);
+            }
+            persist::save_later();
         });
         super::upkeep::wake();
     }));

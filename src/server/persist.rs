@@ -102,6 +102,11 @@ pub(crate) fn leave_foreign(ctx: Ctx, st: &mut State) {
     }
 }
 
+/// Upkeep writes everything anew.
+pub(crate) fn save_later() {
+    UNSAVED.store(true, Ordering::Relaxed);
+}
+
 /// Is there something left to write?
 pub(crate) fn unsaved() -> bool {
     UNSAVED.load(Ordering::Relaxed)

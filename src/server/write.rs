@@ -247,9 +247,20 @@ impl Write {
         let me = self.clone();
         let done = move |sent: u64, result: Result<(), Fault>| {
             let b = std::mem::take(&mut *brought.lock());
-            me.ended(&step, sent, b, result);
-            desk().tokens.landed(sent);
-            me.advance();
+            let (me, step) = (me.clone(), step.clone());
+            let land = move || {
+                me.ended(&step, sent, b, result);
+                desk().tokens.landed(sent);
+                me.advance();
+            };
+            if written::paused() {
+                // The workers are there for those who only read.
+                if let Err(why) = engine::background("podium-write", land) {
+                    ffi::log(ffi::Level::Warning, &format!("a write could not be made known to the cache: {why}"));
+                }
+            } else {
+                land();
+            }
         };
         let errand = Errand {
             base: base.clone(),

@@ -22,6 +22,25 @@ use podium_core::spec::{record_id_ok, Spec};
 use serde_json::{Map, Value};
 use std::time::{Duration, Instant};
 
+/// The lock, at a time when keys may be removed: while writes are paused nothing can be made known, and so nothing is
+/// acknowledged. A replica, which this node may have become meanwhile, is told by its primary.
+fn hold() -> gil::Held {
+    loop {
+        let held = gil::lock();
+        if ffi::removable(held.ctx()) || ffi::is_replica(held.ctx()) || engine::stopping() {
+            return held;
+        }
+        drop(held);
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Are writes paused just now? Whoever lands a write then waits on a thread of its own.
+pub(crate) fn paused() -> bool {
+    let held = gil::lock();
+    !ffi::removable(held.ctx()) && !ffi::is_replica(held.ctx())
+}
+
 /// A written record, ready to be replied.
 pub(crate) struct Landed {
     pub(crate) body: Body,
@@ -35,6 +54,8 @@ const LAG: Duration = Duration::from_secs(2);
 const MOST_REREADS: usize = 10_000;
 /// Cached records looked at per hold of the server's lock.
 const SLICE: usize = 250;
+/// How often it is looked whether writes are paused no more.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Stores what Airtable answered to a write that was sent as `sent`; each record beside the cells that were asked to be
 /// written. The server's lock is not held.
@@ -44,7 +65,7 @@ pub(crate) fn store(lane: &Lane, records: &[(&Record, &Map<String, Value>)], sen
     let mut strangers: HashMap<CompactString, HashSet<CompactString>> = HashMap::new();
     let mut written: HashSet<CompactString> = HashSet::new();
     {
-        let held = gil::lock();
+        let held = hold();
         let ctx = held.ctx();
         gil::enter(|st| {
             for (r, cells) in records {
@@ -100,7 +121,7 @@ fn one(
         fresh_until = entry.header.fresh_until;
         links = store::link_cells(st, lane.ix, &entry);
     }
-    if !there {
+    if !there || !ffi::removable(ctx) {
         return Landed { body, fresh_until, stored: false };
     }
     let known = st.get(lane.ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), Copy::Record(_)) || e.old_links.contains_key(id));
@@ -132,8 +153,11 @@ fn one(
 /// Records were deleted in Airtable, or are known to be gone there.
 pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) {
     {
-        let held = gil::lock();
+        let held = hold();
         let ctx = held.ctx();
+        if !ffi::removable(ctx) {
+            return;
+        }
         gil::enter(|st| {
             let Some(lane) = st.get(lane.ix).map(|e| Lane::of(e, Cause::Write)) else { return };
             let now = ffi::now_ms();
@@ -152,8 +176,11 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) {
 /// to be created, whose ids nobody knows.
 pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<String, Value>]) {
     {
-        let held = gil::lock();
+        let held = hold();
         let ctx = held.ctx();
+        if !ffi::removable(ctx) {
+            return;
+        }
         gil::enter(|st| {
             let Some(spec) = st.get(lane.ix).map(|e| e.spec.clone()) else { return };
             match id {
@@ -198,8 +225,11 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
     // Entities of the base, what is cached of them, and whether they compute something from this one.
     let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
     {
-        let held = gil::lock();
+        let held = hold();
         let ctx = held.ctx();
+        if !ffi::removable(ctx) {
+            return;
+        }
         gil::enter(|st| {
             for ix in st.of_base(&lane.base) {
                 let Some(e) = st.get(ix) else { continue };
@@ -218,8 +248,11 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
     for (ix, ids, computes) in lists {
         let mut doubted = Vec::new();
         for part in ids.chunks(SLICE) {
-            let held = gil::lock();
+            let held = hold();
             let ctx = held.ctx();
+            if !ffi::removable(ctx) {
+                return;
+            }
             gil::enter(|st| {
                 let hit: Vec<CompactString> = part
                     .iter()

@@ -330,6 +330,40 @@ def test_a_client_that_goes_away_leaves_the_write_be(server, client, world):
     eventually(5, "in the cache", lambda: (get(client, f"items:{item(1)}", "CACHEONLY") or {}).get("n") == 9)
 
 
+def test_while_writes_are_paused_nothing_is_acknowledged(server, client, world):
+    get(client, f"items:{item(1)}")
+    world.airtable.latency(300)
+    writer, other = server.client(), server.client()
+    writer.send("PODIUM.UPDATE", f"items:{item(1)}", '{"name":"written"}')
+    blocked(server, 1)
+    other.call("CLIENT", "PAUSE", "1500", "WRITE")
+    eventually(5, "Airtable has it", lambda: world.truth("items")[item(1)]["name"] == "written")
+    assert not writer.answered(0.5)
+    assert get(other, f"items:{item(1)}")["name"] == "Item 1", "reads go on"
+    other.call("CLIENT", "UNPAUSE")
+    assert json.loads(writer.read(5))["name"] == "written"
+    assert get(client, f"items:{item(1)}")["name"] == "written"
+
+
+def test_replicas_and_the_append_only_file_have_it(spawn, world):
+    from world import define
+    primary = spawn(config=["appendonly yes"])
+    client = primary.client()
+    define(client)
+    replica = spawn(config=[f"replicaof 127.0.0.1 {primary.port}"])
+    reader = replica.client()
+    eventually(15, "in step", lambda: "master_link_status:up" in reader.call("INFO", "replication").decode())
+    made = create(client, "items:*", {"name": "new"})[0]
+    client.call("PODIUM.DELETE", f"items:{item(2)}")
+    eventually(5, "the replica has it", lambda: isinstance(reader.attempt("PODIUM.GET", f"items:{made['id']}"), bytes))
+    eventually(5, "and what is gone", lambda: reader.call("EXISTS", f"tomb:items:{item(2)}") == 1)
+    assert reader.error("PODIUM.CREATE", "items:*", '{"name":"x"}').code == "READONLY"
+    primary.restart(kill=True)
+    world.airtable.forget()
+    assert get(primary.client(), f"items:{made['id']}")["name"] == "new"
+    assert world.airtable.count() == 0
+
+
 def test_who_tracks_the_record_is_told(server, client, world):
     tracker = server.client(3)
     tracker.call("CLIENT", "TRACKING", "ON")

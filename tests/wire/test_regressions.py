@@ -271,3 +271,18 @@ def test_a_large_cached_answer_does_not_wait_for_airtable(spawn, world):
     assert len(client.call("PODIUM.INDEX", "items:group:big")) == 1500
     assert time.monotonic() - begun < 1.5
     waiting.read()
+
+
+# Databases ----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_swapped_back_is_not_older_than_what_was_told(client, world):
+    key = f"items:{item(1)}"
+    get(client, key)
+    assert item(1) in ids(client, "items:group:g1")
+    client.call("SWAPDB", "0", "1")
+    client.call("PODIUM.INVALIDATE", key)
+    world.change("items", item(1), name="Renamed", group="g2")
+    client.call("SWAPDB", "0", "1")
+    assert get(client, key)["name"] == "Renamed"
+    assert item(1) not in ids(client, "items:group:g1")

@@ -115,6 +115,8 @@ unsafe impl Send for Client {}
 
 /// Clients kept waiting.
 pub(crate) static BLOCKED: AtomicI64 = AtomicI64::new(0);
+/// Clients woken whose replies the main thread has not written yet.
+pub(crate) static WAKING: AtomicI64 = AtomicI64::new(0);
 
 impl Op {
     /// A read nobody waits for (NOWAIT, a refresh).
@@ -219,6 +221,7 @@ impl Op {
     fn unblock(&self) {
         if let Some(Client(bc)) = self.client.lock().take() {
             let held = self as *const Op as *mut c_void;
+            WAKING.fetch_add(1, Ordering::Relaxed);
             rm!(RedisModule_UnblockClient(bc, held));
         }
     }
@@ -280,6 +283,7 @@ unsafe extern "C" fn on_disconnect(ctx: Ctx, _: *mut raw::RedisModuleBlockedClie
 
 unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
     BLOCKED.fetch_sub(1, Ordering::Relaxed);
+    WAKING.fetch_sub(1, Ordering::Relaxed);
     if !data.is_null() {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(Arc::from_raw(data as *const Op))));
     }

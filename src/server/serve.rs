@@ -8,7 +8,7 @@ use super::fetch::{Job, Listing, Question};
 use super::ffi::{self, Ctx};
 use super::figures::Cause;
 use super::gil;
-use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED};
+use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED, WAKING};
 use super::query::{Ask, Query};
 use super::reply::{self, Body, CacheWord};
 use super::state::{EntityIx, State, Trust};
@@ -22,7 +22,7 @@ use podium_core::question::{self, Lookup};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Candidates looked at in one go on the main thread; more go in slices, with the client waiting.
 const AT_ONCE: usize = 1000;
@@ -469,8 +469,10 @@ fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
 }
 
 /// Clients woken at once; more are woken in portions, so that no pass of the event loop holds up others.
-const PORTION: usize = 25;
-const PAUSE: Duration = Duration::from_micros(500);
+const PORTION: usize = 40;
+const PAUSE: Duration = Duration::from_micros(150);
+/// However busy the main thread is, the next portion is not put off longer.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A record landed for those who waited for it.
 pub(crate) fn arrived_record(ix: EntityIx, id: &CompactString, landed: &Arc<LandedRecord>, passengers: Vec<Passenger>) {
@@ -496,7 +498,12 @@ fn wake(mut ready: Vec<Arc<Op>>) {
         let rest = ready.split_off(PORTION);
         engine::spawn(Box::new(move || {
             for part in rest.chunks(PORTION) {
+                // The main thread writes all replies that wait in one go: it is given the next when those are out.
+                let begun = Instant::now();
                 std::thread::sleep(PAUSE);
+                while WAKING.load(Ordering::Relaxed) > 0 && begun.elapsed() < LONGEST_PAUSE {
+                    std::thread::sleep(PAUSE);
+                }
                 as_worker(|| part.iter().for_each(settle));
             }
         }));

@@ -279,6 +279,16 @@ fn limits() -> Limits {
     }
 }
 
+/// Forgets what was known when the module was loaded before, in the same process: entities are numbered anew.
+pub(crate) fn reset() {
+    let mut d = desk();
+    d.sched = Scheduler::new(Limits::default());
+    d.flights = Flights::default();
+    d.lanes.clear();
+    d.tasks.clear();
+    d.limits_at = u64::MAX;
+}
+
 /// Opens the desk and starts the workers: the last step of loading.
 pub(crate) fn start() -> Result<(), String> {
     let mut d = desk();

@@ -332,9 +332,10 @@ fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sen
             if at < ids.len() {
                 return None;
             }
-            // What is known better by now than when the question was sent.
-            amend(st, ctx, q, suffix, sent);
             let ok = store::finish_set(st, ctx, ix, suffix, head, expire_at);
+            // What is known better by now than when the question was sent. An empty set is there only once it is finished;
+            // nobody reads it in between.
+            amend(st, ctx, q, suffix, sent);
             if let (true, Some(before)) = (ok, &before) {
                 if *before != ids {
                     if let Some(e) = st.get(ix) {
@@ -370,6 +371,21 @@ fn amend(st: &mut State, ctx: ffi::Ctx, q: &Question, suffix: &[u8], sent: u64) 
             _ => false,
         };
         store::amend_set(st, ctx, ix, suffix, &id, belongs);
+    }
+    // What clients told stands until it is fetched: Airtable may list a fresh write only later.
+    let Some(e) = st.get(ix) else { return };
+    let told: Vec<CompactString> = e
+        .told
+        .iter()
+        .filter(|id| match store::copy(ctx, e, id, false) {
+            store::Copy::Record(b) => Entry::read(b, &key::record(&e.name, id))
+                .is_some_and(|entry| entry.header.told_at > 0 && belongs_to(e, &entry, suffix)),
+            _ => false,
+        })
+        .cloned()
+        .collect();
+    for id in told {
+        store::amend_set(st, ctx, ix, suffix, &id, true);
     }
 }
 
@@ -439,7 +455,8 @@ fn store_sets(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<
         if let Some(e) = st.get_mut(lane.ix) {
             e.complete = Some(Complete { seq: sent, asked_ms: head.asked_ms, fresh_until: until });
         }
-        for id in newer {
+        let told = st.get(lane.ix).map(|e| e.told.iter().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        for id in newer.into_iter().chain(told) {
             store::index_newcomer(st, ctx, lane.ix, &id);
         }
         true

@@ -69,6 +69,8 @@ pub(crate) struct Entity {
     pub(crate) records: HashSet<CompactString>,
     /// Ids of the tombstones whose keys exist.
     pub(crate) tombs: HashSet<CompactString>,
+    /// Ids of cached records whose copy was told, not fetched: Airtable may list them only later.
+    pub(crate) told: HashSet<CompactString>,
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
     pub(crate) trust: HashMap<u16, Trust>,
@@ -110,6 +112,7 @@ impl Entity {
             doubts: Doubts::default(),
             records: HashSet::new(),
             tombs: HashSet::new(),
+            told: HashSet::new(),
             sets: HashSet::new(),
             trust: HashMap::new(),
             link_targets: HashMap::new(),
@@ -243,6 +246,7 @@ impl State {
             sets: std::mem::take(&mut e.sets).into_iter(),
         };
         e.old_links.clear();
+        e.told.clear();
         e.doubts.clear();
         e.complete = None;
         if !grave.is_empty() {
@@ -288,6 +292,13 @@ impl State {
                 true
             }
             _ => self.warm_up(generation) && self.hit(generation, now, vouched),
+        }
+    }
+    /// Takes a hit back: the command it was counted for goes the general way after all.
+    #[cold]
+    pub(crate) fn unhit(&mut self, generation: u64) {
+        if let Some(h) = self.hot.get_mut(generation as usize & (HOT - 1)).filter(|h| h.generation == generation) {
+            h.hits = h.hits.saturating_sub(1);
         }
     }
     #[cold]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from asking import get, ids, index, meta, spec
@@ -281,3 +283,11 @@ def test_record_of_index_is_the_one_of_get(client):
     for raw in from_index:
         assert client.call("PODIUM.GET", f"projects:{raw[7:24].decode()}") == raw
     assert client.call("PODIUM.GET", f"projects:{project(1)}") in from_index
+
+
+def test_what_was_told_is_in_the_set_that_is_asked_for_later(client, world):
+    """Airtable may list a fresh write only after a while; what the cache was told stands until it is fetched."""
+    client.call("PODIUM.UPSERT", "items:recToldOnly000001", json.dumps({"name": "told", "n": 1, "group": "cold"}))
+    assert ids(client, "items:group:cold") == ["recToldOnly000001"]
+    assert client.call("PODIUM.INDEX", "items:group:cold", "COUNT") == 1
+    assert get(client, "items:recToldOnly000001")["group"] == "cold"

@@ -179,7 +179,6 @@ def test_more_fields_than_can_be_numbered_are_refused_or_kept_apart(client):
 # Tracking -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(strict=True, reason="which sets hold a record is known from its copy only")
 @pytest.mark.parametrize("command", ["TOMBSTONE", "INVALIDATE"])
 def test_who_read_an_index_is_told_of_a_member_whose_copy_is_gone(client, tracker, command):
     assert event(1) in ids(tracker, "events:open:true")

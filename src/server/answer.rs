@@ -10,6 +10,7 @@ use super::store::{self, Copy, Set};
 use super::fault::Fault;
 use super::log;
 use compact_str::CompactString;
+use hashbrown::HashMap;
 use podium_core::doubt::cheaper_to_refetch;
 use podium_core::entry::{Entry, Header};
 use podium_core::freshness::{self, Use, Windows};
@@ -33,6 +34,9 @@ pub(crate) enum Progress {
     Need(Vec<Want>),
 }
 
+/// Large sets whose ids were read in slices, with the sentinel they were read under.
+pub(crate) type Preread = HashMap<Arc<[u8]>, (podium_core::entry::Sentinel, Vec<CompactString>)>;
+
 /// What is known to the judge of one record.
 pub(crate) struct Judge<'a> {
     pub(crate) ctx: Ctx,
@@ -44,6 +48,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) refresh: Vec<Want>,
     /// A copy is there, and the change feed is to be heard before it is believed.
     pub(crate) unheard: bool,
+    /// Sets too large to be read in one go.
+    pub(crate) preread: Option<&'a Preread>,
 }
 
 impl Judge<'_> {
@@ -359,6 +365,17 @@ pub(crate) enum Start {
 }
 
 impl Judge<'_> {
+    /// A set as it stands; one whose ids were read before, if it is still the same.
+    fn set(&self, e: &Entity, suffix: &Arc<[u8]>) -> Set {
+        if let Some((read, ids)) = self.preread.and_then(|p| p.get(suffix)) {
+            let (head, len, _) = store::set_state(self.ctx, e, suffix);
+            if head.as_ref() == Some(read) && len == ids.len() {
+                return Set::Complete { sentinel: *read, ids: ids.clone() };
+            }
+        }
+        store::read_set(self.ctx, e, suffix)
+    }
+
     /// Finds the candidates of an index question. `asked`: the number under which the client asked.
     pub(crate) fn start(&mut self, st: &mut State, ix: EntityIx, conditions: &[Condition], asked: u64, name: &[u8]) -> Start {
         let Some(e) = st.get(ix) else { return Start::Done(Body::error(reply::no_entity(entity_of(name)))) };
@@ -428,7 +445,7 @@ impl Judge<'_> {
             if !config::enabled() {
                 continue;
             }
-            match store::read_set(self.ctx, e, suffix) {
+            match self.set(e, suffix) {
                 Set::Complete { mut sentinel, ids } => {
                     if ids.is_empty() && e.complete.is_none() {
                         // Its members left since it was asked for: empty, it lives no longer than one that was empty at once.

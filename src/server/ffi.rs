@@ -112,6 +112,7 @@ required!(
     RedisModule_ValueLength,
     RedisModule_WrongArity,
     RedisModule_ZsetAdd,
+    RedisModule_ZsetFirstInLexRange,
     RedisModule_ZsetFirstInScoreRange,
     RedisModule_ZsetRangeCurrentElement,
     RedisModule_ZsetRangeNext,
@@ -235,10 +236,19 @@ impl Key {
         rm!(RedisModule_ZsetRem(self.0, member.raw(), &mut gone)) == OK && gone == 1
     }
     /// Calls `each` with the members in order (bytewise, all scores being 0) until it returns false.
-    pub(crate) fn members(&self, mut each: impl FnMut(&[u8]) -> bool) {
-        if self.0.is_null() || rm!(RedisModule_ZsetFirstInScoreRange(self.0, 0.0, 0.0, 0, 0)) != OK {
-            return;
+    pub(crate) fn members(&self, each: impl FnMut(&[u8]) -> bool) {
+        if !self.0.is_null() && rm!(RedisModule_ZsetFirstInScoreRange(self.0, 0.0, 0.0, 0, 0)) == OK {
+            self.walk(each);
         }
+    }
+    /// The same, from behind a member.
+    pub(crate) fn members_after(&self, member: &[u8], each: impl FnMut(&[u8]) -> bool) {
+        let (from, to) = (RString::new(&[b"(", member].concat()), RString::new(b"+"));
+        if !self.0.is_null() && rm!(RedisModule_ZsetFirstInLexRange(self.0, from.raw(), to.raw())) == OK {
+            self.walk(each);
+        }
+    }
+    fn walk(&self, mut each: impl FnMut(&[u8]) -> bool) {
         loop {
             let mut score = 0.0;
             let m = rm!(RedisModule_ZsetRangeCurrentElement(self.0, &mut score));

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use podium_core::spec::Spec;
 use redis_module::raw;
 use std::ffi::{c_int, c_void};
-use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
 

@@ -127,8 +127,6 @@ impl CacheWord {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fwd {
     UriMiss,
-    Stale,
-    Request,
     Bypass,
 }
 
@@ -162,8 +160,6 @@ impl Meta {
             CacheWord::Miss | CacheWord::Bypass => {
                 s.push_str(match self.fwd {
                     Fwd::UriMiss => "; fwd=uri-miss",
-                    Fwd::Stale => "; fwd=stale",
-                    Fwd::Request => "; fwd=request",
                     Fwd::Bypass => "; fwd=bypass",
                 });
                 if self.collapsed {

@@ -70,7 +70,7 @@ enum Evaluated {
 /// Judges a read by what is cached and what was brought. `bounded`: on the main thread, where large answers go in slices.
 #[allow(clippy::too_many_arguments)]
 fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, now: u64, refresh: &mut Vec<Want>, bounded: bool) -> Evaluated {
-    let mut judge = Judge { ctx, brought, options: &q.options, now, refresh: Vec::new(), unheard: false };
+    let mut judge = Judge { ctx, brought, options: &q.options, now, refresh: Vec::new(), unheard: false, preread: None };
     let progress = match &q.ask {
         Ask::Get(k) => match judge.record(st, k) {
             Some(b) => Progress::Done(b),
@@ -93,6 +93,9 @@ fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, 
         }
         Ask::Index { ix, conditions, .. } => {
             let name = q.shown_name();
+            if bounded && st.get(*ix).is_some_and(|e| any_large(ctx, e, conditions)) {
+                return Evaluated::TooLarge;
+            }
             match judge.start(st, *ix, conditions, asked, &name) {
                 Start::Done(b) => Progress::Done(b),
                 Start::Need(w) => Progress::Need(w),
@@ -110,6 +113,16 @@ fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, 
     Evaluated::Progress(progress)
 }
 
+/// Is one of the sets too large to be read in one go?
+fn any_large(ctx: Ctx, e: &super::state::Entity, conditions: &[super::query::Condition]) -> bool {
+    let large = |suffix: &[u8]| e.sets.contains(suffix) && store::set_state(ctx, e, suffix).1 > AT_ONCE;
+    if conditions.is_empty() {
+        large(b"*")
+    } else {
+        conditions.iter().any(|c| large(&c.suffix))
+    }
+}
+
 /// Something is lacking: refuse, fetch behind, or wait.
 fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: u64) -> Verdict {
     let name = q.shown_name();
@@ -121,6 +134,9 @@ fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: 
     }
     let waits = ffi::may_wait(ctx);
     if !waits || q.options.no_wait {
+        if let Some(full) = overfull(&desk(), wants.len()) {
+            return Verdict::Reply(Body::error(full.line));
+        }
         let op = Op::unattended(q.clone(), asked, now);
         order(ctx, st, &op, &wants, false);
         return Verdict::Reply(Body::error(reply::would_block(&name, true)));
@@ -152,6 +168,13 @@ fn no_base(st: &State, wants: &[Want]) -> Option<String> {
     ))
 }
 
+/// However few clients wait, what they wait for is bounded too: one command may name a thousand records.
+fn overfull(d: &engine::Desk, more: usize) -> Option<Fault> {
+    let pending = d.sched.pending();
+    (pending + more > d.sched.limits().max_queued)
+        .then(|| Fault::outage(format!("UPSTREAMBUSY {pending} records and questions are queued already: try again in about 1 s")))
+}
+
 /// Is there no hope that the fetch comes back before the deadline?
 fn refuse(st: &State, wants: &[Want], timeout_ms: i64) -> Option<Fault> {
     let most = config::MAX_PENDING.get();
@@ -159,6 +182,9 @@ fn refuse(st: &State, wants: &[Want], timeout_ms: i64) -> Option<Fault> {
         return Some(Fault::queue_full(most));
     }
     let mut d = desk();
+    if let Some(full) = overfull(&d, wants.len()) {
+        return Some(full);
+    }
     let mut seen: Vec<String> = Vec::new();
     for e in wants.iter().filter_map(|w| st.get(ix_of(w))) {
         let base = e.base();
@@ -257,7 +283,7 @@ fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
     match w {
         Want::Record(ix, id) => st.get(*ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
         Want::Question(ix, suffix) => {
-            st.get(*ix).is_some_and(|e| matches!(store::read_set(ctx, e, suffix), store::Set::Complete { .. }))
+            st.get(*ix).is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some())
         }
         Want::Feed(_) => true,
     }
@@ -402,17 +428,56 @@ fn resume(op: &Arc<Op>) {
     op.finish(body);
 }
 
+/// Ids per hold of the server's lock.
+const IDS: usize = 2_000;
+
+/// Reads the ids of large sets in slices, before anything is decided under one hold of the lock.
+fn preread(ix: EntityIx, conditions: &[super::query::Condition]) -> answer::Preread {
+    let mut out = answer::Preread::default();
+    let suffixes: Vec<Arc<[u8]>> =
+        if conditions.is_empty() { vec![Arc::from(&b"*"[..])] } else { conditions.iter().map(|c| c.suffix.clone()).collect() };
+    for suffix in suffixes {
+        let mut ids: Vec<CompactString> = Vec::new();
+        let mut head = None;
+        loop {
+            let held = gil::lock();
+            let ctx = held.ctx();
+            let part = gil::enter(|st| {
+                let e = st.get(ix)?;
+                if head.is_none() && store::set_state(ctx, e, &suffix).1 <= IDS {
+                    return None;
+                }
+                store::read_part(ctx, e, &suffix, ids.last(), IDS)
+            });
+            let Some(Some((now, part))) = part else { break };
+            if head.is_some_and(|h| h != now) {
+                // Asked anew in between: the decision reads it whole.
+                break;
+            }
+            head = Some(now);
+            let last = part.len() < IDS;
+            ids.extend(part);
+            if last {
+                out.insert(suffix, (now, ids));
+                break;
+            }
+        }
+    }
+    out
+}
+
 /// Collects an index answer, slice by slice; `None`: more was ordered.
 fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -> Option<Body> {
     let name = op.query.shown_name();
     let options = &op.query.options;
+    let preread = preread(ix, conditions);
     let started = {
         let held = gil::lock();
         let ctx = held.ctx();
         let now = ffi::now_ms();
         gil::enter(|st| {
             op.with_brought(|brought| {
-                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false };
+                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: Some(&preread) };
                 let s = judge.start(st, ix, conditions, op.asked, &name);
                 (s, judge.refresh)
             })
@@ -430,7 +495,7 @@ fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -
         let now = ffi::now_ms();
         let all = gil::enter(|st| {
             op.with_brought(|brought| {
-                let judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false };
+                let judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
                 judge.step(st, &mut scan, SLICE, true)
             })
         })?;
@@ -443,7 +508,7 @@ fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -
     let now = ffi::now_ms();
     let progress = gil::enter(|st| {
         let p = op.with_brought(|brought| {
-            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false };
+            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
             let p = judge.finish(st, *scan, &name);
             refresh.append(&mut judge.refresh);
             p

@@ -593,13 +593,53 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
     }
 }
 
+/// An index set's state, without its members: their number with it.
+pub(crate) fn set_state(ctx: Ctx, e: &Entity, suffix: &[u8]) -> (Option<Sentinel>, usize, bool) {
+    let name = set_name(e, suffix);
+    let s = RString::new(&name);
+    let k = Key::peek(ctx, s.raw());
+    match k.kind() {
+        KeyKind::Empty => (None, 0, false),
+        KeyKind::Zset => {
+            let head = sentinel(&k, &name);
+            let known = e.sets.contains(suffix);
+            let foreign = head.is_none() && !known;
+            let head = head.filter(|h| known && h.generation == e.sets_generation);
+            (head, k.len().saturating_sub(1), foreign)
+        }
+        _ => (None, 0, true),
+    }
+}
+
+/// Part of a large set: up to `n` ids behind `after`. `None`: the set is not complete (any more).
+pub(crate) fn read_part(ctx: Ctx, e: &Entity, suffix: &[u8], after: Option<&CompactString>, n: usize) -> Option<(Sentinel, Vec<CompactString>)> {
+    let (head, _, _) = set_state(ctx, e, suffix);
+    let head = head?;
+    let s = RString::new(&set_name(e, suffix));
+    let k = Key::peek(ctx, s.raw());
+    let mut ids = Vec::with_capacity(n);
+    let mut each = |m: &[u8]| {
+        if podium_core::spec::record_id_ok(m) {
+            if let Ok(id) = std::str::from_utf8(m) {
+                ids.push(CompactString::new(id));
+            }
+        }
+        ids.len() < n
+    };
+    match after {
+        None => k.members(&mut each),
+        Some(id) => k.members_after(id.as_bytes(), &mut each),
+    }
+    Some((head, ids))
+}
+
 /// Starts an index set anew: what stood under its name goes. False: it cannot be written now.
 pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> bool {
     if !ffi::writable(ctx) {
         return false;
     }
     let Some(e) = st.get_mut(ix) else { return false };
-    if let Set::Foreign = read_set(ctx, e, suffix) {
+    if set_state(ctx, e, suffix).2 {
         return false;
     }
     let name = set_name(e, suffix);

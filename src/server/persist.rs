@@ -95,6 +95,7 @@ pub(crate) fn leave_foreign(ctx: Ctx, st: &mut State) {
             if let Some(e) = st.remove(&name) {
                 let seq = desk().next_seq();
                 desk().tokens.note_entity(e.ix, seq);
+                super::sync::left(st, &e.base());
             }
             // Its keys are the other node's business.
             st.graves.retain(|g| g.entity != name);

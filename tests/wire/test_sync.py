@@ -14,7 +14,7 @@ import pytest
 
 from airtable import TOKEN
 from asking import get, ids, meta, mget
-from support import MODULE, eventually, mapping, text
+from support import MODULE, eventually, free_port, mapping, text
 from test_replica import in_step, pair  # noqa: F401 (a fixture)
 from world import SPECS, define, event, item, project, seed, user
 
@@ -516,3 +516,30 @@ def test_writes_through_the_cache_go_with_it(fed, world, server):
     assert fed.call("PODIUM.DELETE", f"items:{item(2)}") == 1
     now(fed)
     assert get(fed, f"items:{item(2)}") is None and item(2) not in ids(fed, "items:*")
+
+
+def test_in_a_cluster_its_place_is_in_the_slot_of_its_entities(spawn, world):
+    server = spawn({"sync-interval": INTERVAL}, ["cluster-enabled yes", f"cluster-port {free_port()}", "appendonly yes", "appendfsync always"])
+    client = server.client()
+    client.call("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+
+    def up() -> bool:
+        return b"cluster_state:ok" in server.client().call("CLUSTER", "INFO")
+
+    eventually(10, "the cluster is up", up)
+    assert client.error("PODIUM.SYNC", "START").code == "NOENTITY"
+    key = f"{{shop}}items:{item(1)}"
+    assert client.call("PODIUM.SPEC", "SET", "{shop}items", json.dumps({**SPECS["items"], "table": "items"})) == "OK"
+    assert client.call("PODIUM.SYNC", "START") == "OK"
+    assert client.call("EXISTS", f"podium:feed:{{shop}}{world.base}") == 1
+    get(client, key)
+    world.change("items", item(1), name="changed")
+    now(client)
+    assert get(client, key)["name"] == "changed"
+    server.restart(kill=True)
+    client = server.client()
+    eventually(10, "the cluster is up", up)
+    eventually(10, "it follows", lambda: status(client)["state"] == "following")
+    world.change("items", item(1), name="changed again")
+    now(client)
+    assert get(client, key)["name"] == "changed again" and status(client)["gaps"] == 0

@@ -202,8 +202,8 @@ unsafe fn ping_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let denied = "DENIED this is no notification of a webhook that is followed here: its MAC does not fit";
         let (base, webhook) = sync::ping_names(body).ok_or(denied)?;
         let hook = st.feeds.get(&*base).and_then(|f| f.feed.hook.as_ref()).filter(|h| h.id == webhook);
-        let secret = hook.and_then(|h| h.secret.as_deref()).ok_or(denied)?;
-        if !sync::genuine(secret, body, header) {
+        let secret = hook.and_then(|h| h.secret.as_ref()).ok_or(denied)?;
+        if !sync::genuine(secret.reveal(), body, header) {
             return Err(denied.to_string());
         }
         sync::poll_behind(st, &base);

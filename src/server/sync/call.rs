@@ -8,7 +8,7 @@ use crate::server::ffi;
 use crate::server::figures::Cause;
 use parking_lot::Mutex;
 use podium_airtable::{Ask, Failure, FailureKind};
-use podium_core::feed::{self, Action, Failed, Landing, Outcome, Page};
+use podium_core::feed::{self, Action, Failed, Landing, MacSecret, Outcome, Page};
 use podium_core::pace::Class;
 use serde_json::Value;
 use std::sync::atomic::AtomicBool;
@@ -53,7 +53,7 @@ pub(super) fn make(base: Arc<str>, incarnation: u64, ticket: u64, action: Action
                 Action::List => client.webhook_list(&ask).map(Outcome::Listed),
                 Action::Create => client
                     .webhook_create(&ask, &feed::specification(notify.as_deref()))
-                    .map(|w| Outcome::Created { id: w.id, secret: w.mac_secret.reveal().to_string() }),
+                    .map(|w| Outcome::Created { id: w.id, secret: MacSecret::new(w.mac_secret.reveal()) }),
                 Action::Schema => client.tables(&ask).map(|t| {
                     b.schema = Some(t);
                     Outcome::Schema

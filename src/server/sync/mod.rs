@@ -2,29 +2,33 @@
 //!
 //! Feeds live in the state, under the server's lock. The thread asks each what to do, hands the calls to the scheduler and
 //! goes on; answers come back through its inbox. So a base that does not answer holds up no other.
+//!
+//! Reading order: the thread here, `call` (what it asks), `landing` and `apply` (what comes of the answers), `views` (what
+//! reads see of it), `saved` and `keep` (what outlives the process, and the ttl), `told` (STATUS and INFO).
 
 mod apply;
 mod call;
 mod keep;
+mod landing;
 mod ping;
 mod saved;
+mod told;
+mod views;
 
 pub(crate) use ping::{genuine, names as ping_names};
+pub(crate) use told::{figures, status};
 pub(crate) use saved::{follow_key, load_all, save_all};
 
 use super::config;
-use super::engine::desk;
-use super::ffi::{self, Level};
+use super::ffi;
 use super::gil;
-use super::log;
 use super::op::Op;
 use super::reply::Body;
 use super::serve;
 use super::state::{EntityIx, State};
-use super::store;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex};
-use podium_core::feed::{Action, Feed, Landing, Page, Schema, Step, View};
+use podium_core::feed::{Action, Feed, Landing, Outcome, Schema, Step, View};
 use podium_core::key;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
@@ -85,7 +89,7 @@ pub(crate) struct Landed {
     base: Arc<str>,
     incarnation: u64,
     at: Landing,
-    outcome: podium_core::feed::Outcome,
+    outcome: Outcome,
     schema: Option<serde_json::Value>,
 }
 
@@ -156,7 +160,7 @@ fn run() {
         };
         let wait = catch_unwind(AssertUnwindSafe(|| {
             for l in landed {
-                land(l);
+                landing::land(l);
             }
             round()
         }));
@@ -167,108 +171,6 @@ fn run() {
 
 fn interval() -> u64 {
     config::SYNC_INTERVAL.seconds_as_ms().max(1)
-}
-
-/// A call came back.
-fn land(l: Landed) {
-    let mut page: Option<(Page, Arc<Schema>)> = None;
-    let mut logged: Vec<(Level, String)> = Vec::new();
-    let mut litter: Option<String> = None;
-    {
-        let held = gil::lock();
-        let ctx = held.ctx();
-        gil::enter(|st| {
-            if st.replica || st.loading {
-                return;
-            }
-            let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) else {
-                // Made for a feed that was stopped meanwhile.
-                if let podium_core::feed::Outcome::Created { id, .. } = l.outcome {
-                    litter = Some(id);
-                }
-                return;
-            };
-            let at = Landing { seq: desk().next_seq(), now: ffi::now_ms(), interval: interval(), ..l.at };
-            if let podium_core::feed::Outcome::Failed(why) = &l.outcome {
-                if f.feed.failures() == 0 {
-                    logged.push((Level::Warning, format!("the change feed of {} fails: {}", l.base, why.line)));
-                }
-            }
-            if let Some(body) = &l.schema {
-                f.schema = Arc::new(Schema::parse(body).after(&f.schema));
-            }
-            let reaction = f.feed.landed(l.outcome, at);
-            page = reaction.apply.map(|p| (p, f.schema.clone()));
-            if let Some(why) = reaction.gap {
-                logged.push((Level::Warning, format!("the change feed of {} has a gap ({why}): everything cached of it is asked for anew", l.base)));
-                for ix in st.of_base(&l.base) {
-                    store::drop_all(st, ctx, ix);
-                }
-            }
-            if l.schema.is_some() {
-                note_missing(st, &l.base);
-            }
-            if reaction.save {
-                saved::save(ctx, st, &l.base);
-            }
-        });
-    }
-    for (level, line) in logged {
-        ffi::log(level, &line);
-    }
-    if let Some(webhook) = litter {
-        call::delete(l.base.clone(), webhook, || {});
-    }
-    if let Some((page, schema)) = page {
-        match apply::page(&l.base, &schema, &page) {
-            Some(changes) => applied(&l.base, l.incarnation, &page, changes),
-            None => {
-                // Writes are paused, or this node is a replica by now.
-                let _held = gil::lock();
-                gil::enter(|st| {
-                    if let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) {
-                        f.feed.stalled(ffi::now_ms());
-                    }
-                });
-            }
-        }
-    }
-}
-
-/// What a page says has been applied: the next one may be asked for.
-fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
-    let mut keep = false;
-    {
-        let held = gil::lock();
-        let ctx = held.ctx();
-        gil::enter(|st| {
-            if st.replica || st.loading {
-                return;
-            }
-            let Some(f) = st.feeds.get_mut(base).filter(|f| f.incarnation == incarnation) else { return };
-            f.feed.applied(page);
-            f.changes += changes;
-            let now = ffi::now_ms();
-            keep = !page.more && now.saturating_sub(f.kept_ms) > keep::EVERY_MS;
-            if keep {
-                f.kept_ms = now;
-            }
-            if page.count > 0 || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000) {
-                f.saved_polled = f.feed.polled;
-                saved::save(ctx, st, base);
-            }
-            push_views(st);
-        });
-    }
-    if page.count > 0 {
-        log::event("sync", base.as_bytes(), &[("payloads", page.count.into()), ("changes", changes.into()), ("cursor", page.next.into())]);
-    }
-    if !page.more {
-        apply::settle(base);
-    }
-    if keep {
-        keep::extend(base);
-    }
 }
 
 /// Asks every feed what to do, and does it. Returns after how many ms to ask again.
@@ -287,13 +189,13 @@ fn round() -> u64 {
                     ready.append(&mut f.readers);
                     over.extend(f.waiters.drain(..).map(|(_, w)| (w, Err("REPLICAMISS a replica follows no change feed: ask the primary".into()))));
                 }
-                push_views(st);
+                views::push(st);
                 return;
             }
             let bases: Vec<Arc<str>> = st.feeds.keys().cloned().collect();
             for base in bases {
-                let read = last_read(st, &base);
-                look_for_new_tables(st, &base);
+                let read = views::last_read(st, &base);
+                views::look_for_new_tables(st, &base);
                 let interval = interval();
                 let Some(f) = st.feeds.get_mut(&base) else { continue };
                 match f.feed.next(now, read, interval) {
@@ -328,7 +230,7 @@ fn round() -> u64 {
                     end(st, ctx, &base);
                 }
             }
-            push_views(st);
+            views::push(st);
         });
     }
     for (base, incarnation, ticket, action, notify) in calls {
@@ -355,51 +257,6 @@ impl Waiter {
                 h.bell.notify_all();
             }
         }
-    }
-}
-
-fn last_read(st: &State, base: &str) -> u64 {
-    st.entities().filter(|e| e.base() == base).map(|e| st.last_read(e)).max().unwrap_or(0)
-}
-
-/// Specs may name tables that the schema did not hold when it was read.
-fn look_for_new_tables(st: &mut State, base: &Arc<str>) {
-    let named: Vec<String> = st.entities().filter(|e| e.base() == **base).map(|e| e.spec.table().to_string()).collect();
-    if let Some(f) = st.feeds.get_mut(base) {
-        if named.iter().any(|t| f.schema.table_id(t).is_none() && !f.missing.contains(t)) {
-            f.feed.read_schema();
-        }
-    }
-}
-
-fn note_missing(st: &mut State, base: &Arc<str>) {
-    let named: Vec<String> = st.entities().filter(|e| e.base() == **base).map(|e| e.spec.table().to_string()).collect();
-    if let Some(f) = st.feeds.get_mut(base) {
-        let schema = f.schema.clone();
-        f.missing = named.into_iter().filter(|t| schema.table_id(t).is_none()).collect();
-    }
-}
-
-/// Tells every entity what the feed of its base is worth now.
-fn push_views(st: &mut State) {
-    let (replica, interval) = (st.replica, interval());
-    let views: HashMap<Arc<str>, (View, Arc<Schema>)> =
-        st.feeds.iter().map(|(base, f)| (base.clone(), (f.feed.view(interval), f.schema.clone()))).collect();
-    let mut changed = false;
-    for e in st.entities_mut() {
-        let view = match views.get(&*e.base()) {
-            // A replica cannot ask: it tells what it was told.
-            Some((v, _)) if replica => View { settled_until: u64::MAX, ..*v },
-            // Of a table that is not in the schema the feed says nothing.
-            Some((v, schema)) if schema.table_id(e.spec.table()).is_some() => *v,
-            Some((v, _)) if v.settled_until != u64::MAX && v.from > 0 => View { from: u64::MAX, vouched_until: 0, ..*v },
-            _ => View::OFF,
-        };
-        changed |= e.feed != view;
-        e.feed = view;
-    }
-    if changed {
-        st.cool();
     }
 }
 
@@ -499,6 +356,21 @@ pub(crate) fn catch_up(base: &str) -> bool {
     *over == Some(true)
 }
 
+/// In a cluster: the base's entities went to another node, and its feed with them.
+pub(crate) fn left(st: &mut State, base: &str) {
+    if st.entities().any(|e| e.base() == base) {
+        return;
+    }
+    if let Some(f) = st.feeds.remove(base) {
+        super::engine::spawn(Box::new(move || {
+            serve::heard(f.readers);
+            for (_, w) in f.waiters {
+                w.finish(Err("ERR the base went to another node".into()));
+            }
+        }));
+    }
+}
+
 /// The node has another role now.
 pub(crate) fn role_changed(st: &mut State) {
     if !st.replica {
@@ -506,61 +378,8 @@ pub(crate) fn role_changed(st: &mut State) {
             f.feed.look_again();
         }
     }
-    push_views(st);
+    views::push(st);
     wake();
-}
-
-/// The state and lag for INFO: of the base that is worst off.
-pub(crate) fn figures(st: &State) -> (&'static str, u64) {
-    let rank = |s: &str| ["following", "starting", "behind"].iter().position(|w| *w == s).unwrap_or(0);
-    let state = st.feeds.values().map(|f| f.feed.state()).max_by_key(|s| rank(s)).unwrap_or("off");
-    let state = if st.replica && state != "off" { "replica" } else { state };
-    (state, st.feeds.values().map(|f| lag(&f.feed)).max().unwrap_or(0))
-}
-
-fn lag(feed: &Feed) -> u64 {
-    if feed.polled == 0 {
-        0
-    } else {
-        ffi::now_ms().saturating_sub(feed.polled)
-    }
-}
-
-/// PODIUM.SYNC STATUS of one base.
-pub(crate) fn status(st: &State, base: &str) -> Vec<(String, Body)> {
-    let text = |s: &str| Body::Bytes(s.as_bytes().to_vec());
-    let followed: Vec<Body> = {
-        let mut all: Vec<&Arc<str>> = st.feeds.keys().collect();
-        all.sort();
-        all.into_iter().map(|b| text(b)).collect()
-    };
-    let f = st.feeds.get(base);
-    let feed = f.map(|f| &f.feed);
-    let hook = feed.and_then(|f| f.hook.as_ref());
-    let int = |n: Option<u64>| Body::Int(n.unwrap_or(0).min(i64::MAX as u64) as i64);
-    let interval = interval();
-    let state = match feed {
-        Some(_) if st.replica => "replica",
-        Some(f) => f.state(),
-        None => "off",
-    };
-    vec![
-        ("base".into(), text(base)),
-        ("state".into(), text(state)),
-        ("lag-ms".into(), int(feed.map(lag))),
-        ("webhook".into(), text(hook.map_or("", |h| &h.id))),
-        ("cursor".into(), int(hook.map(|h| h.cursor))),
-        ("last-poll".into(), int(feed.map(|f| f.polled))),
-        ("interval-ms".into(), int(Some(feed.map_or(interval, |f| f.interval_in_force(interval))))),
-        ("vouches-since".into(), int(feed.map(|f| f.from / 1000))),
-        ("payloads".into(), int(feed.map(|f| f.payloads))),
-        ("changes".into(), int(f.map(|f| f.changes))),
-        ("gaps".into(), int(feed.map(|f| f.gaps))),
-        ("calls".into(), int(f.map(|f| f.calls))),
-        ("notify".into(), text(feed.and_then(|f| f.notify.as_deref()).unwrap_or(""))),
-        ("error".into(), text(feed.and_then(|f| f.last_error.as_deref()).unwrap_or(""))),
-        ("followed".into(), Body::List(followed)),
-    ]
 }
 
 /// Keys of a base's feed carry the tag of its entities, so that they share their slot.

@@ -1,10 +1,10 @@
 //! A feed's place, in a native hash `podium:feed:<base>`: it survives restarts, and a promoted replica goes on from it.
 
-use super::{key_of, push_views, Follower, KEY};
+use super::{key_of, views, Follower, KEY};
 use crate::server::ffi::{self, Ctx};
 use crate::server::persist;
 use crate::server::state::State;
-use podium_core::feed::{Feed, Hook};
+use podium_core::feed::{Feed, Hook, MacSecret};
 use podium_core::key;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub(super) fn save(ctx: Ctx, st: &State, base: &str) {
         b"webhook",
         hook.map_or("", |h| &h.id).as_bytes(),
         b"secret",
-        hook.and_then(|h| h.secret.as_deref()).unwrap_or("").as_bytes(),
+        hook.and_then(|h| h.secret.as_ref()).map_or("", |s| s.reveal()).as_bytes(),
         b"cursor",
         cursor.as_bytes(),
         b"since",
@@ -64,7 +64,7 @@ pub(crate) fn follow_key(ctx: Ctx, st: &mut State, name: &[u8]) {
         }
         _ => return,
     }
-    push_views(st);
+    views::push(st);
     super::wake();
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn load_all(ctx: Ctx, st: &mut State, names: &[Vec<u8>]) {
     for (base, feed) in found {
         put(st, &base, feed);
     }
-    push_views(st);
+    views::push(st);
     super::wake();
 }
 
@@ -101,7 +101,7 @@ fn read(ctx: Ctx, name: &[u8]) -> Option<Feed> {
         std::str::from_utf8(v).ok().filter(|t| !t.is_empty()).map(str::to_string)
     };
     let number = |key: &[u8]| text(key).and_then(|t| t.parse::<u64>().ok());
-    let hook = text(b"webhook").map(|id| Hook { id, secret: text(b"secret"), cursor: number(b"cursor").unwrap_or(1).max(1) });
+    let hook = text(b"webhook").map(|id| Hook { id, secret: text(b"secret").map(MacSecret::new), cursor: number(b"cursor").unwrap_or(1).max(1) });
     let from = if hook.is_some() { number(b"since")? } else { 0 };
     crate::server::engine::desk().tokens.observe(from);
     Some(Feed::restored(hook, from, number(b"polled").unwrap_or(0), text(b"notify")))

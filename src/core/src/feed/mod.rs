@@ -1,19 +1,23 @@
 //! The change feed of one base: what to ask next, and what the answers are worth.
 //!
-//! Reading order: [`page`] (what a page of payloads says), [`schema`] (whose tables these are), [`Feed`] here (which call
-//! is next, and from when until when the feed vouches for what is cached).
+//! Reading order: [`page`] (what a page of payloads says), [`schema`] (whose tables these are), [`hook`] (which
+//! webhook), [`Feed`] here (which call is next, and from when until when the feed vouches for what is cached).
 //!
 //! The feed vouches for a copy that was fetched after the feed began to be followed without a gap: had the record changed
 //! since, the feed would have said so. It vouches only while it is heard from: three intervals of silence end that.
 
+pub mod hook;
 pub mod page;
 pub mod schema;
+pub mod view;
 
-use crate::entry::Header;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use hook::{id_of, is_alive, is_ours, next_of};
+pub use hook::{specification, Hook, MacSecret};
 pub use page::{Fate, Page, TableChanges};
 pub use schema::{Dependent, Schema};
+pub use view::{can_renew, View};
 use serde_json::Value;
 
 /// A base that nobody reads is polled so often.
@@ -26,16 +30,6 @@ const KEPT_MS: u64 = 6 * 86_400_000;
 const PATIENCE_MS: u64 = 1_500;
 /// The first try after a failure; it doubles up to the interval.
 const RETRY_MS: u64 = 250;
-
-/// The webhook that is polled.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Hook {
-    pub id: String,
-    /// Key of its pings' MAC, as given at its creation; an adopted webhook's is not known.
-    pub secret: Option<String>,
-    /// Number of the first payload not applied yet.
-    pub cursor: u64,
-}
 
 /// A call to make.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +61,7 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Listed(Vec<Value>),
-    Created { id: String, secret: String },
+    Created { id: String, secret: MacSecret },
     /// Read, and kept by the caller.
     Schema,
     Refreshed,
@@ -111,47 +105,6 @@ pub struct Reaction {
     pub save: bool,
 }
 
-/// What a read needs to know of the feed.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct View {
-    /// Copies fetched under a later number than this are vouched for …
-    pub from: u64,
-    /// … until then, unix ms.
-    pub vouched_until: u64,
-    /// A read after this (unix ms) waits for one poll.
-    pub settled_until: u64,
-    /// Polls fail.
-    pub behind: bool,
-}
-
-impl View {
-    /// Without a feed: nothing is vouched for, nobody waits.
-    pub const OFF: View = View { from: 0, vouched_until: 0, settled_until: u64::MAX, behind: false };
-
-    /// Is a copy that was fetched as number `seq` known to be current?
-    #[inline]
-    pub fn vouches(&self, seq: u64, now: u64) -> bool {
-        now < self.vouched_until && seq > self.from
-    }
-    /// Is this copy known to be current, whatever its own freshness? The urls of attachments end by themselves, and what a
-    /// client told was not seen in Airtable.
-    #[inline]
-    pub fn renews(&self, h: &Header, now: u64) -> bool {
-        can_renew(h) && self.vouches(h.seq, now)
-    }
-    /// Must a read wait for a poll first?
-    #[inline]
-    pub fn unsettled(&self, now: u64) -> bool {
-        now > self.settled_until
-    }
-}
-
-/// Could a feed vouch for this copy?
-#[inline]
-pub fn can_renew(h: &Header) -> bool {
-    h.dead_at == u64::MAX && h.told_at == 0
-}
-
 /// The feed of one base.
 #[derive(Clone, Default, Debug)]
 pub struct Feed {
@@ -193,17 +146,6 @@ pub struct Feed {
     pub payloads: u64,
     pub gaps: u64,
 }
-
-/// The webhook's specification: everything in the base, no cells beyond the changed ones.
-pub fn specification(notify: Option<&str>) -> Value {
-    let mut body = serde_json::json!({"specification": {"options": {"filters": {"dataTypes": DATA_TYPES}}}});
-    if let (Some(url), Some(o)) = (notify, body.as_object_mut()) {
-        o.insert("notificationUrl".into(), url.into());
-    }
-    body
-}
-
-const DATA_TYPES: [&str; 3] = ["tableData", "tableFields", "tableMetadata"];
 
 impl Feed {
     /// A feed to be started.
@@ -263,6 +205,8 @@ impl Feed {
                 } else {
                     self.catching_up |= now > self.settled_by_time(interval);
                     self.tried = now;
+                    // Who asks for a poll from here on means a later one.
+                    self.urgent = false;
                     Action::Poll { webhook: h.id.clone(), cursor: h.cursor }
                 }
             }
@@ -424,7 +368,7 @@ impl Feed {
         if page.reschema {
             self.schema_due = true;
         }
-        self.urgent = page.more || page.reschema;
+        self.urgent |= page.more || page.reschema;
         self.heard = sent;
         out.apply = Some(page);
     }
@@ -515,35 +459,6 @@ impl Feed {
     pub fn failures(&self) -> u32 {
         self.failures
     }
-}
-
-fn id_of(listed: &Value) -> Option<&str> {
-    listed.get("id").and_then(Value::as_str)
-}
-
-fn next_of(listed: &Value) -> Option<u64> {
-    listed.get("cursorForNextPayload").and_then(Value::as_u64).filter(|n| *n > 0)
-}
-
-fn is_alive(listed: &Value) -> bool {
-    listed.get("isHookEnabled").and_then(Value::as_bool) == Some(true)
-}
-
-/// Does a listed webhook see what one of our own would?
-fn is_ours(listed: &Value, notify: Option<&str>) -> bool {
-    let Some(options) = listed.pointer("/specification/options") else { return false };
-    let filters = options.get("filters");
-    let narrows = |v: &Value| match v {
-        Value::Null => false,
-        Value::Array(a) => !a.is_empty(),
-        Value::Object(o) => !o.is_empty(),
-        _ => true,
-    };
-    let types = filters.and_then(|f| f.get("dataTypes")).and_then(Value::as_array);
-    let sees_all = types.is_some_and(|t| DATA_TYPES.iter().all(|d| t.iter().any(|v| v == d)));
-    let others = filters.and_then(Value::as_object).into_iter().flatten().any(|(k, v)| k != "dataTypes" && narrows(v));
-    let includes = options.get("includes").is_some_and(narrows);
-    sees_all && !others && !includes && listed.get("notificationUrl").and_then(Value::as_str) == notify
 }
 
 #[cfg(test)]

@@ -74,6 +74,14 @@ impl Schema {
         by(&|t| t.id == named).or_else(|| by(&|t| t.name == named)).or_else(|| by(&|t| t.former.iter().any(|f| f == named)))
     }
 
+    /// The table that a link field, by its name, leads to.
+    pub fn link_target(&self, table: &str, field: &str) -> Option<&str> {
+        match &self.tables.iter().find(|t| t.id == table)?.fields.iter().find(|f| f.name == field)?.kind {
+            Kind::Link(to) => Some(to),
+            _ => None,
+        }
+    }
+
     /// The name of a field of a table.
     pub fn field_name(&self, table: &str, field: &str) -> Option<&str> {
         self.tables.iter().find(|t| t.id == table)?.fields.iter().find(|f| f.id == field).map(|f| f.name.as_str())
@@ -161,6 +169,8 @@ mod tests {
         let later = schema("Tasks2").after(&taken);
         assert_eq!(later.table_id("Persons"), Some("tblP"));
         assert_eq!(later.field_name("tblT", "fldWho"), Some("Who"));
+        assert_eq!(later.link_target("tblT", "Who"), Some("tblP"));
+        assert_eq!(later.link_target("tblT", "Who's name"), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Bench {
         assert_eq!(b.action(), Action::List);
         b.answer(Outcome::Listed(vec![]));
         assert_eq!(b.action(), Action::Create);
-        b.answer(Outcome::Created { id: "achNew".into(), secret: "c2VjcmV0".into() });
+        b.answer(Outcome::Created { id: "achNew".into(), secret: MacSecret::new("c2VjcmV0") });
         assert_eq!(b.action(), Action::Schema);
         b.answer(Outcome::Schema);
         b.polled(1, 0);
@@ -80,6 +80,7 @@ fn it_vouches_for_what_was_fetched_since_the_webhook_was_there() {
     let b = Bench::started();
     let v = b.view();
     assert_eq!(b.feed.state(), "following");
+    assert!(!alloc::format!("{:?}", b.feed).contains("c2VjcmV0"), "secrets are not shown");
     assert!(v.vouches(1003, b.now) && !v.vouches(1002, b.now), "the webhook was created as number 1002");
     let end = b.feed.polled + 3 * INTERVAL;
     assert!(v.vouches(1003, end - 1) && !v.vouches(1003, end), "three intervals of silence end it");
@@ -174,6 +175,21 @@ fn more_pages_are_asked_for_at_once_and_count_as_heard_only_with_the_last() {
     assert_eq!(b.action(), Action::Poll { webhook: "achNew".into(), cursor: 51 });
     b.answer(Outcome::Polled(Page { next: 60, count: 9, ..Page::default() }));
     assert!(b.feed.polled > before && b.feed.payloads == 59);
+    assert!(matches!(b.step(), Step::Wait(_)));
+}
+
+#[test]
+fn who_asks_while_a_poll_is_under_way_gets_another() {
+    let mut b = Bench::started();
+    b.now += INTERVAL;
+    b.read = b.now;
+    b.action();
+    let asked = b.now + 45;
+    b.feed.poll_now();
+    b.answer(Outcome::Polled(Page { next: 1, ..Page::default() }));
+    assert!(!b.feed.heard_since(asked));
+    b.polled(1, 0);
+    assert!(b.feed.heard_since(asked));
     assert!(matches!(b.step(), Step::Wait(_)));
 }
 

@@ -1,0 +1,113 @@
+//! An answer of Airtable is taken in: by the feed first, then by the cache.
+
+use super::{apply, call, interval, keep, saved, views, Landed};
+use crate::server::engine::desk;
+use crate::server::ffi::{self, Level};
+use crate::server::gil;
+use crate::server::log;
+use crate::server::store;
+use podium_core::feed::{Landing, Outcome, Page, Schema};
+use std::sync::Arc;
+
+/// A call came back.
+pub(super) fn land(l: Landed) {
+    let mut page: Option<(Page, Arc<Schema>)> = None;
+    let mut logged: Vec<(Level, String)> = Vec::new();
+    let mut litter: Option<String> = None;
+    {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        gil::enter(|st| {
+            if st.replica || st.loading {
+                return;
+            }
+            let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) else {
+                // Made for a feed that was stopped meanwhile.
+                if let Outcome::Created { id, .. } = l.outcome {
+                    litter = Some(id);
+                }
+                return;
+            };
+            let at = Landing { seq: desk().next_seq(), now: ffi::now_ms(), interval: interval(), ..l.at };
+            if let Outcome::Failed(why) = &l.outcome {
+                if f.feed.failures() == 0 {
+                    logged.push((Level::Warning, format!("the change feed of {} fails: {}", l.base, why.line)));
+                }
+            }
+            if let Some(body) = &l.schema {
+                f.schema = Arc::new(Schema::parse(body).after(&f.schema));
+            }
+            let reaction = f.feed.landed(l.outcome, at);
+            page = reaction.apply.map(|p| (p, f.schema.clone()));
+            if let Some(why) = reaction.gap {
+                logged.push((Level::Warning, format!("the change feed of {} has a gap ({why}): everything cached of it is asked for anew", l.base)));
+                for ix in st.of_base(&l.base) {
+                    store::drop_all(st, ctx, ix);
+                }
+            }
+            if l.schema.is_some() {
+                views::note_missing(st, &l.base);
+                views::learn_links(st, &l.base);
+            }
+            if reaction.save {
+                saved::save(ctx, st, &l.base);
+            }
+        });
+    }
+    for (level, line) in logged {
+        ffi::log(level, &line);
+    }
+    if let Some(webhook) = litter {
+        call::delete(l.base.clone(), webhook, || {});
+    }
+    if let Some((page, schema)) = page {
+        match apply::page(&l.base, &schema, &page) {
+            Some(changes) => applied(&l.base, l.incarnation, &page, changes),
+            None => {
+                // Writes are paused, or this node is a replica by now.
+                let _held = gil::lock();
+                gil::enter(|st| {
+                    if let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) {
+                        f.feed.stalled(ffi::now_ms());
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// What a page says has been applied: the next one may be asked for.
+fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
+    let mut keep = false;
+    {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        gil::enter(|st| {
+            if st.replica || st.loading {
+                return;
+            }
+            let Some(f) = st.feeds.get_mut(base).filter(|f| f.incarnation == incarnation) else { return };
+            f.feed.applied(page);
+            f.changes += changes;
+            let now = ffi::now_ms();
+            keep = !page.more && now.saturating_sub(f.kept_ms) > keep::EVERY_MS;
+            if keep {
+                f.kept_ms = now;
+            }
+            if page.count > 0 || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000) {
+                f.saved_polled = f.feed.polled;
+                saved::save(ctx, st, base);
+            }
+            views::push(st);
+        });
+    }
+    if page.count > 0 {
+        log::event("sync", base.as_bytes(), &[("payloads", page.count.into()), ("changes", changes.into()), ("cursor", page.next.into())]);
+    }
+    if !page.more {
+        apply::settle(base);
+    }
+    if keep {
+        keep::extend(base);
+    }
+}

@@ -1,14 +1,14 @@
 //! What a write did is made known to the cache, before the client hears of it: the record itself, the other ends of its
 //! links, and what other entities compute from it.
 
-use super::engine::{self, desk, Lane};
+use super::engine::{self, desk, Lane, Thing};
 use super::fetch;
 use super::ffi::{self, Ctx};
 use super::figures::Cause;
 use super::gil;
 use super::land;
 use super::reply::Body;
-use super::state::{EntityIx, State};
+use super::state::{EntityIx, LinkCells, State};
 use super::store::{self, By, Copy, Stored};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -124,7 +124,8 @@ fn one(
     if !there || !ffi::removable(ctx) {
         return Landed { body, fresh_until, stored: false };
     }
-    let known = st.get(lane.ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), Copy::Record(_)) || e.old_links.contains_key(id));
+    let before = links_before(st, ctx, lane.ix, id);
+    let known = before.is_some();
     let kept = undisputed && store::put(st, ctx, lane.ix, id, &stored.bytes, stored.expire_at, By::Told) == Stored::Yes;
     if let Some(e) = st.get_mut(lane.ix) {
         e.figures.schema_violations += u64::from(stored.violations);
@@ -139,7 +140,16 @@ fn one(
         for (f, ids) in links.iter().filter(|(f, _)| touched(*f)) {
             relinked = true;
             for other in ids.iter().filter(|o| record_id_ok(o.as_bytes())) {
-                store::doubt_other_end(st, ctx, lane.ix, *f, id, other, true);
+                // What the other end's copy shows of a disputed link proves nothing.
+                store::doubt_other_end(st, ctx, lane.ix, *f, id, other, undisputed);
+            }
+        }
+        if !kept {
+            also_linked(st, lane.ix, id, links.clone());
+            for (f, ids) in before.unwrap_or_default() {
+                for other in ids.iter().filter(|o| record_id_ok(o.as_bytes())) {
+                    store::doubt_other_end(st, ctx, lane.ix, f, id, other, false);
+                }
             }
         }
         relinked |= lane.spec.link_fields().any(touched);
@@ -148,6 +158,32 @@ fn one(
         }
     }
     Landed { body, fresh_until, stored: kept }
+}
+
+/// A record whose copy was dropped may have had these links too, before it is seen again.
+fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
+    let Some(e) = st.get_mut(ix) else { return };
+    match e.old_links.get_mut(id) {
+        None => e.remember_links(id, links),
+        Some(known) => {
+            for (f, ids) in links {
+                match known.iter_mut().find(|(g, _)| *g == f) {
+                    Some((_, there)) => there.extend(ids.into_iter().filter(|i| !there.contains(i)).collect::<Vec<_>>()),
+                    None => known.push((f, ids)),
+                }
+            }
+        }
+    }
+}
+
+/// The links that a record had as far as the cache knows.
+fn links_before(st: &State, ctx: Ctx, ix: EntityIx, id: &CompactString) -> Option<LinkCells> {
+    let e = st.get(ix)?;
+    if let Copy::Record(b) = store::copy(ctx, e, id, false) {
+        let name = key::record(&e.name, id);
+        return Entry::read(b, &name).map(|entry| store::link_cells(st, ix, &entry));
+    }
+    e.old_links.get(id).cloned()
 }
 
 /// Records were deleted in Airtable, or are known to be gone there.
@@ -192,6 +228,9 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
                 None => store::drop_sets(st, ctx, lane.ix),
             }
             for (f, other) in cells.iter().flat_map(|c| links_of(&spec, c)) {
+                if let Some(id) = id {
+                    also_linked(st, lane.ix, id, vec![(f, vec![other.clone()])]);
+                }
                 store::doubt_other_end(st, ctx, lane.ix, f, id.map_or("", |i| i.as_str()), &other, true);
             }
         });
@@ -235,6 +274,9 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
                 let Some(e) = st.get(ix) else { continue };
                 let computes = computes_from(&e.spec, &lane.entity);
                 let asked_by_it = e.spec.fields().iter().any(|f| f.indexed && f.depends.as_deref() == Some(&*lane.entity));
+                if gone || !strangers.is_empty() {
+                    outdate_flights(ix);
+                }
                 if gone || computes || !strangers.is_empty() {
                     lists.push((ix, e.records.iter().cloned().collect(), computes));
                 }
@@ -280,6 +322,17 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
             // Read again too early, they would keep what Airtable had not computed yet.
             reread_later(ix, doubted.into_iter());
         }
+    }
+}
+
+/// Copies of an entity that are being fetched just now may show what was before: they are not stored.
+fn outdate_flights(ix: EntityIx) {
+    let mut d = desk();
+    let ids: Vec<CompactString> =
+        d.flights.things().filter_map(|t| if let Thing::Record(i, id, ..) = t { (*i == ix).then(|| id.clone()) } else { None }).collect();
+    let seq = d.next_seq();
+    for id in ids {
+        d.tokens.note(ix, &id, seq);
     }
 }
 

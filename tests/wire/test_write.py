@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from random import Random
+from threading import Thread
 
 import pytest
 
 from asking import get, ids, mget, spec
-from support import blocked, eventually, mapping, text
-from world import ABSENT, LINKS, SINGLE_LINK, column, event, item, project, rid, schema, user
+from support import ReplyError, blocked, eventually, mapping, text
+from world import ABSENT, LINKS, SINGLE_LINK, SPECS, define, event, item, project, schema, user
 
 
 def create(client, key, *records, words=(), **more):
@@ -346,7 +348,6 @@ def test_while_writes_are_paused_nothing_is_acknowledged(server, client, world):
 
 
 def test_replicas_and_the_append_only_file_have_it(spawn, world):
-    from world import define
     primary = spawn(config=["appendonly yes"])
     client = primary.client()
     define(client)
@@ -376,6 +377,57 @@ def test_calls_are_counted_as_writes(server, client, world):
     create(client, "items:*", {"name": "x"})
     client.call("PODIUM.DELETE", f"items:{item(1)}")
     assert server.figure("upstream_calls_write") == 2
+
+
+def test_a_storm_of_writes_leaves_cache_and_base_equal(server, linked, world):
+    """Everybody writes through the cache and reads it: nothing else tells it anything, and it ends exact."""
+    spec(linked, "items", SPECS["items"])
+    world.airtable.latency(3)
+    pool = [item(n) for n in range(1, 13)]
+    failures = []
+
+    def work(seed):
+        random = Random(seed)
+        with server.client() as client:
+            for _ in range(60):
+                kind, id = random.random(), random.choice(pool)
+                group = f"s{random.randrange(4)}"
+                if kind < 0.45:
+                    answer = client.attempt("PODIUM.UPDATE", f"items:{id}", json.dumps({"group": group, "n": random.randrange(100)}))
+                elif kind < 0.55:
+                    answer = client.attempt("PODIUM.UPDATE", f"projects:{project(1 + random.randrange(6))}", json.dumps({"event": [event(1 + random.randrange(4))]}))
+                elif kind < 0.6:
+                    answer = client.attempt("PODIUM.CREATE", "items:*", json.dumps({"name": "storm", "group": group}))
+                elif kind < 0.63:
+                    answer = client.attempt("PODIUM.DELETE", f"items:{id}")
+                elif kind < 0.8:
+                    answer = client.attempt("PODIUM.INDEX", f"items:group:{group}", "IDS")
+                elif kind < 0.9:
+                    answer = client.attempt("PODIUM.GET", f"events:{event(1 + random.randrange(4))}")
+                else:
+                    answer = client.attempt("PODIUM.GET", f"items:{id}")
+                if isinstance(answer, ReplyError) and "ROW_DOES_NOT_EXIST" not in answer.text:
+                    failures.append(answer)
+
+    threads = [Thread(target=work, args=(seed,)) for seed in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    world.airtable.latency(0)
+    truth = world.truth("items")
+    for group in range(4):
+        expected = sorted(id for id, c in truth.items() if c.get("group") == f"s{group}")
+        assert ids(linked, f"items:group:s{group}") == expected
+    for id in pool:
+        now = get(linked, f"items:{id}")
+        assert (now is None) == (id not in truth)
+        assert now is None or (now["group"], now["n"]) == (truth[id]["group"], truth[id].get("n", 0))
+    for n in range(1, 5):
+        assert sorted(get(linked, f"events:{event(n)}").get("projects", [])) == sorted(world.truth("events")[event(n)].get("projects", []))
+    for n in range(1, 7):
+        assert get(linked, f"projects:{project(n)}")["event"] == world.truth("projects")[project(n)].get("event", [])
 
 
 @pytest.mark.parametrize("command, code", [

@@ -122,6 +122,10 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     pub fn thing(&self, id: FlightId) -> Option<&T> {
         self.all.get(&id).map(|f| &f.thing)
     }
+    /// What is boarding or under way.
+    pub fn things(&self) -> impl Iterator<Item = &T> {
+        self.all.values().map(|f| &f.thing)
+    }
     pub fn len(&self) -> usize {
         self.all.len()
     }

@@ -296,6 +296,7 @@ fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
 /// Writes one set; true if it is complete in the cache now.
 fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sentinel, expire_at: u64) -> bool {
     ids.sort_unstable();
+    ids.dedup();
     let ix = q.lane.ix;
     let sent = head.seq;
     let mut begun = false;
@@ -332,7 +333,7 @@ fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sen
             if at < ids.len() {
                 return None;
             }
-            let ok = store::finish_set(st, ctx, ix, suffix, head, expire_at);
+            let ok = store::finish_set(st, ctx, ix, suffix, ids.len(), head, expire_at);
             // What is known better by now than when the question was sent. An empty set is there only once it is finished;
             // nobody reads it in between.
             amend(st, ctx, q, suffix, sent);

@@ -15,11 +15,13 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::pace::{BaseKey, Busy};
 use podium_core::spec::Spec;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 
 /// Somebody gave up waiting since the queue was last looked through.
 static GAVE_UP: AtomicBool = AtomicBool::new(false);
+
+static TICKS: AtomicU64 = AtomicU64::new(0);
 
 /// A client's deadline passed, or it went away. From the main thread: only noted.
 pub(crate) fn gave_up() {
@@ -31,7 +33,9 @@ pub(crate) fn who_gave_up() {
     let waits_in_vain = || {
         let d = desk();
         let now = engine::mono_ms();
-        d.sched.pending() > 0 && d.bases.values().any(|b| d.sched.busy_for(*b, now).is_some())
+        // Behind a NOWAIT there is nobody who could give up: those are looked for now and then.
+        let in_turn = TICKS.fetch_add(1, Ordering::Relaxed) % 10 == 0;
+        d.sched.pending() > 0 && (in_turn || d.bases.values().any(|b| d.sched.busy_for(*b, now).is_some()))
     };
     if GAVE_UP.swap(false, Ordering::Relaxed) || waits_in_vain() {
         look_through(None);

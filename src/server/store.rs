@@ -501,7 +501,7 @@ fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str) {
     let head = Sentinel { generation: 0, asked_ms: c.asked_ms, fresh_until: c.fresh_until, seq: c.seq, name: 0 };
     let whole = begin_set(st, ctx, ix, suffix)
         && extend_set(st, ctx, ix, suffix, &[CompactString::new(id)])
-        && finish_set(st, ctx, ix, suffix, head, c.fresh_until);
+        && finish_set(st, ctx, ix, suffix, 1, head, c.fresh_until);
     if !whole {
         if let Some(e) = st.get_mut(ix) {
             e.complete = None;
@@ -687,8 +687,8 @@ pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids:
     true
 }
 
-/// Completes a set: from here on it answers.
-pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], mut head: Sentinel, expire_at: u64) -> bool {
+/// Completes a set of `members`: from here on it answers.
+pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], members: usize, mut head: Sentinel, expire_at: u64) -> bool {
     let Some(e) = st.get(ix) else { return false };
     if !ffi::writable(ctx) || !e.sets.contains(suffix) {
         return false;
@@ -702,14 +702,18 @@ pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], mut 
         let s = RString::new(&name);
         {
             let k = Key::write(ctx, s.raw());
+            // Given up meanwhile (a clock that jumped will do): what is left of it would pass for the whole.
+            if k.len() != members {
+                return false;
+            }
             k.zadd(&RString::new(&member));
             k.expire_at(expire_at);
         }
         ffi::replicate(ctx, c"ZADD", &[&name, b"0", &member]);
         ffi::replicate(ctx, c"PEXPIREAT", &[&name, expire_at.to_string().as_bytes()]);
         notify(ctx, ZSET_EVENT, c"zadd", &s);
-    });
-    true
+        true
+    })
 }
 
 /// Takes one record out of a set, or puts it in, because something newer than the question is known of it.

@@ -267,6 +267,8 @@ def test_a_ping_polls_at_once(client, world, server, endpoint):
         eventually(10, "Airtable posts", lambda: posted)
         body, mac = posted[0]
         assert get(client, f"items:{item(1)}")["name"] == "Item 1", "an hour is long"
+        [hook] = hooks(world)
+        assert hook["notificationUrl"] == url and status(client)["notify"] == url
         secret = client.call("HGET", f"podium:feed:{world.base}", "secret")
         assert mac == "hmac-sha256=" + hmac.new(base64.b64decode(secret), body, hashlib.sha256).hexdigest()
         wrong = mac[:-1] + ("0" if mac[-1] != "0" else "1")
@@ -274,6 +276,9 @@ def test_a_ping_polls_at_once(client, world, server, endpoint):
             assert client.error("PODIUM.SYNC", "PING", *bad).code == "DENIED", bad
         assert client.call("PODIUM.SYNC", "PING", body, mac) == "OK"
         eventually(5, "the change is seen", lambda: get(client, f"items:{item(1)}")["name"] == "changed")
+        assert client.call("PODIUM.SYNC", "START", "NOTIFY", url + "/other") == "OK"
+        eventually(5, "one webhook, with the other address", lambda: [h["notificationUrl"] for h in hooks(world)] == [url + "/other"])
+        assert client.error("PODIUM.SYNC", "PING", body, mac).code == "DENIED", "that webhook is no more"
         assert secret.decode() not in server.log() and secret not in repr(client.call("PODIUM.SYNC", "STATUS")).encode()
     finally:
         client.call("PODIUM.SYNC", "STOP")

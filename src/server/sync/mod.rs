@@ -179,6 +179,7 @@ fn round() -> u64 {
     let mut calls: Vec<(Arc<str>, u64, u64, Action, Option<String>)> = Vec::new();
     let mut ready: Vec<Arc<Op>> = Vec::new();
     let mut over: Vec<(Waiter, Result<(), String>)> = Vec::new();
+    let mut litter: Vec<(Arc<str>, String)> = Vec::new();
     let mut wait = TICK_MS;
     {
         let held = gil::lock();
@@ -227,7 +228,7 @@ fn round() -> u64 {
                 }
                 f.waiters = still;
                 if given_up {
-                    end(st, ctx, &base);
+                    litter.extend(end(st, ctx, &base).map(|w| (base, w)));
                 }
             }
             views::push(st);
@@ -235,6 +236,9 @@ fn round() -> u64 {
     }
     for (base, incarnation, ticket, action, notify) in calls {
         call::make(base, incarnation, ticket, action, notify);
+    }
+    for (base, webhook) in litter {
+        call::delete(base, webhook, || {});
     }
     if !ready.is_empty() {
         serve::heard(ready);
@@ -289,7 +293,15 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
         }
     }
     if st.feeds.get(base).is_none_or(|f| notify.is_some() && notify != f.feed.notify) {
-        st.feeds.insert(base.into(), Follower::new(Feed::new(notify)));
+        let mut next = Follower::new(Feed::new(notify));
+        if let Some(old) = st.feeds.remove(base) {
+            // Another address for the pings is another webhook: who waits goes on waiting, for that.
+            (next.readers, next.waiters) = (old.readers, old.waiters);
+            if let Some(h) = old.feed.hook.filter(|h| h.secret.is_some()) {
+                call::delete(base.into(), h.id, || {});
+            }
+        }
+        st.feeds.insert(base.into(), next);
     }
     wake();
     false

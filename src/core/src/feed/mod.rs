@@ -143,6 +143,8 @@ pub struct Feed {
     pub refused: bool,
     /// When the last page was asked for; it counts once it is applied.
     heard: u64,
+    /// All that could be listed was applied once since this process follows it.
+    caught_up: bool,
     pub payloads: u64,
     pub gaps: u64,
 }
@@ -165,6 +167,7 @@ impl Feed {
         self.urgent = true;
         self.schema_due = true;
         self.under_way = None;
+        self.caught_up = false;
     }
 
     /// What to do at `now` (unix ms). `read`: when the base was last read; `interval`: between polls.
@@ -382,6 +385,7 @@ impl Feed {
         self.retry_at = 0;
         if !page.more {
             self.polled = self.heard;
+            self.caught_up = true;
             self.last_error = None;
             self.excused = false;
             self.catching_up = false;
@@ -444,7 +448,7 @@ impl Feed {
     pub fn state(&self) -> &'static str {
         if self.failures > 0 || self.excused {
             "behind"
-        } else if self.polled == 0 || !self.sure {
+        } else if !self.caught_up || !self.sure {
             "starting"
         } else {
             "following"

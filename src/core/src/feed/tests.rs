@@ -275,7 +275,9 @@ fn a_restart_goes_on_where_it_was_once_the_webhook_is_found() {
     assert_eq!(b.action(), Action::Schema);
     b.answer(Outcome::Schema);
     assert!(b.view().unsettled(b.now));
+    assert_eq!(b.feed.state(), "starting");
     b.polled(4, 3);
+    assert_eq!(b.feed.state(), "following");
     assert!(!b.view().unsettled(b.now) && b.view().from == saved.feed.from);
 
     let mut expired = again(INTERVAL);

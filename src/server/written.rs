@@ -81,6 +81,7 @@ pub(crate) fn store(lane: &Lane, records: &[(&Record, &Map<String, Value>)], sen
         written.clear();
     }
     doubt_referrers(lane, &written, &strangers, false);
+    look_again(lane, written, strangers, false);
     let ids = records.iter().map(|(r, _)| CompactString::new(&r.id));
     reread_later(lane.ix, ids);
     out
@@ -205,7 +206,9 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) {
             }
         });
     }
-    doubt_referrers(lane, &ids.iter().cloned().collect(), &HashMap::new(), true);
+    let gone: HashSet<CompactString> = ids.iter().cloned().collect();
+    doubt_referrers(lane, &gone, &HashMap::new(), true);
+    look_again(lane, gone, HashMap::new(), true);
 }
 
 /// A write that may have been carried out and may not: whatever it would have changed is in doubt. `id`: none for records
@@ -280,7 +283,7 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
                 if gone || computes || !strangers.is_empty() {
                     lists.push((ix, e.records.iter().cloned().collect(), computes));
                 }
-                if asked_by_it && e.has_sets() {
+                if asked_by_it && !written.is_empty() && e.has_sets() {
                     // Which of its records are concerned is not known of those that are not cached.
                     store::drop_sets(st, ctx, ix);
                 }
@@ -336,6 +339,50 @@ fn outdate_flights(ix: EntityIx) {
     }
 }
 
+/// A look at the cache that is to be taken again.
+struct Look {
+    at: Instant,
+    lane: Lane,
+    written: HashSet<CompactString>,
+    strangers: HashMap<CompactString, HashSet<CompactString>>,
+    gone: bool,
+}
+
+static LOOKS: Mutex<Vec<Look>> = Mutex::new(Vec::new());
+/// Looks that wait at most.
+const MOST_LOOKS: usize = 1_000;
+
+/// An index question that was under way during the write brings copies of before: they are looked for once more when it has
+/// landed.
+fn look_again(lane: &Lane, written: HashSet<CompactString>, strangers: HashMap<CompactString, HashSet<CompactString>>, gone: bool) {
+    let mut looks = LOOKS.lock();
+    if (gone || !strangers.is_empty()) && looks.len() < MOST_LOOKS {
+        // What is computed is read again by itself.
+        let written = if gone { written } else { HashSet::new() };
+        looks.push(Look { at: Instant::now() + LAG, lane: lane.clone(), written, strangers, gone });
+    }
+}
+
+fn take_looks() {
+    let due: Vec<Look> = {
+        let mut looks = LOOKS.lock();
+        if looks.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let (due, rest) = std::mem::take(&mut *looks).into_iter().partition(|l: &Look| l.at <= now);
+        *looks = rest;
+        due
+    };
+    for l in due {
+        if paused() {
+            LOOKS.lock().push(l);
+            continue;
+        }
+        doubt_referrers(&l.lane, &l.written, &l.strangers, l.gone);
+    }
+}
+
 /// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?
 fn computes_from(spec: &Spec, other: &str) -> bool {
     spec.open() || spec.fields().iter().any(|f| f.depends.as_deref().map_or(f.read_only, |d| d == other))
@@ -359,6 +406,7 @@ fn reread_later(ix: EntityIx, ids: impl Iterator<Item = CompactString>) {
 
 /// Orders the re-reads whose time has come: of what is still cached, in the refresh class. From the upkeep thread.
 pub(crate) fn reread() {
+    take_looks();
     let ready: Vec<(EntityIx, CompactString)> = {
         let mut due = DUE.lock();
         let now = Instant::now();

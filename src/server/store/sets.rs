@@ -1,0 +1,379 @@
+//! Index sets in the keyspace: complete or absent, moved along as records change.
+
+use super::{copy, kept, remove_key, Copy, ZSET_EVENT};
+use crate::server::engine::desk;
+use crate::server::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
+use crate::server::gil::own_write;
+use crate::server::state::{Entity, EntityIx, State};
+use compact_str::CompactString;
+use podium_core::entry::{self, Entry, Sentinel};
+use podium_core::key;
+
+/// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
+pub(super) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
+    let Some(e) = st.get(ix) else { return Vec::new() };
+    let mut out = vec![b"*".to_vec()];
+    for (f, field) in e.spec.fields().iter().enumerate().filter(|(_, field)| field.indexed) {
+        for text in entry.texts(f as u16) {
+            let mut suffix = Vec::with_capacity(field.name.len() + 1 + text.len());
+            suffix.extend_from_slice(field.name.as_bytes());
+            suffix.push(b':');
+            suffix.extend_from_slice(text);
+            out.push(suffix);
+        }
+    }
+    out
+}
+
+pub(super) fn set_name(e: &Entity, suffix: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(e.name.len() + 1 + suffix.len());
+    name.extend_from_slice(e.name.as_bytes());
+    name.push(b':');
+    name.extend_from_slice(suffix);
+    name
+}
+
+/// Tells who read an index set that it, or a member of it, changed; whether or not its key is still there.
+pub(super) fn signal_set(ctx: Ctx, e: &Entity, suffix: &[u8]) {
+    signal_modified(ctx, &RString::new(&set_name(e, suffix)));
+}
+
+/// Moves a record between the index sets that exist. `seq`: the number under which its new cells were seen.
+pub(super) fn reindex(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, old: Option<&Entry>, new: Option<&Entry>, seq: u64) {
+    let before = old.map(|o| set_suffixes(st, ix, o)).unwrap_or_default();
+    let after = new.map(|n| set_suffixes(st, ix, n)).unwrap_or_default();
+    let same = matches!((old, new), (Some(o), Some(n)) if o.same_content(n));
+    let Some(e) = st.get(ix) else { return };
+    let member = RString::new(id.as_bytes());
+    let mut newborn: Vec<Vec<u8>> = Vec::new();
+    for suffix in &before {
+        if after.contains(suffix) {
+            if !same {
+                signal_set(ctx, e, suffix);
+            }
+            continue;
+        }
+        if let Some(s) = open_set(ctx, e, suffix, seq) {
+            own_write(|| {
+                if s.key.zrem(&member) {
+                    ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
+                    notify(ctx, ZSET_EVENT, c"zrem", &s.string);
+                }
+            });
+        }
+        signal_set(ctx, e, suffix);
+    }
+    for suffix in &after {
+        // It may be a member already; a question in between, though, may have left it out.
+        if e.complete.is_some_and(|c| c.seq <= seq) && !e.sets.contains(&suffix[..]) {
+            // Every value was known, and this one was empty: now it has one member.
+            newborn.push(suffix.clone());
+            signal_set(ctx, e, suffix);
+            continue;
+        }
+        let Some(s) = open_set(ctx, e, suffix, seq) else {
+            if !before.contains(suffix) && old.is_some() {
+                signal_set(ctx, e, suffix);
+            }
+            continue;
+        };
+        let was = s.key.len();
+        own_write(|| {
+            s.key.zadd(&member);
+            if s.key.len() > was {
+                ffi::replicate(ctx, c"ZADD", &[&s.name, b"0", id.as_bytes()]);
+                notify(ctx, ZSET_EVENT, c"zadd", &s.string);
+            }
+        });
+        if s.key.len() > was {
+            signal_set(ctx, e, suffix);
+        }
+    }
+    for suffix in newborn {
+        bear_set(st, ctx, ix, &suffix, id);
+    }
+}
+
+/// A set for a value that was known to be empty, with its first member.
+fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str) {
+    let Some(c) = st.get(ix).and_then(|e| e.complete) else { return };
+    let head = Sentinel { generation: 0, asked_ms: c.asked_ms, fresh_until: c.fresh_until, seq: c.seq, name: 0 };
+    let whole = begin_set(st, ctx, ix, suffix)
+        && extend_set(st, ctx, ix, suffix, &[CompactString::new(id)])
+        && finish_set(st, ctx, ix, suffix, 1, head, c.fresh_until);
+    if !whole {
+        if let Some(e) = st.get_mut(ix) {
+            e.complete = None;
+        }
+    }
+}
+
+/// A record that was told while the whole table was being read joins the sets of its values, new ones included.
+pub(crate) fn index_newcomer(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
+    let Some(e) = st.get(ix) else { return };
+    let Copy::Record(b) = copy(ctx, e, id, false) else { return };
+    let (name, bytes) = (key::record(&e.name, id), b.to_vec());
+    if let Some(entry) = Entry::read(&bytes, &name) {
+        reindex(st, ctx, ix, id, None, Some(&entry), entry.header.seq);
+    }
+}
+
+pub(super) struct OpenSet {
+    pub(super) key: Key,
+    pub(super) name: Vec<u8>,
+    string: RString,
+}
+
+/// An existing index set that what was seen under `seq` may still change.
+pub(super) fn open_set(ctx: Ctx, e: &Entity, suffix: &[u8], seq: u64) -> Option<OpenSet> {
+    if !e.sets.contains(suffix) || !ffi::writable(ctx) {
+        return None;
+    }
+    let name = set_name(e, suffix);
+    let string = RString::new(&name);
+    let key = Key::write(ctx, string.raw());
+    if key.kind() != KeyKind::Zset {
+        return None;
+    }
+    match sentinel(&key, &name) {
+        // Confirmed by a later question: what was seen before says nothing about it.
+        Some(s) if s.generation != e.sets_generation || s.seq > seq => None,
+        _ => Some(OpenSet { key, name, string }),
+    }
+}
+
+/// The sentinel of an open set, if it is complete.
+pub(crate) fn sentinel(key: &Key, name: &[u8]) -> Option<Sentinel> {
+    let mut found = None;
+    key.members(|m| {
+        found = Sentinel::read(m, name);
+        false
+    });
+    found
+}
+
+/// An index set as it stands.
+pub(crate) enum Set {
+    Complete { sentinel: Sentinel, ids: Vec<CompactString> },
+    Absent,
+    Foreign,
+}
+
+/// Reads a set whole: the sentinel and the ids in order. `suffix`: `<field>:<value>` or `*`.
+pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
+    let name = set_name(e, suffix);
+    let s = RString::new(&name);
+    let k = Key::read(ctx, s.raw());
+    match k.kind() {
+        KeyKind::Empty => return Set::Absent,
+        KeyKind::Zset => {}
+        _ => return Set::Foreign,
+    }
+    let mut ids = Vec::with_capacity(k.len().saturating_sub(1));
+    let mut head = None;
+    let mut first = true;
+    k.members(|m| {
+        if std::mem::take(&mut first) {
+            head = Sentinel::read(m, &name);
+            if head.as_ref().is_none_or(|h| h.generation != e.sets_generation) {
+                return false;
+            }
+        } else if let Ok(id) = std::str::from_utf8(m) {
+            ids.push(CompactString::new(id));
+        }
+        true
+    });
+    match head {
+        // Only what is in the register follows what is told.
+        Some(sentinel) if sentinel.generation == e.sets_generation && e.sets.contains(suffix) => Set::Complete { sentinel, ids },
+        Some(_) => Set::Absent,
+        None if e.sets.contains(suffix) => Set::Absent,
+        None => Set::Foreign,
+    }
+}
+
+/// An index set's state, without its members: their number with it.
+pub(crate) fn set_state(ctx: Ctx, e: &Entity, suffix: &[u8]) -> (Option<Sentinel>, usize, bool) {
+    let name = set_name(e, suffix);
+    let s = RString::new(&name);
+    let k = Key::peek(ctx, s.raw());
+    match k.kind() {
+        KeyKind::Empty => (None, 0, false),
+        KeyKind::Zset => {
+            let head = sentinel(&k, &name);
+            let known = e.sets.contains(suffix);
+            let foreign = head.is_none() && !known;
+            let head = head.filter(|h| known && h.generation == e.sets_generation);
+            (head, k.len().saturating_sub(1), foreign)
+        }
+        _ => (None, 0, true),
+    }
+}
+
+/// Part of a large set: up to `n` ids behind `after`. `None`: the set is not complete (any more).
+pub(crate) fn read_part(ctx: Ctx, e: &Entity, suffix: &[u8], after: Option<&CompactString>, n: usize) -> Option<(Sentinel, Vec<CompactString>)> {
+    let (head, _, _) = set_state(ctx, e, suffix);
+    let head = head?;
+    let s = RString::new(&set_name(e, suffix));
+    let k = Key::peek(ctx, s.raw());
+    let mut ids = Vec::with_capacity(n);
+    let mut each = |m: &[u8]| {
+        if podium_core::spec::record_id_ok(m) {
+            if let Ok(id) = std::str::from_utf8(m) {
+                ids.push(CompactString::new(id));
+            }
+        }
+        ids.len() < n
+    };
+    match after {
+        None => k.members(&mut each),
+        Some(id) => k.members_after(id.as_bytes(), &mut each),
+    }
+    Some((head, ids))
+}
+
+/// Starts an index set anew: what stood under its name goes. False: it cannot be written now.
+pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> bool {
+    if !ffi::writable(ctx) {
+        return false;
+    }
+    let Some(e) = st.get_mut(ix) else { return false };
+    if set_state(ctx, e, suffix).2 {
+        return false;
+    }
+    let name = set_name(e, suffix);
+    own_write(|| {
+        let s = RString::new(&name);
+        let k = Key::write(ctx, s.raw());
+        if k.kind() != KeyKind::Empty {
+            ffi::rm!(RedisModule_UnlinkKey(k.raw()));
+            ffi::replicate(ctx, c"UNLINK", &[&name]);
+        }
+    });
+    e.sets.insert(suffix.into());
+    true
+}
+
+/// A set under construction is given up after this many ms.
+const CONSTRUCTION_MS: u64 = 600_000;
+
+/// Adds members to a set under construction. Without its sentinel it is no answer yet.
+pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids: &[CompactString]) -> bool {
+    let Some(e) = st.get(ix) else { return false };
+    if !ffi::writable(ctx) || !e.sets.contains(suffix) || ids.is_empty() {
+        return ids.is_empty();
+    }
+    let name = set_name(e, suffix);
+    own_write(|| {
+        let s = RString::new(&name);
+        let k = Key::write(ctx, s.raw());
+        let begins = k.kind() == KeyKind::Empty;
+        let mut replicated: Vec<&[u8]> = Vec::with_capacity(1 + ids.len() * 2);
+        replicated.push(&name);
+        for id in ids {
+            k.zadd(&RString::new(id.as_bytes()));
+            replicated.push(b"0");
+            replicated.push(id.as_bytes());
+        }
+        ffi::replicate(ctx, c"ZADD", &replicated);
+        if begins {
+            // Should its construction never end, it does.
+            let until = ffi::now_ms() + CONSTRUCTION_MS;
+            k.expire_at(until);
+            ffi::replicate(ctx, c"PEXPIREAT", &[&name, until.to_string().as_bytes()]);
+        }
+    });
+    true
+}
+
+/// Completes a set of `members`: from here on it answers.
+pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], members: usize, mut head: Sentinel, expire_at: u64) -> bool {
+    let Some(e) = st.get(ix) else { return false };
+    if !ffi::writable(ctx) || !e.sets.contains(suffix) {
+        return false;
+    }
+    let name = set_name(e, suffix);
+    let expire_at = kept(e, expire_at);
+    head.name = entry::hash(&name);
+    head.generation = e.sets_generation;
+    let member = head.member();
+    own_write(|| {
+        let s = RString::new(&name);
+        {
+            let k = Key::write(ctx, s.raw());
+            // Given up meanwhile (a clock that jumped will do): what is left of it would pass for the whole.
+            if k.len() != members {
+                return false;
+            }
+            k.zadd(&RString::new(&member));
+            k.expire_at(expire_at);
+        }
+        ffi::replicate(ctx, c"ZADD", &[&name, b"0", &member]);
+        ffi::replicate(ctx, c"PEXPIREAT", &[&name, expire_at.to_string().as_bytes()]);
+        notify(ctx, ZSET_EVENT, c"zadd", &s);
+        true
+    })
+}
+
+/// Takes one record out of a set, or puts it in, because something newer than the question is known of it.
+pub(crate) fn amend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str, belongs: bool) {
+    let Some(e) = st.get(ix) else { return };
+    let Some(s) = open_set(ctx, e, suffix, u64::MAX) else { return };
+    let member = RString::new(id.as_bytes());
+    own_write(|| {
+        if belongs {
+            s.key.zadd(&member);
+            ffi::replicate(ctx, c"ZADD", &[&s.name, b"0", id.as_bytes()]);
+        } else if s.key.zrem(&member) {
+            ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
+        }
+    });
+}
+
+/// Drops one index set; true if there was one.
+pub(crate) fn drop_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> bool {
+    let Some(e) = st.get_mut(ix) else { return false };
+    e.complete = None;
+    e.sets.remove(suffix);
+    let name = set_name(e, suffix);
+    let s = RString::new(&name);
+    if Key::peek(ctx, s.raw()).kind() == KeyKind::Zset {
+        remove_key(ctx, &name)
+    } else {
+        false
+    }
+}
+
+/// Sets looked through for a record whose copy, which would name them, is gone; with more of them the cost is not worth it.
+const FEW_SETS: usize = 256;
+
+/// The index sets that hold a record whose copy is gone: who read them is told of its change too.
+pub(super) fn holders(ctx: Ctx, e: &Entity, id: &str) -> Vec<Box<[u8]>> {
+    if e.sets.len() > FEW_SETS {
+        return Vec::new();
+    }
+    let member = RString::new(id.as_bytes());
+    let holds = |suffix: &[u8]| {
+        let s = RString::new(&set_name(e, suffix));
+        let k = Key::peek(ctx, s.raw());
+        k.kind() == KeyKind::Zset && k.zholds(&member)
+    };
+    e.sets.iter().filter(|suffix| holds(suffix)).cloned().collect()
+}
+
+/// Takes note of the numbers under which sets were confirmed: after a promotion they are another server's.
+pub(crate) fn observe_sets(ctx: Ctx, st: &State) {
+    let mut newest = 0;
+    for e in st.entities() {
+        for suffix in &e.sets {
+            let name = set_name(e, suffix);
+            let s = RString::new(&name);
+            let k = Key::peek(ctx, s.raw());
+            if k.kind() == KeyKind::Zset {
+                newest = newest.max(sentinel(&k, &name).map_or(0, |h| h.seq));
+            }
+        }
+        newest = newest.max(e.doubts.iter().map(|(_, seq)| seq).max().unwrap_or(0));
+    }
+    desk().tokens.observe(newest);
+}

@@ -548,3 +548,34 @@ def test_in_a_cluster_its_place_is_in_the_slot_of_its_entities(spawn, world):
     world.change("items", item(1), name="changed again")
     now(client)
     assert get(client, key)["name"] == "changed again" and status(client)["gaps"] == 0
+
+
+def test_keys_do_not_end_while_it_vouches(fed, world, server):
+    fed.call("CONFIG", "SET", "podium.ttl", 1, "podium.empty-ttl", 1)
+    ids(fed, "items:*"), ids(fed, "items:group:g1"), ids(fed, "items:group:nobody")
+    began = status(fed)["last-poll"]
+    ends = {key: fed.call("PEXPIRETIME", key) for key in (f"items:{item(9)}", "items:*", "items:group:g1")}
+    assert all(began < end < began + 20_000 for end in ends.values()), ends
+    world.airtable.forget()
+    # One record is read, the others only kept.
+    eventually(40, "their first end is past", lambda: get(fed, f"items:{item(1)}") and status(fed)["last-poll"] > max(ends.values()) + 500)
+    assert len(ids(fed, "items:*")) == 400 and len(ids(fed, "items:group:g1")) == 40 and ids(fed, "items:group:nobody") == []
+    assert all(get(fed, f"items:{item(n)}")["n"] == n for n in range(1, 401))
+    assert record_calls(world) == []
+    assert all(fed.call("PEXPIRETIME", key) > end for key, end in ends.items())
+
+
+def test_a_replica_vouches_as_its_primary_told(pair, world):  # noqa: F811
+    primary, replica = pair
+    p = begin(primary, world)
+    p.call("CONFIG", "SET", "podium.ttl", 1)
+    replica.client().call("CONFIG", "SET", "podium.ttl", 1, "podium.sync-interval", INTERVAL)
+    get(p, f"items:{item(1)}")
+    polled = status(p)["last-poll"]
+    eventually(10, "the ttl is over", lambda: get(p, f"items:{item(1)}") and status(p)["last-poll"] > polled + 2_000)
+    in_step(primary, replica)
+    assert get(replica.client(), f"items:{item(1)}")["n"] == 1
+    world.change("items", item(1), name="changed")
+    now(p)
+    in_step(primary, replica)
+    eventually(5, "it has the new copy", lambda: replica.client().attempt("PODIUM.GET", f"items:{item(1)}") == p.call("PODIUM.GET", f"items:{item(1)}"))

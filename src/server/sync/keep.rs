@@ -3,13 +3,15 @@
 use crate::server::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use crate::server::gil::{self, own_write};
 use crate::server::state::{EntityIx, State};
-use crate::server::store::{self, Copy, KEPT_MS};
+use crate::server::store::{self, kept_ms, Copy};
 use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
 
 /// Keys are looked through so often.
-pub(super) const EVERY_MS: u64 = KEPT_MS / 4;
+pub(super) fn every_ms() -> u64 {
+    kept_ms() / 4
+}
 /// Keys per hold of the server's lock.
 const SLICE: usize = 250;
 
@@ -70,10 +72,10 @@ fn put_off(ctx: Ctx, name: &[u8]) {
         let s = RString::new(name);
         let k = Key::write(ctx, s.raw());
         let ends = rm!(RedisModule_GetAbsExpire(k.raw()));
-        if ends < 0 || ends as u64 > now.saturating_add(2 * EVERY_MS) {
+        if ends < 0 || ends as u64 > now.saturating_add(2 * every_ms()) {
             return;
         }
-        let at = now.saturating_add(KEPT_MS);
+        let at = now.saturating_add(kept_ms());
         k.expire_at(at);
         ffi::replicate(ctx, c"PEXPIREAT", &[name, at.to_string().as_bytes()]);
     });

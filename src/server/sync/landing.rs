@@ -90,7 +90,7 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
             f.feed.applied(page);
             f.changes += changes;
             let now = ffi::now_ms();
-            keep = !page.more && now.saturating_sub(f.kept_ms) > keep::EVERY_MS;
+            keep = !page.more && now.saturating_sub(f.kept_ms) > keep::every_ms();
             if keep {
                 f.kept_ms = now;
             }

@@ -6,7 +6,9 @@ import argparse
 import csv
 import io
 import json
+import os
 import selectors
+import shutil
 import socket
 import statistics
 import subprocess
@@ -283,14 +285,17 @@ def p99(bench: Bench, server: Server) -> float:
             n = 5000
             while not stop.is_set():
                 n += 1
+                before = time.monotonic()
                 one.attempt("PODIUM.GET", key(n))
-                time.sleep(0.02)
+                # As often however soon it is answered, or refused: what is compared is not the load.
+                time.sleep(max(0.0, before + 0.25 - time.monotonic()))
 
     asking = [threading.Thread(target=misses) for _ in range(2)]
     for one in asking:
         one.start()
     try:
-        out = subprocess.run([bench.benchmark, "-h", "127.0.0.1", "-p", str(server.port), "-c", "8", "-n", "25000", "-r", "1000", "--csv", "PODIUM.GET", "load:rec__rand_int__"],
+        cores = sorted(os.sched_getaffinity(0))[1:]
+        out = subprocess.run([*(["taskset", "-c", ",".join(map(str, cores))] if cores and shutil.which("taskset") else []), bench.benchmark, "-h", "127.0.0.1", "-p", str(server.port), "-c", "8", "-n", "25000", "-r", "1000", "--csv", "PODIUM.GET", "load:rec__rand_int__"],
                              capture_output=True, text=True, timeout=60, check=True).stdout
     finally:
         stop.set()
@@ -305,6 +310,9 @@ def e5(bench: Bench) -> None:
     ill = Server(bench.version, {**bench.server.settings, "base": ILL}).start()
     try:
         for server in (bench.server, ill):
+            # Both main threads on one core, whoever asks on the others.
+            if len(cores := sorted(os.sched_getaffinity(0))) > 1:
+                os.sched_setaffinity(server.process.pid, cores[:1])
             client = server.client()
             client.call("PODIUM.SPEC", "SET", "load", SPEC)
             client.call("CONFIG", "SET", "podium.fetch-timeout-ms", "20000")
@@ -321,12 +329,12 @@ def e5(bench: Bench) -> None:
         for name, befall in ills.items():
             bench.airtable.clear_faults()
             befall()
-            pairs = []
-            for at in range(15):
-                first, second = (bench.server, ill) if at % 2 == 0 else (ill, bench.server)
-                both = {id(first): p99(bench, first), id(second): p99(bench, second)}
-                pairs.append(both[id(ill)] / both[id(bench.server)])
-            ratio = statistics.median(pairs)
+            # In turns, and the better quarter of each: what else runs on the machine only ever adds.
+            runs: dict[bool, list[float]] = {True: [], False: []}
+            for at in range(16):
+                for is_ill in (at % 2 == 0, at % 2 == 1):
+                    runs[is_ill].append(p99(bench, ill if is_ill else bench.server))
+            ratio = percentile(runs[True], 0.25) / percentile(runs[False], 0.25)
             bench.row("E5", f"p99 of a hit while Airtable is {name}, to healthy", f"{ratio:.2f}", "≤ 1.05", "1.00", ratio <= 1.05)
     finally:
         bench.airtable.clear_faults()

@@ -331,7 +331,7 @@ def e5(bench: Bench) -> None:
             befall()
             # In turns, and the better quarter of each: what else runs on the machine only ever adds.
             runs: dict[bool, list[float]] = {True: [], False: []}
-            for at in range(16):
+            for at in range(10):
                 for is_ill in (at % 2 == 0, at % 2 == 1):
                     runs[is_ill].append(p99(bench, ill if is_ill else bench.server))
             ratio = percentile(runs[True], 0.25) / percentile(runs[False], 0.25)

@@ -1,26 +1,27 @@
 //! A read's way: answered at once, or kept waiting while what it lacks is fetched, then answered.
 
+mod order;
+mod slices;
+
+pub(crate) use order::order_refresh;
+
+use order::{order, WORKER};
+use slices::{collect, in_slices};
 use super::answer::{self, Judge, Progress, Start, Want};
 use super::config;
-use super::engine::{self, desk, Lane, Passenger};
+use super::engine::{self, desk, Passenger};
 use super::fault::Fault;
-use super::fetch::{Job, Listing, Question};
 use super::ffi::{self, Ctx};
-use super::figures::Cause;
 use super::gil;
 use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED, WAKING};
 use super::query::{Ask, Query};
 use super::reply::{self, Body, CacheWord};
-use super::state::{EntityIx, State, Trust};
+use super::state::{EntityIx, State};
 use super::store;
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use podium_core::flight::Joined;
-use podium_core::key;
-use podium_core::pace::Class;
-use podium_core::question::{self, Lookup};
 use std::ffi::c_int;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -241,149 +242,6 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
     brought
 }
 
-/// Orders what a read lacks. `at_once`: called by a command, at the start of a fetch: who read the keys before is told now.
-fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) {
-    let fresh_start = op.query.options.no_cache && !op.with_brought(|b| b.led || b.collapsed);
-    super::del::watch();
-    op.expect(wants.len() as u32);
-    let mut signals: Vec<Vec<u8>> = Vec::new();
-    let mut dropped: Vec<Want> = Vec::new();
-    for w in wants {
-        if let Want::Feed(ix) = w {
-            super::sync::await_poll(st, *ix, op);
-            continue;
-        }
-        let fresh_copy = on_main && has_copy(ctx, st, w);
-        match place(st, w, Class::Read, Some(op), fresh_start) {
-            // A copy that is there is compared with what comes: only a difference is told.
-            Some((Joined::Lead(_), name)) if !fresh_copy => signals.push(name),
-            Some((Joined::Lead(_), _)) => {}
-            Some((Joined::Follow(_), _)) => {}
-            None => dropped.push(w.clone()),
-        }
-    }
-    if on_main {
-        for name in &signals {
-            store::signal_fetch(ctx, name);
-        }
-    }
-    if ffi_on_main() {
-        engine::close_pass();
-    } else {
-        engine::close_now();
-    }
-    if !dropped.is_empty() {
-        // Its entity is gone: whoever waits is answered, by a worker, as nothing will land for it.
-        let op = op.clone();
-        engine::spawn(Box::new(move || op.finish(Body::error("NOENTITY the entity was removed meanwhile"))));
-    }
-}
-
-fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
-    match w {
-        Want::Record(ix, id) => st.get(*ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
-        Want::Question(ix, suffix) => {
-            st.get(*ix).is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some())
-        }
-        Want::Feed(_) => true,
-    }
-}
-
-thread_local! {
-    static WORKER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-}
-fn ffi_on_main() -> bool {
-    !WORKER.with(std::cell::Cell::get)
-}
-
-/// Orders one thing; its key's name.
-fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Option<(Joined, Vec<u8>)> {
-    match w {
-        Want::Feed(_) => None,
-        Want::Record(ix, id) => {
-            let e = st.get(*ix)?;
-            let joined = desk().want_record(e, id, class, op, fresh_start);
-            Some((joined, key::record(&e.name, id)))
-        }
-        Want::Question(ix, suffix) => {
-            let e = st.get_mut(*ix)?;
-            let asks = split_suffix(e, suffix);
-            if asks.is_none() && &suffix[..] != b"*" {
-                return None;
-            }
-            let lane = Lane::of(e, Cause::Index);
-            let formula = asks.as_ref().and_then(|(f, v)| match e.trust.get(f).copied().unwrap_or_default() {
-                Trust::Broken => None,
-                Trust::Proven | Trust::Unproven => question::formula(&e.spec, *f, v, Lookup::Proven),
-            });
-            let proven = asks.as_ref().is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
-            let name = [e.name.as_bytes(), b":", suffix].concat();
-            let way_back = asks.as_ref().and_then(|(f, _)| super::inverse::of(st, *ix, *f));
-            let e = st.get_mut(*ix)?;
-            let job = || {
-                Job::Question(Question {
-                    lane,
-                    suffix: suffix.clone(),
-                    asks,
-                    formula,
-                    proven,
-                    way_back,
-                    class,
-                    flight: AtomicU64::new(0),
-                    progress: Mutex::new(Listing::default()),
-                })
-            };
-            let joined = desk().want_question(e, suffix, class, op, fresh_start, job);
-            if let Joined::Lead(_) = joined {
-                e.questions += 1;
-            }
-            Some((joined, name))
-        }
-    }
-}
-
-fn split_suffix(e: &super::state::Entity, suffix: &[u8]) -> Option<(u16, Arc<[u8]>)> {
-    let at = suffix.iter().position(|b| *b == b':')?;
-    let field = std::str::from_utf8(suffix.get(..at)?).ok()?;
-    Some((e.spec.field(field)?, suffix.get(at + 1..)?.into()))
-}
-
-/// Refreshes behind an answer that was given.
-pub(crate) fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
-    if wants.is_empty() || ffi::is_replica(ctx) {
-        return;
-    }
-    for w in &wants {
-        if st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty()) {
-            place(st, w, Class::Refresh, None, false);
-        }
-    }
-    if ffi_on_main() {
-        engine::close_pass();
-    } else {
-        engine::close_now();
-    }
-}
-
-/// A large answer: a worker collects it, slice by slice.
-fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
-    if !ffi::may_wait(ctx) {
-        // It may not wait, so it is answered in one go.
-        let b = gil::enter(|st| match evaluate(ctx, st, &q, &Brought::default(), asked, now, &mut Vec::new(), false) {
-            Evaluated::Progress(Progress::Done(b)) => b,
-            _ => Body::error(reply::would_block(&q.shown_name(), false)),
-        });
-        return b.unwrap_or_else(|| Body::error("ERR internal error")).send(ctx);
-    }
-    match Op::block(ctx, q, asked, now, config::FETCH_TIMEOUT_MS.get()) {
-        Some(op) => {
-            engine::spawn(Box::new(move || as_worker(|| resume(&op))));
-            ffi::OK
-        }
-        None => reply::error(ctx, "ERR this client cannot be kept waiting here"),
-    }
-}
-
 fn as_worker(f: impl FnOnce()) {
     WORKER.with(|w| w.set(true));
     f();
@@ -426,111 +284,6 @@ fn resume(op: &Arc<Op>) {
         }
     };
     op.finish(body);
-}
-
-/// Ids per hold of the server's lock.
-const IDS: usize = 2_000;
-
-/// Reads the ids of large sets in slices, before anything is decided under one hold of the lock.
-fn preread(ix: EntityIx, conditions: &[super::query::Condition]) -> answer::Preread {
-    let mut out = answer::Preread::default();
-    let suffixes: Vec<Arc<[u8]>> =
-        if conditions.is_empty() { vec![Arc::from(&b"*"[..])] } else { conditions.iter().map(|c| c.suffix.clone()).collect() };
-    for suffix in suffixes {
-        let mut ids: Vec<CompactString> = Vec::new();
-        let mut head = None;
-        loop {
-            let held = gil::lock();
-            let ctx = held.ctx();
-            let part = gil::enter(|st| {
-                let e = st.get(ix)?;
-                if head.is_none() && store::set_state(ctx, e, &suffix).1 <= IDS {
-                    return None;
-                }
-                store::read_part(ctx, e, &suffix, ids.last(), IDS)
-            });
-            let Some(Some((now, part))) = part else { break };
-            if head.is_some_and(|h| h != now) {
-                // Asked anew in between: the decision reads it whole.
-                break;
-            }
-            head = Some(now);
-            let last = part.len() < IDS;
-            ids.extend(part);
-            if last {
-                out.insert(suffix, (now, ids));
-                break;
-            }
-        }
-    }
-    out
-}
-
-/// Collects an index answer, slice by slice; `None`: more was ordered.
-fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[super::query::Condition]) -> Option<Body> {
-    let name = op.query.shown_name();
-    let options = &op.query.options;
-    let preread = preread(ix, conditions);
-    let started = {
-        let held = gil::lock();
-        let ctx = held.ctx();
-        let now = ffi::now_ms();
-        gil::enter(|st| {
-            op.with_brought(|brought| {
-                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: Some(&preread) };
-                let s = judge.start(st, ix, conditions, op.asked, &name);
-                (s, judge.refresh)
-            })
-        })
-    };
-    let (start, mut refresh) = started?;
-    let mut scan = match start {
-        Start::Done(b) => return Some(b),
-        Start::Need(w) => return ask_on(op, w),
-        Start::Scan(s) => s,
-    };
-    loop {
-        let held = gil::lock();
-        let ctx = held.ctx();
-        let now = ffi::now_ms();
-        let all = gil::enter(|st| {
-            op.with_brought(|brought| {
-                let judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
-                judge.step(st, &mut scan, SLICE, true)
-            })
-        })?;
-        if all {
-            break;
-        }
-    }
-    let held = gil::lock();
-    let ctx = held.ctx();
-    let now = ffi::now_ms();
-    let progress = gil::enter(|st| {
-        let p = op.with_brought(|brought| {
-            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
-            let p = judge.finish(st, *scan, &name);
-            refresh.append(&mut judge.refresh);
-            p
-        });
-        order_refresh(ctx, st, refresh);
-        p
-    })?;
-    drop(held);
-    match progress {
-        Progress::Done(b) => Some(b),
-        Progress::Need(w) => ask_on(op, w),
-    }
-}
-
-fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
-    if op.next_round() > ROUNDS {
-        return Some(Body::error("UPSTREAMBUSY the data change faster than they can be read: try again in 1 s"));
-    }
-    let held = gil::lock();
-    let ctx = held.ctx();
-    gil::enter(|st| order(ctx, st, op, &wants, false));
-    None
 }
 
 /// Clients woken at once; more are woken in portions, so that no pass of the event loop holds up others.

@@ -295,6 +295,10 @@ pub(crate) fn bury_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> boo
 
 /// UNLINK, replicated; signals who tracks the key.
 pub(crate) fn remove_key(ctx: Ctx, name: &[u8]) -> bool {
+    if !ffi::removable(ctx) {
+        // Writing while writes are paused ends the server; whoever must remove waits until they are not.
+        return false;
+    }
     own_write(|| ffi::call(ctx, c"UNLINK", true, &[name]).integer() == Some(1))
 }
 

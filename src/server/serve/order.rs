@@ -1,0 +1,143 @@
+//! What a read lacks is ordered: one flight per thing, and who read it before is told.
+
+use super::*;
+use crate::server::answer::Want;
+use crate::server::engine::{self, desk, Lane};
+use crate::server::fetch::{Job, Listing, Question};
+use crate::server::ffi::{self, Ctx};
+use crate::server::figures::Cause;
+use crate::server::op::Op;
+use crate::server::reply::Body;
+use crate::server::state::{State, Trust};
+use crate::server::store;
+use parking_lot::Mutex;
+use podium_core::flight::Joined;
+use podium_core::key;
+use podium_core::pace::Class;
+use podium_core::question::{self, Lookup};
+use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+
+/// Orders what a read lacks. `at_once`: called by a command, at the start of a fetch: who read the keys before is told now.
+pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) {
+    let fresh_start = op.query.options.no_cache && !op.with_brought(|b| b.led || b.collapsed);
+    crate::server::del::watch();
+    op.expect(wants.len() as u32);
+    let mut signals: Vec<Vec<u8>> = Vec::new();
+    let mut dropped: Vec<Want> = Vec::new();
+    for w in wants {
+        if let Want::Feed(ix) = w {
+            crate::server::sync::await_poll(st, *ix, op);
+            continue;
+        }
+        let fresh_copy = on_main && has_copy(ctx, st, w);
+        match place(st, w, Class::Read, Some(op), fresh_start) {
+            // A copy that is there is compared with what comes: only a difference is told.
+            Some((Joined::Lead(_), name)) if !fresh_copy => signals.push(name),
+            Some((Joined::Lead(_), _)) => {}
+            Some((Joined::Follow(_), _)) => {}
+            None => dropped.push(w.clone()),
+        }
+    }
+    if on_main {
+        for name in &signals {
+            store::signal_fetch(ctx, name);
+        }
+    }
+    if ffi_on_main() {
+        engine::close_pass();
+    } else {
+        engine::close_now();
+    }
+    if !dropped.is_empty() {
+        // Its entity is gone: whoever waits is answered, by a worker, as nothing will land for it.
+        let op = op.clone();
+        engine::spawn(Box::new(move || op.finish(Body::error("NOENTITY the entity was removed meanwhile"))));
+    }
+}
+
+fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
+    match w {
+        Want::Record(ix, id) => st.get(*ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
+        Want::Question(ix, suffix) => {
+            st.get(*ix).is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some())
+        }
+        Want::Feed(_) => true,
+    }
+}
+
+thread_local! {
+    pub(super) static WORKER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+fn ffi_on_main() -> bool {
+    !WORKER.with(std::cell::Cell::get)
+}
+
+/// Orders one thing; its key's name.
+fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Option<(Joined, Vec<u8>)> {
+    match w {
+        Want::Feed(_) => None,
+        Want::Record(ix, id) => {
+            let e = st.get(*ix)?;
+            let joined = desk().want_record(e, id, class, op, fresh_start);
+            Some((joined, key::record(&e.name, id)))
+        }
+        Want::Question(ix, suffix) => {
+            let e = st.get_mut(*ix)?;
+            let asks = split_suffix(e, suffix);
+            if asks.is_none() && &suffix[..] != b"*" {
+                return None;
+            }
+            let lane = Lane::of(e, Cause::Index);
+            let formula = asks.as_ref().and_then(|(f, v)| match e.trust.get(f).copied().unwrap_or_default() {
+                Trust::Broken => None,
+                Trust::Proven | Trust::Unproven => question::formula(&e.spec, *f, v, Lookup::Proven),
+            });
+            let proven = asks.as_ref().is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
+            let name = [e.name.as_bytes(), b":", suffix].concat();
+            let way_back = asks.as_ref().and_then(|(f, _)| crate::server::inverse::of(st, *ix, *f));
+            let e = st.get_mut(*ix)?;
+            let job = || {
+                Job::Question(Question {
+                    lane,
+                    suffix: suffix.clone(),
+                    asks,
+                    formula,
+                    proven,
+                    way_back,
+                    class,
+                    flight: AtomicU64::new(0),
+                    progress: Mutex::new(Listing::default()),
+                })
+            };
+            let joined = desk().want_question(e, suffix, class, op, fresh_start, job);
+            if let Joined::Lead(_) = joined {
+                e.questions += 1;
+            }
+            Some((joined, name))
+        }
+    }
+}
+
+fn split_suffix(e: &crate::server::state::Entity, suffix: &[u8]) -> Option<(u16, Arc<[u8]>)> {
+    let at = suffix.iter().position(|b| *b == b':')?;
+    let field = std::str::from_utf8(suffix.get(..at)?).ok()?;
+    Some((e.spec.field(field)?, suffix.get(at + 1..)?.into()))
+}
+
+/// Refreshes behind an answer that was given.
+pub(crate) fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
+    if wants.is_empty() || ffi::is_replica(ctx) {
+        return;
+    }
+    for w in &wants {
+        if st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty()) {
+            place(st, w, Class::Refresh, None, false);
+        }
+    }
+    if ffi_on_main() {
+        engine::close_pass();
+    } else {
+        engine::close_now();
+    }
+}

@@ -1,0 +1,140 @@
+//! Large answers, collected slice by slice while the client waits.
+
+use super::*;
+use crate::server::answer::{self, Judge, Progress, Start, Want};
+use crate::server::config;
+use crate::server::engine::{self};
+use crate::server::ffi::{self, Ctx};
+use crate::server::gil;
+use crate::server::op::{Brought, Op};
+use crate::server::query::Query;
+use crate::server::reply::{self, Body};
+use crate::server::state::EntityIx;
+use crate::server::store;
+use compact_str::CompactString;
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// A large answer: a worker collects it, slice by slice.
+pub(super) fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
+    if !ffi::may_wait(ctx) {
+        // It may not wait, so it is answered in one go.
+        let b = gil::enter(|st| match evaluate(ctx, st, &q, &Brought::default(), asked, now, &mut Vec::new(), false) {
+            Evaluated::Progress(Progress::Done(b)) => b,
+            _ => Body::error(reply::would_block(&q.shown_name(), false)),
+        });
+        return b.unwrap_or_else(|| Body::error("ERR internal error")).send(ctx);
+    }
+    match Op::block(ctx, q, asked, now, config::FETCH_TIMEOUT_MS.get()) {
+        Some(op) => {
+            engine::spawn(Box::new(move || as_worker(|| resume(&op))));
+            ffi::OK
+        }
+        None => reply::error(ctx, "ERR this client cannot be kept waiting here"),
+    }
+}
+
+/// Ids per hold of the server's lock.
+const IDS: usize = 2_000;
+
+/// Reads the ids of large sets in slices, before anything is decided under one hold of the lock.
+fn preread(ix: EntityIx, conditions: &[crate::server::query::Condition]) -> answer::Preread {
+    let mut out = answer::Preread::default();
+    let suffixes: Vec<Arc<[u8]>> =
+        if conditions.is_empty() { vec![Arc::from(&b"*"[..])] } else { conditions.iter().map(|c| c.suffix.clone()).collect() };
+    for suffix in suffixes {
+        let mut ids: Vec<CompactString> = Vec::new();
+        let mut head = None;
+        loop {
+            let held = gil::lock();
+            let ctx = held.ctx();
+            let part = gil::enter(|st| {
+                let e = st.get(ix)?;
+                if head.is_none() && store::set_state(ctx, e, &suffix).1 <= IDS {
+                    return None;
+                }
+                store::read_part(ctx, e, &suffix, ids.last(), IDS)
+            });
+            let Some(Some((now, part))) = part else { break };
+            if head.is_some_and(|h| h != now) {
+                // Asked anew in between: the decision reads it whole.
+                break;
+            }
+            head = Some(now);
+            let last = part.len() < IDS;
+            ids.extend(part);
+            if last {
+                out.insert(suffix, (now, ids));
+                break;
+            }
+        }
+    }
+    out
+}
+
+/// Collects an index answer, slice by slice; `None`: more was ordered.
+pub(super) fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[crate::server::query::Condition]) -> Option<Body> {
+    let name = op.query.shown_name();
+    let options = &op.query.options;
+    let preread = preread(ix, conditions);
+    let started = {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let now = ffi::now_ms();
+        gil::enter(|st| {
+            op.with_brought(|brought| {
+                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: Some(&preread) };
+                let s = judge.start(st, ix, conditions, op.asked, &name);
+                (s, judge.refresh)
+            })
+        })
+    };
+    let (start, mut refresh) = started?;
+    let mut scan = match start {
+        Start::Done(b) => return Some(b),
+        Start::Need(w) => return ask_on(op, w),
+        Start::Scan(s) => s,
+    };
+    loop {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let now = ffi::now_ms();
+        let all = gil::enter(|st| {
+            op.with_brought(|brought| {
+                let judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
+                judge.step(st, &mut scan, SLICE, true)
+            })
+        })?;
+        if all {
+            break;
+        }
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    let now = ffi::now_ms();
+    let progress = gil::enter(|st| {
+        let p = op.with_brought(|brought| {
+            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
+            let p = judge.finish(st, *scan, &name);
+            refresh.append(&mut judge.refresh);
+            p
+        });
+        order_refresh(ctx, st, refresh);
+        p
+    })?;
+    drop(held);
+    match progress {
+        Progress::Done(b) => Some(b),
+        Progress::Need(w) => ask_on(op, w),
+    }
+}
+
+fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
+    if op.next_round() > ROUNDS {
+        return Some(Body::error("UPSTREAMBUSY the data change faster than they can be read: try again in 1 s"));
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    gil::enter(|st| order(ctx, st, op, &wants, false));
+    None
+}

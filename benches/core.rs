@@ -47,40 +47,63 @@ fn main() {
         }},
         "views": {"card": ["name", "points"]},
     });
-    let Ok(spec) = Spec::parse("projects", schema.to_string().as_bytes()) else { return eprintln!("the spec is refused") };
+    let Ok(spec) = Spec::parse("projects", schema.to_string().as_bytes()) else {
+        return eprintln!("the spec is refused");
+    };
     let (id, name) = ("recProjectxxx0001", b"projects:recProjectxxx0001");
     let cells = cells();
     let shaped = record::shape(&spec, id, &cells, Source::Airtable);
-    let header = Header { generation: 1, asked_ms: 2, fresh_until: 3, dead_at: u64::MAX, seq: 4, told_at: 0 };
+    let header = Header {
+        generation: 1,
+        asked_ms: 2,
+        fresh_until: 3,
+        dead_at: u64::MAX,
+        seq: 4,
+        told_at: 0,
+    };
     let stored = entry::encode(name, &header, &shaped);
-    let Some(view) = spec.view("card") else { return eprintln!("no view") };
+    let Some(view) = spec.view("card") else {
+        return eprintln!("no view");
+    };
 
     let read = time(1_000_000, || {
         black_box(Entry::read(black_box(&stored), name).map(|e| e.answer().len()));
     });
     let show = |what: &str, ns: f64| println!("{what:<44} {ns:>12.1} ns {:>10.1} x", ns / read);
     show("read a stored record", read);
-    show("does it hold an index value", time(1_000_000, || {
-        black_box(Entry::read(black_box(&stored), name).map(|e| e.has(0, b"Apollo")));
-    }));
-    show("cut a view out of it", time(100_000, || {
-        if let Some(e) = Entry::read(&stored, name) {
-            black_box(record::project(&spec, view, id, e.whole(), &e.spans()).is_ok());
-        }
-    }));
-    show("shape and encode a fetched record", time(20_000, || {
-        let s = record::shape(&spec, id, black_box(&cells), Source::Airtable);
-        black_box(entry::encode(name, &header, &s).len());
-    }));
-    show("1,000 join a flight, and it lands", time(500, || {
-        let mut flights: Flights<CompactString, u32> = Flights::default();
-        let thing = CompactString::new(id);
-        let mut lead = 0;
-        for w in 0..1000 {
-            if let Joined::Lead(f) = flights.join(&thing, Some(w), |_| true) {
-                lead = f;
+    show(
+        "does it hold an index value",
+        time(1_000_000, || {
+            black_box(Entry::read(black_box(&stored), name).map(|e| e.has(0, b"Apollo")));
+        }),
+    );
+    show(
+        "cut a view out of it",
+        time(100_000, || {
+            if let Some(e) = Entry::read(&stored, name) {
+                black_box(record::project(&spec, view, id, e.whole(), &e.spans()).is_ok());
             }
-        }
-        black_box(flights.land(lead).len());
-    }));
+        }),
+    );
+    show(
+        "shape and encode a fetched record",
+        time(20_000, || {
+            let s = record::shape(&spec, id, black_box(&cells), Source::Airtable);
+            black_box(entry::encode(name, &header, &s).len());
+        }),
+    );
+    show(
+        "1,000 join a flight, and it lands",
+        time(500, || {
+            let mut flights: Flights<CompactString, u32> = Flights::default();
+            let thing = CompactString::new(id);
+            let mut lead = 0;
+            for w in 0..1000 {
+                if let Joined::Lead(f) = flights.join(&thing, Some(w), |_| true) {
+                    lead = f;
+                }
+            }
+            black_box(flights.land(lead).len());
+        }),
+    );
 }

@@ -5,20 +5,20 @@ mod scan;
 pub(crate) use scan::Start;
 
 use super::config;
+use super::fault::Fault;
 use super::ffi::Ctx;
+use super::log;
 use super::op::{Brought, LandedRecord, Seen};
 use super::query::{Options, RecordKey, View};
 use super::reply::{self, Body, CacheWord, Fwd, Meta, Stored};
 use super::state::{Entity, EntityIx, State};
 use super::store::{self, Copy};
-use super::fault::Fault;
-use super::log;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::{Entry, Header};
 use podium_core::freshness::{self, Use, Windows};
-use podium_core::{key, record};
 use podium_core::spec::Spec;
+use podium_core::{key, record};
 use std::sync::Arc;
 
 /// What must be fetched before there is an answer.
@@ -91,7 +91,9 @@ impl Judge<'_> {
         }
     }
     fn young_enough(&self, asked_ms: u64) -> bool {
-        self.options.max_age.is_none_or(|s| self.now.saturating_sub(asked_ms) <= s.saturating_mul(1000))
+        self.options
+            .max_age
+            .is_none_or(|s| self.now.saturating_sub(asked_ms) <= s.saturating_mul(1000))
     }
     fn meta(&self, key: &[u8], cache: CacheWord, asked_ms: u64, fresh_until: u64) -> Meta {
         Meta {
@@ -118,12 +120,18 @@ impl Judge<'_> {
             let b = brought?;
             return Some(self.answer_fetched(st, k, &b, CacheWord::Bypass));
         }
-        let copy = if config::enabled() { store::copy(self.ctx, e, &k.id, true) } else { Copy::Absent };
+        let copy = if config::enabled() {
+            store::copy(self.ctx, e, &k.id, true)
+        } else {
+            Copy::Absent
+        };
         let w = Self::windows(e);
         if let Some(b) = &brought {
             // What was brought answers, unless the cache has been told better meanwhile.
             let newer = match &copy {
-                Copy::Record(bytes) => Entry::read(bytes, &k.name).is_some_and(|c| c.header.seq > b.sent),
+                Copy::Record(bytes) => {
+                    Entry::read(bytes, &k.name).is_some_and(|c| c.header.seq > b.sent)
+                }
                 Copy::Tomb(h) => h.seq > b.sent,
                 _ => false,
             };
@@ -143,17 +151,30 @@ impl Judge<'_> {
             Copy::Record(bytes) => {
                 let entry = Entry::read(bytes, &k.name)?;
                 let h = entry.header;
-                let (fresh_until, behind, vouched) = (self.fresh_until(e, &h), e.feed.behind, e.feed.renews(&h, self.now));
-                let stale = match self.usable(e, &w, &h) {
-                    Use::Fresh if self.young_enough(h.asked_ms) => false,
-                    Use::WhileRevalidate if self.options.max_age.is_none() => true,
-                    _ if self.options.cache_only => {
-                        return Some(Body::Null.with_meta(self.options.meta.then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now))))
-                    }
-                    _ => return None,
-                };
+                let (fresh_until, behind, vouched) = (
+                    self.fresh_until(e, &h),
+                    e.feed.behind,
+                    e.feed.renews(&h, self.now),
+                );
+                let stale =
+                    match self.usable(e, &w, &h) {
+                        Use::Fresh if self.young_enough(h.asked_ms) => false,
+                        Use::WhileRevalidate if self.options.max_age.is_none() => true,
+                        _ if self.options.cache_only => {
+                            return Some(Body::Null.with_meta(
+                                self.options.meta.then(|| {
+                                    self.meta(&k.name, CacheWord::Miss, self.now, self.now)
+                                }),
+                            ))
+                        }
+                        _ => return None,
+                    };
                 let body = render(e, &self.options.view, &entry, &k.id);
-                log::event(if stale { "cache_stale" } else { "cache_hit" }, &k.name, &[]);
+                log::event(
+                    if stale { "cache_stale" } else { "cache_hit" },
+                    &k.name,
+                    &[],
+                );
                 if let Some(e) = st.get_mut(k.ix) {
                     if stale {
                         e.figures.stale_hits += 1;
@@ -161,11 +182,18 @@ impl Judge<'_> {
                         e.figures.hits += 1;
                     }
                 }
-                if (stale || (!vouched && super::refresh::is_due(h.asked_ms, h.fresh_until, self.now))) && !self.options.cache_only {
+                if (stale
+                    || (!vouched && super::refresh::is_due(h.asked_ms, h.fresh_until, self.now)))
+                    && !self.options.cache_only
+                {
                     self.refresh.push(Want::Record(k.ix, k.id.clone()));
                 }
                 let meta = self.options.meta.then(|| {
-                    let word = if stale { CacheWord::Stale } else { CacheWord::Hit };
+                    let word = if stale {
+                        CacheWord::Stale
+                    } else {
+                        CacheWord::Hit
+                    };
                     let mut m = self.meta(&k.name, word, h.asked_ms, fresh_until);
                     if stale {
                         m.detail = "revalidating";
@@ -190,19 +218,35 @@ impl Judge<'_> {
                     });
                     Some(Body::Null.with_meta(meta))
                 } else if self.options.cache_only {
-                    Some(Body::Null.with_meta(self.options.meta.then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now))))
+                    Some(
+                        Body::Null.with_meta(
+                            self.options
+                                .meta
+                                .then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now)),
+                        ),
+                    )
                 } else {
                     None
                 }
             }
-            Copy::Absent if self.options.cache_only => {
-                Some(Body::Null.with_meta(self.options.meta.then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now))))
-            }
+            Copy::Absent if self.options.cache_only => Some(
+                Body::Null.with_meta(
+                    self.options
+                        .meta
+                        .then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now)),
+                ),
+            ),
             Copy::Absent => None,
         }
     }
 
-    fn answer_fetched(&self, st: &mut State, k: &RecordKey, b: &Arc<LandedRecord>, word: CacheWord) -> Body {
+    fn answer_fetched(
+        &self,
+        st: &mut State,
+        k: &RecordKey,
+        b: &Arc<LandedRecord>,
+        word: CacheWord,
+    ) -> Body {
         if let Some(e) = st.get_mut(k.ix) {
             count_fetch(e, word, self.brought);
         }
@@ -210,7 +254,14 @@ impl Judge<'_> {
     }
 
     /// Airtable failed: a stale copy answers if the settings allow it and the client did not forbid it.
-    fn instead(&self, st: &mut State, k: &RecordKey, copy: &Copy, w: &Windows, fault: &Fault) -> Body {
+    fn instead(
+        &self,
+        st: &mut State,
+        k: &RecordKey,
+        copy: &Copy,
+        w: &Windows,
+        fault: &Fault,
+    ) -> Body {
         let allowed = fault.outage && !self.options.no_cache && self.options.max_age.is_none();
         if let (true, Copy::Record(bytes), Some(e)) = (allowed, copy, st.get(k.ix)) {
             if let Some(entry) = Entry::read(bytes, &k.name) {
@@ -220,10 +271,20 @@ impl Judge<'_> {
                     let meta = self.options.meta.then(|| {
                         let mut m = self.meta(&k.name, CacheWord::Stale, h.asked_ms, h.fresh_until);
                         m.detail = "stale-if-error";
-                        m.airtable_hits = i64::from(self.brought.hits.get(&(k.ix, k.id.clone())).copied().unwrap_or(0));
+                        m.airtable_hits = i64::from(
+                            self.brought
+                                .hits
+                                .get(&(k.ix, k.id.clone()))
+                                .copied()
+                                .unwrap_or(0),
+                        );
                         m
                     });
-                    log::event("cache_stale", &k.name, &[("detail", "stale-if-error".into())]);
+                    log::event(
+                        "cache_stale",
+                        &k.name,
+                        &[("detail", "stale-if-error".into())],
+                    );
                     if let Some(e) = st.get_mut(k.ix) {
                         e.figures.stale_hits += 1;
                     }
@@ -247,11 +308,26 @@ pub(crate) fn count_fetch(e: &mut Entity, word: CacheWord, brought: &Brought) {
 }
 
 /// The reply made of a fetched record alone: needs neither the cache nor the lock.
-pub(crate) fn fetched(o: &Options, brought: &Brought, now: u64, k: &RecordKey, b: &LandedRecord, word: CacheWord) -> Body {
-    let hits = brought.hits.get(&(k.ix, k.id.clone())).copied().unwrap_or(0);
+pub(crate) fn fetched(
+    o: &Options,
+    brought: &Brought,
+    now: u64,
+    k: &RecordKey,
+    b: &LandedRecord,
+    word: CacheWord,
+) -> Body {
+    let hits = brought
+        .hits
+        .get(&(k.ix, k.id.clone()))
+        .copied()
+        .unwrap_or(0);
     match word {
         CacheWord::Bypass => log::event("cache_bypass", &k.name, &[]),
-        _ if b.stored => log::event("cache_miss_stored", &k.name, &[("airtable-hits", hits.into())]),
+        _ if b.stored => log::event(
+            "cache_miss_stored",
+            &k.name,
+            &[("airtable-hits", hits.into())],
+        ),
         _ => {}
     }
     let meta = |asked_ms: u64, fresh_until: u64, detail: &'static str| Meta {
@@ -267,7 +343,11 @@ pub(crate) fn fetched(o: &Options, brought: &Brought, now: u64, k: &RecordKey, b
         } else {
             ""
         },
-        fwd: if word == CacheWord::Bypass { Fwd::Bypass } else { Fwd::UriMiss },
+        fwd: if word == CacheWord::Bypass {
+            Fwd::Bypass
+        } else {
+            Fwd::UriMiss
+        },
         stored: b.stored,
         collapsed: brought.collapsed && !brought.led,
     };
@@ -275,11 +355,16 @@ pub(crate) fn fetched(o: &Options, brought: &Brought, now: u64, k: &RecordKey, b
         Seen::Found(bytes, spec) => match Entry::read(bytes, &k.name) {
             Some(entry) => {
                 let body = render_shared(spec, &o.view, bytes, &entry, &k.id);
-                body.with_meta(o.meta.then(|| meta(b.asked_ms, entry.header.fresh_until, "")))
+                body.with_meta(
+                    o.meta
+                        .then(|| meta(b.asked_ms, entry.header.fresh_until, "")),
+                )
             }
             None => Body::error("ERR internal error: a fetched record cannot be read"),
         },
-        Seen::Gone(until) => Body::Null.with_meta(o.meta.then(|| meta(b.asked_ms, *until, "tombstone"))),
+        Seen::Gone(until) => {
+            Body::Null.with_meta(o.meta.then(|| meta(b.asked_ms, *until, "tombstone")))
+        }
         Seen::Failed(f) => Body::error(f.line.clone()),
     }
 }
@@ -319,10 +404,15 @@ fn render_shared(spec: &Spec, view: &View, bytes: &Arc<[u8]>, entry: &Entry, id:
 
 fn cut(spec: &Spec, view: &str, entry: &Entry, id: &str) -> Body {
     let Some(ix) = spec.view(view) else {
-        return Body::error(format!("NOVIEW there is no view '{}' any more", key::shown(view.as_bytes())));
+        return Body::error(format!(
+            "NOVIEW there is no view '{}' any more",
+            key::shown(view.as_bytes())
+        ));
     };
     match record::project(spec, ix, id, entry.whole(), &entry.spans()) {
         Ok(json) => Body::Bytes(json),
-        Err(why) => Body::error(format!("BADRECORD {id} cannot be shown in the view {view}: {why}")),
+        Err(why) => Body::error(format!(
+            "BADRECORD {id} cannot be shown in the view {view}: {why}"
+        )),
     }
 }

@@ -29,17 +29,38 @@ struct Last {
     at: Option<Instant>,
 }
 
-static LAST: Mutex<Last> = Mutex::new(Last { written: Written { month: None, calls: 0, bases: Vec::new() }, at: None });
+static LAST: Mutex<Last> = Mutex::new(Last {
+    written: Written {
+        month: None,
+        calls: 0,
+        bases: Vec::new(),
+    },
+    at: None,
+});
 
 fn digest(s: &Saved) -> Written {
-    let mut bases: Vec<_> = s.bases.iter().map(|b| (b.base, b.silent_ms > 0, b.refused_month, b.breaker_open)).collect();
+    let mut bases: Vec<_> = s
+        .bases
+        .iter()
+        .map(|b| (b.base, b.silent_ms > 0, b.refused_month, b.breaker_open))
+        .collect();
     bases.sort_unstable();
-    Written { month: s.month, calls: s.calls, bases }
+    Written {
+        month: s.month,
+        calls: s.calls,
+        bases,
+    }
 }
 
 fn state() -> (Saved, Vec<(u32, Arc<str>)>) {
     let d: &Desk = &desk();
-    (d.sched.state(mono_ms()), d.bases.iter().map(|(name, key)| (*key, name.clone())).collect())
+    (
+        d.sched.state(mono_ms()),
+        d.bases
+            .iter()
+            .map(|(name, key)| (*key, name.clone()))
+            .collect(),
+    )
 }
 
 /// Names of the keys, with the bases whose entities carry the tag.
@@ -71,7 +92,8 @@ pub(crate) fn save(ctx: Ctx, st: &State) {
     let now = digest(&saved);
     {
         let last = LAST.lock();
-        let quiet = last.at.is_some_and(|at| at.elapsed() < EVERY) && now.bases == last.written.bases;
+        let quiet =
+            last.at.is_some_and(|at| at.elapsed() < EVERY) && now.bases == last.written.bases;
         if now == last.written || quiet {
             return;
         }
@@ -84,16 +106,28 @@ pub(crate) fn save(ctx: Ctx, st: &State) {
         all &= write(ctx, &name, &saved, &names, &bases);
     }
     if all {
-        *LAST.lock() = Last { written: now, at: Some(Instant::now()) };
+        *LAST.lock() = Last {
+            written: now,
+            at: Some(Instant::now()),
+        };
     }
 }
 
 /// The keys are gone (FLUSHALL) or another data set is there: they are written at the next occasion.
 pub(crate) fn lost() {
-    *LAST.lock() = Last { written: Written::default(), at: None };
+    *LAST.lock() = Last {
+        written: Written::default(),
+        at: None,
+    };
 }
 
-fn write(ctx: Ctx, name: &[u8], saved: &Saved, names: &[(u32, Arc<str>)], bases: &[String]) -> bool {
+fn write(
+    ctx: Ctx,
+    name: &[u8],
+    saved: &Saved,
+    names: &[(u32, Arc<str>)],
+    bases: &[String],
+) -> bool {
     let mut fields: Vec<(String, String)> = vec![("calls".into(), saved.calls.to_string())];
     let mut put = |field: &str, n: Option<u64>| {
         if let Some(n) = n {
@@ -110,8 +144,13 @@ fn write(ctx: Ctx, name: &[u8], saved: &Saved, names: &[(u32, Arc<str>)], bases:
         let field = format!("base:{base}");
         match saved.bases.iter().find(|b| Some(b.base) == key) {
             Some(b) => {
-                let month = b.refused_month.map_or_else(|| "-".to_string(), |m| m.to_string());
-                fields.push((field, format!("{} {month} {}", b.silent_ms, u8::from(b.breaker_open))));
+                let month = b
+                    .refused_month
+                    .map_or_else(|| "-".to_string(), |m| m.to_string());
+                fields.push((
+                    field,
+                    format!("{} {month} {}", b.silent_ms, u8::from(b.breaker_open)),
+                ));
             }
             None => well.push(field),
         }
@@ -166,7 +205,9 @@ pub(crate) fn load(ctx: Ctx, st: &State) {
             saved.background_credit = number("background");
         }
         for base in bases {
-            let Some(kept) = text(&format!("base:{base}")).and_then(|t| kept(t)) else { continue };
+            let Some(kept) = text(&format!("base:{base}")).and_then(kept) else {
+                continue;
+            };
             let key = d.base(&base);
             saved.bases.push(SavedBase { base: key, ..kept });
         }

@@ -21,10 +21,24 @@ pub(crate) struct Number {
 
 impl Number {
     const fn new(name: &'static str, default: i64, min: i64, max: i64) -> Number {
-        Number { name, default, min, max, memory: false, value: AtomicI64::new(default) }
+        Number {
+            name,
+            default,
+            min,
+            max,
+            memory: false,
+            value: AtomicI64::new(default),
+        }
     }
     const fn memory(name: &'static str, default: i64, min: i64, max: i64) -> Number {
-        Number { name, default, min, max, memory: true, value: AtomicI64::new(default) }
+        Number {
+            name,
+            default,
+            min,
+            max,
+            memory: true,
+            value: AtomicI64::new(default),
+        }
     }
     #[inline]
     pub(crate) fn get(&self) -> i64 {
@@ -45,12 +59,14 @@ pub(crate) static JITTER_PERCENT: Number = Number::new("jitter-percent", 5, 0, 5
 pub(crate) static TOMBSTONE_TTL: Number = Number::new("tombstone-ttl", 21_600, 1, CENTURY);
 pub(crate) static EMPTY_TTL: Number = Number::new("empty-ttl", 30, 1, CENTURY);
 pub(crate) static ATTACHMENT_TTL: Number = Number::new("attachment-ttl", 5_400, 1, 7_000);
-pub(crate) static STALE_WHILE_REVALIDATE: Number = Number::new("stale-while-revalidate", 0, 0, CENTURY);
+pub(crate) static STALE_WHILE_REVALIDATE: Number =
+    Number::new("stale-while-revalidate", 0, 0, CENTURY);
 pub(crate) static STALE_IF_ERROR: Number = Number::new("stale-if-error", 3_600, 0, CENTURY);
 pub(crate) static RATE_LIMIT: Number = Number::new("rate-limit", 4, 1, 1_000);
 pub(crate) static FETCH_TIMEOUT_MS: Number = Number::new("fetch-timeout-ms", 4_000, 1, 600_000);
 pub(crate) static CONNECT_TIMEOUT_MS: Number = Number::new("connect-timeout-ms", 2_000, 1, 600_000);
-pub(crate) static MAX_RESPONSE_BYTES: Number = Number::memory("max-response-bytes", 16_777_216, 1_024, 1 << 32);
+pub(crate) static MAX_RESPONSE_BYTES: Number =
+    Number::memory("max-response-bytes", 16_777_216, 1_024, 1 << 32);
 pub(crate) static MAX_PENDING: Number = Number::new("max-pending", 10_000, 1, 10_000_000);
 pub(crate) static MAX_ANSWER: Number = Number::new("max-answer", 10_000, 1, 10_000_000);
 pub(crate) static THREADS: Number = Number::new("threads", 4, 1, 64);
@@ -96,21 +112,41 @@ struct Shown(Option<RString>);
 unsafe impl Send for Shown {}
 
 impl Text {
-    const fn new(name: &'static str, default: &'static str, check: fn(&str) -> Result<(), String>) -> Text {
-        Text { name, default, check, value: RwLock::new(None), shown: Mutex::new(Shown(None)) }
+    const fn new(
+        name: &'static str,
+        default: &'static str,
+        check: fn(&str) -> Result<(), String>,
+    ) -> Text {
+        Text {
+            name,
+            default,
+            check,
+            value: RwLock::new(None),
+            shown: Mutex::new(Shown(None)),
+        }
     }
     pub(crate) fn get(&self) -> String {
-        self.value.read().clone().unwrap_or_else(|| self.default.to_string())
+        self.value
+            .read()
+            .clone()
+            .unwrap_or_else(|| self.default.to_string())
     }
 }
 
-pub(crate) static AIRTABLE_URL: Text = Text::new("airtable-url", "https://api.airtable.com", check_url);
+pub(crate) static AIRTABLE_URL: Text =
+    Text::new("airtable-url", "https://api.airtable.com", check_url);
 pub(crate) static BASE: Text = Text::new("base", "", check_base);
 pub(crate) static TOKEN_FILE: Text = Text::new("token-file", "", check_path);
 pub(crate) static SPEC_FILE: Text = Text::new("spec-file", "", check_path);
 pub(crate) static WEBHOOK_SECRET_FILE: Text = Text::new("webhook-secret-file", "", check_path);
 
-static TEXTS: [&Text; 5] = [&AIRTABLE_URL, &BASE, &TOKEN_FILE, &SPEC_FILE, &WEBHOOK_SECRET_FILE];
+static TEXTS: [&Text; 5] = [
+    &AIRTABLE_URL,
+    &BASE,
+    &TOKEN_FILE,
+    &SPEC_FILE,
+    &WEBHOOK_SECRET_FILE,
+];
 
 /// Raised by every change, so that workers know when to build their client anew.
 pub(crate) static CHANGES: AtomicU64 = AtomicU64::new(0);
@@ -120,7 +156,10 @@ fn check_url(s: &str) -> Result<(), String> {
 }
 fn check_base(s: &str) -> Result<(), String> {
     let good = s.is_empty()
-        || (s.starts_with("app") && s.len() > 3 && s.len() <= 64 && s.bytes().all(|b| b.is_ascii_alphanumeric()));
+        || (s.starts_with("app")
+            && s.len() > 3
+            && s.len() <= 64
+            && s.bytes().all(|b| b.is_ascii_alphanumeric()));
     if good {
         Ok(())
     } else {
@@ -160,7 +199,12 @@ pub(crate) fn logging() -> bool {
 unsafe extern "C" fn get_number(_: *const c_char, data: *mut c_void) -> i64 {
     (*(data as *const Number)).get()
 }
-unsafe extern "C" fn set_number(_: *const c_char, v: i64, data: *mut c_void, _: *mut RawString) -> c_int {
+unsafe extern "C" fn set_number(
+    _: *const c_char,
+    v: i64,
+    data: *mut c_void,
+    _: *mut RawString,
+) -> c_int {
     (*(data as *const Number)).value.store(v, Ordering::Relaxed);
     CHANGES.fetch_add(1, Ordering::Relaxed);
     OK
@@ -168,8 +212,15 @@ unsafe extern "C" fn set_number(_: *const c_char, v: i64, data: *mut c_void, _: 
 unsafe extern "C" fn get_switch(_: *const c_char, data: *mut c_void) -> c_int {
     (*(data as *const Number)).get() as c_int
 }
-unsafe extern "C" fn set_switch(_: *const c_char, v: c_int, data: *mut c_void, _: *mut RawString) -> c_int {
-    (*(data as *const Number)).value.store(i64::from(v != 0), Ordering::Relaxed);
+unsafe extern "C" fn set_switch(
+    _: *const c_char,
+    v: c_int,
+    data: *mut c_void,
+    _: *mut RawString,
+) -> c_int {
+    (*(data as *const Number))
+        .value
+        .store(i64::from(v != 0), Ordering::Relaxed);
     CHANGES.fetch_add(1, Ordering::Relaxed);
     OK
 }
@@ -180,15 +231,26 @@ unsafe extern "C" fn get_text(_: *const c_char, data: *mut c_void) -> RawString 
     t.shown.lock().0 = Some(fresh);
     raw
 }
-unsafe extern "C" fn set_text(_: *const c_char, v: RawString, data: *mut c_void, err: *mut RawString) -> c_int {
+unsafe extern "C" fn set_text(
+    _: *const c_char,
+    v: RawString,
+    data: *mut c_void,
+    err: *mut RawString,
+) -> c_int {
     let t = &*(data as *const Text);
     let refuse = |why: &str| {
         if !err.is_null() {
-            *err = rm!(RedisModule_CreateString(std::ptr::null_mut(), why.as_ptr().cast(), why.len()));
+            *err = rm!(RedisModule_CreateString(
+                std::ptr::null_mut(),
+                why.as_ptr().cast(),
+                why.len()
+            ));
         }
         super::ffi::ERR
     };
-    let Ok(text) = std::str::from_utf8(bytes(v)) else { return refuse("not UTF-8") };
+    let Ok(text) = std::str::from_utf8(bytes(v)) else {
+        return refuse("not UTF-8");
+    };
     if let Err(why) = (t.check)(text) {
         return refuse(&why);
     }
@@ -205,7 +267,16 @@ pub(crate) fn register(ctx: Ctx) -> Result<(), String> {
         let flags = if n.memory { 1 << 7 } else { 0 };
         let data = n as *const Number as *mut c_void;
         if rm!(RedisModule_RegisterNumericConfig(
-            ctx, name.as_ptr(), n.default, flags, n.min, n.max, Some(get_number), Some(set_number), None, data,
+            ctx,
+            name.as_ptr(),
+            n.default,
+            flags,
+            n.min,
+            n.max,
+            Some(get_number),
+            Some(set_number),
+            None,
+            data,
         )) != OK
         {
             return Err(n.name.into());
@@ -215,7 +286,14 @@ pub(crate) fn register(ctx: Ctx) -> Result<(), String> {
         let name = c(n.name)?;
         let data = n as *const Number as *mut c_void;
         if rm!(RedisModule_RegisterBoolConfig(
-            ctx, name.as_ptr(), n.default as c_int, 0, Some(get_switch), Some(set_switch), None, data,
+            ctx,
+            name.as_ptr(),
+            n.default as c_int,
+            0,
+            Some(get_switch),
+            Some(set_switch),
+            None,
+            data,
         )) != OK
         {
             return Err(n.name.into());
@@ -227,7 +305,14 @@ pub(crate) fn register(ctx: Ctx) -> Result<(), String> {
         // A spec file is read once, at the start: changing its name later would do nothing.
         let flags = if t.name == "spec-file" { 1 } else { 0 };
         if rm!(RedisModule_RegisterStringConfig(
-            ctx, name.as_ptr(), default.as_ptr(), flags, Some(get_text), Some(set_text), None, data,
+            ctx,
+            name.as_ptr(),
+            default.as_ptr(),
+            flags,
+            Some(get_text),
+            Some(set_text),
+            None,
+            data,
         )) != OK
         {
             return Err(t.name.into());

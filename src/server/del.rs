@@ -23,7 +23,11 @@ const NOSELF: i32 = 1;
 /// Fetches are about to be under way. Under the server's lock.
 pub(crate) fn watch() {
     if FILTER.0.get().is_null() {
-        FILTER.0.set(rm!(RedisModule_RegisterCommandFilter(gil::detached(), Some(look), NOSELF)));
+        FILTER.0.set(rm!(RedisModule_RegisterCommandFilter(
+            gil::detached(),
+            Some(look),
+            NOSELF
+        )));
     }
 }
 
@@ -61,12 +65,16 @@ unsafe extern "C" fn look(f: *mut raw::RedisModuleCommandFilterCtx) {
                 let name = bytes(rm!(RedisModule_CommandFilterArgGet(f, i)));
                 let (entity, what) = match key::parse(name) {
                     Some(Name::Record { entity, id }) => (entity, id.to_string()),
-                    Some(Name::All { entity } | Name::Index { entity, .. }) => {
-                        (entity, String::from_utf8_lossy(name.get(entity.len() + 1..).unwrap_or(b"")).into_owned())
-                    }
+                    Some(Name::All { entity } | Name::Index { entity, .. }) => (
+                        entity,
+                        String::from_utf8_lossy(name.get(entity.len() + 1..).unwrap_or(b""))
+                            .into_owned(),
+                    ),
                     _ => continue,
                 };
-                let Some(ix) = st.by_name(entity).map(|e| e.ix) else { continue };
+                let Some(ix) = st.by_name(entity).map(|e| e.ix) else {
+                    continue;
+                };
                 let mut d = desk();
                 let seq = d.next_seq();
                 d.tokens.note(ix, &what, seq);

@@ -4,8 +4,8 @@
 //! scheduler lets them go. A worker that needs the server's lock holds nothing else while it waits for it.
 
 use super::config;
-use super::ffi;
 use super::fetch::{self, Job};
+use super::ffi;
 use super::figures::{self, Cause};
 use super::op::Op;
 use super::state::{Entity, EntityIx};
@@ -13,7 +13,9 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use podium_core::flight::{FlightId, Flights, Joined};
-use podium_core::pace::{BaseKey, Breaker, Busy, CallId, Class, LaneKey, Limits, Next, Scheduler, What};
+use podium_core::pace::{
+    BaseKey, Breaker, Busy, CallId, Class, LaneKey, Limits, Next, Scheduler, What,
+};
 use podium_core::spec::Spec;
 use podium_core::token::Tokens;
 use std::collections::VecDeque;
@@ -135,7 +137,10 @@ pub(crate) fn mono_ms() -> u64 {
 }
 
 pub(crate) fn now_us() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_micros() as u64).unwrap_or(0)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|d| d.as_micros() as u64)
+        .unwrap_or(0)
 }
 
 /// Is a pass of the event loop about to be closed?
@@ -189,7 +194,11 @@ impl Desk {
     }
     /// The state of the base that is worst off.
     pub(crate) fn worst_breaker(&self) -> Breaker {
-        let states: Vec<Breaker> = self.bases.values().map(|b| self.sched.breaker(*b, mono_ms())).collect();
+        let states: Vec<Breaker> = self
+            .bases
+            .values()
+            .map(|b| self.sched.breaker(*b, mono_ms()))
+            .collect();
         if states.contains(&Breaker::Open) {
             Breaker::Open
         } else if states.contains(&Breaker::HalfOpen) {
@@ -199,14 +208,25 @@ impl Desk {
         }
     }
     /// Orders one record for a reader (or for nobody). `fresh_start`: only a fetch that begins from now on will do.
-    pub(crate) fn want_record(&mut self, e: &Entity, id: &CompactString, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Joined {
+    pub(crate) fn want_record(
+        &mut self,
+        e: &Entity,
+        id: &CompactString,
+        class: Class,
+        op: Option<&Arc<Op>>,
+        fresh_start: bool,
+    ) -> Joined {
         let thing = Thing::Record(e.ix, id.clone(), e.generation);
         let tokens = &self.tokens;
-        let joined = self.flights.join(&thing, None, |sent| !fresh_start && tokens.current(e.ix, id, sent));
+        let joined = self.flights.join(&thing, None, |sent| {
+            !fresh_start && tokens.current(e.ix, id, sent)
+        });
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {
             let lane = e.generation;
-            self.lanes.entry(lane).or_insert_with(|| Lane::of(e, Cause::Get));
+            self.lanes
+                .entry(lane)
+                .or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
             let queued = self.sched.want(base, lane, id.clone(), class, mono_ms());
             if !queued && op.is_none() && self.sched.pending() >= self.sched.limits().max_queued {
@@ -217,23 +237,37 @@ impl Desk {
             // Somebody waits now for what was to be a refresh.
             let base = self.base(&e.base());
             if self.flights.boarding(&thing) {
-                self.sched.want(base, e.generation, id.clone(), class, mono_ms());
+                self.sched
+                    .want(base, e.generation, id.clone(), class, mono_ms());
             }
         }
         joined
     }
     /// Orders an index question.
-    pub(crate) fn want_question(&mut self, e: &Entity, suffix: &Arc<[u8]>, class: Class, op: Option<&Arc<Op>>, fresh_start: bool, job: impl FnOnce() -> Job) -> Joined {
+    pub(crate) fn want_question(
+        &mut self,
+        e: &Entity,
+        suffix: &Arc<[u8]>,
+        class: Class,
+        op: Option<&Arc<Op>>,
+        fresh_start: bool,
+        job: impl FnOnce() -> Job,
+    ) -> Joined {
         let thing = Thing::Question(e.ix, suffix.clone(), e.generation);
         let what = String::from_utf8_lossy(suffix).into_owned();
         let tokens = &self.tokens;
-        let joined = self.flights.join(&thing, None, |sent| !fresh_start && tokens.current(e.ix, &what, sent));
+        let joined = self.flights.join(&thing, None, |sent| {
+            !fresh_start && tokens.current(e.ix, &what, sent)
+        });
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {
-            self.lanes.entry(e.generation).or_insert_with(|| Lane::of(e, Cause::Get));
+            self.lanes
+                .entry(e.generation)
+                .or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
             let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
-            self.calls.insert(flight, QuestionCall { id, repeats: false });
+            self.calls
+                .insert(flight, QuestionCall { id, repeats: false });
         }
         joined
     }
@@ -243,13 +277,31 @@ impl Desk {
             Joined::Lead(id) => (id, true),
             Joined::Follow(id) => (id, false),
         };
-        self.flights.add(id, Passenger { op: op.clone(), led });
+        self.flights.add(
+            id,
+            Passenger {
+                op: op.clone(),
+                led,
+            },
+        );
     }
     /// A batch goes out: its number, and the flights that are on it.
-    fn send_batch(&mut self, lane: &Lane, ids: &[CompactString]) -> (u64, Vec<(CompactString, Option<FlightId>)>) {
+    fn send_batch(
+        &mut self,
+        lane: &Lane,
+        ids: &[CompactString],
+    ) -> (u64, Vec<(CompactString, Option<FlightId>)>) {
         let sent = self.tokens.sent(now_us());
-        let flights =
-            ids.iter().map(|id| (id.clone(), self.flights.send(&Thing::Record(lane.ix, id.clone(), lane.generation), sent))).collect();
+        let flights = ids
+            .iter()
+            .map(|id| {
+                (
+                    id.clone(),
+                    self.flights
+                        .send(&Thing::Record(lane.ix, id.clone(), lane.generation), sent),
+                )
+            })
+            .collect();
         (sent, flights)
     }
     /// A changed setting is in force for the next call.
@@ -362,7 +414,10 @@ pub(crate) fn idle() -> Result<(), String> {
     if n == 0 && d.flights.is_empty() {
         Ok(())
     } else {
-        Err(format!("{} fetches are under way: try again when they have landed", n.max(d.flights.len())))
+        Err(format!(
+            "{} fetches are under way: try again when they have landed",
+            n.max(d.flights.len())
+        ))
     }
 }
 
@@ -415,8 +470,14 @@ fn work() {
         }
         d.heed_settings();
         let next = {
-            let Desk { sched, soon, lanes, .. } = &mut *d;
-            sched.next_with(mono_ms(), |lane, room| lanes.get(&lane).map_or_else(Vec::new, |lane| soon.fill(lane, room)))
+            let Desk {
+                sched, soon, lanes, ..
+            } = &mut *d;
+            sched.next_with(mono_ms(), |lane, room| {
+                lanes
+                    .get(&lane)
+                    .map_or_else(Vec::new, |lane| soon.fill(lane, room))
+            })
         };
         match next {
             Next::Call(call) => {
@@ -425,7 +486,11 @@ fn work() {
                     What::Batch { lane, ids } => match d.lanes.get(&lane).cloned() {
                         Some(lane) => {
                             let (sent, flights) = d.send_batch(&lane, &ids);
-                            fetch::Order::Batch { lane, sent, flights }
+                            fetch::Order::Batch {
+                                lane,
+                                sent,
+                                flights,
+                            }
                         }
                         None => fetch::Order::Nothing,
                     },

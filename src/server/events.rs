@@ -32,19 +32,35 @@ const NEW: c_int = 1 << 14;
 
 /// Subscribes to everything we follow.
 pub(crate) fn subscribe(ctx: Ctx) -> bool {
-    let keys = rm!(RedisModule_SubscribeToKeyspaceEvents(ctx, GENERIC | HASH | EXPIRED | EVICTED | NEW, Some(on_key))) == OK;
+    let keys = rm!(RedisModule_SubscribeToKeyspaceEvents(
+        ctx,
+        GENERIC | HASH | EXPIRED | EVICTED | NEW,
+        Some(on_key)
+    )) == OK;
     let on = |id: u64, version: u64, f: raw::RedisModuleEventCallback| {
-        let event = raw::RedisModuleEvent { id, dataver: version };
+        let event = raw::RedisModuleEvent {
+            id,
+            dataver: version,
+        };
         rm!(RedisModule_SubscribeToServerEvent(ctx, event, f)) == OK
     };
     keys && on(raw::REDISMODULE_EVENT_FLUSHDB, 1, Some(on_flush))
         && on(raw::REDISMODULE_EVENT_LOADING, 1, Some(on_loading))
-        && on(raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED, 1, Some(on_role))
+        && on(
+            raw::REDISMODULE_EVENT_REPLICATION_ROLE_CHANGED,
+            1,
+            Some(on_role),
+        )
         && on(raw::REDISMODULE_EVENT_SWAPDB, 1, Some(on_swap))
         && on(raw::REDISMODULE_EVENT_SHUTDOWN, 1, Some(on_shutdown))
 }
 
-unsafe extern "C" fn on_key(ctx: Ctx, class: c_int, event: *const c_char, name: RawString) -> c_int {
+unsafe extern "C" fn on_key(
+    ctx: Ctx,
+    class: c_int,
+    event: *const c_char,
+    name: RawString,
+) -> c_int {
     if gil::is_own_write() {
         return OK;
     }
@@ -139,10 +155,14 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         Some(Name::Record { entity, id }) => (entity, id, false),
         Some(Name::Tomb { entity, id }) => (entity, id, true),
         Some(Name::All { entity }) | Some(Name::Index { entity, .. }) => {
-            let Some(suffix) = name.get(entity.len() + 1..) else { return };
+            let Some(suffix) = name.get(entity.len() + 1..) else {
+                return;
+            };
             // On a replica a set comes piece by piece; elsewhere what another puts there is ours only if it says so.
             let ours = *event != Event::New || st.replica || is_our_set(name);
-            let Some(e) = st.by_name_mut(entity) else { return };
+            let Some(e) = st.by_name_mut(entity) else {
+                return;
+            };
             match event {
                 Event::New if !ours => {}
                 Event::New => {
@@ -155,7 +175,9 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
                     if *event == Event::Removed {
                         let ix = e.ix;
                         let seq = desk().next_seq();
-                        desk().tokens.note(ix, &String::from_utf8_lossy(suffix), seq);
+                        desk()
+                            .tokens
+                            .note(ix, &String::from_utf8_lossy(suffix), seq);
                     }
                 }
                 Event::Written => {}
@@ -164,7 +186,9 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         }
         _ => return,
     };
-    let Some(e) = st.by_name_mut(entity) else { return };
+    let Some(e) = st.by_name_mut(entity) else {
+        return;
+    };
     let ix = e.ix;
     let keys = if tomb { &mut e.tombs } else { &mut e.records };
     match event {
@@ -220,7 +244,8 @@ unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _:
         gil::enter(|st| {
             outdate_everything();
             match sub {
-                raw::REDISMODULE_SUBEVENT_LOADING_ENDED | raw::REDISMODULE_SUBEVENT_LOADING_FAILED => {
+                raw::REDISMODULE_SUBEVENT_LOADING_ENDED
+                | raw::REDISMODULE_SUBEVENT_LOADING_FAILED => {
                     st.loading = false;
                     st.replica = ffi::is_replica(ctx);
                     let detached = gil::detached();

@@ -14,10 +14,16 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(line: impl Into<String>) -> Fault {
-        Fault { line: line.into(), outage: false }
+        Fault {
+            line: line.into(),
+            outage: false,
+        }
     }
     pub(crate) fn outage(line: impl Into<String>) -> Fault {
-        Fault { line: line.into(), outage: true }
+        Fault {
+            line: line.into(),
+            outage: true,
+        }
     }
     pub(crate) fn busy(b: Busy) -> Fault {
         let s = b.ms_left.div_ceil(1000);

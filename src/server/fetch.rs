@@ -4,7 +4,6 @@ mod pages;
 
 pub(crate) use pages::{go_on, page_failed};
 
-use pages::question_page;
 use super::config;
 use super::engine::{self, desk, Desk, Lane, Thing};
 use super::fault::{for_pace, Fault};
@@ -17,6 +16,7 @@ use super::shed;
 use super::upstream;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
+use pages::question_page;
 use parking_lot::Mutex;
 use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page, Record};
 use podium_core::entry::{self, Entry, Header};
@@ -32,12 +32,21 @@ use std::time::{Duration, Instant};
 
 /// What a worker was handed.
 pub(crate) enum Order {
-    Batch { lane: Lane, sent: u64, flights: Vec<(CompactString, Option<FlightId>)> },
-    Job { job: Arc<Job>, sent: u64, flight: Option<FlightId> },
+    Batch {
+        lane: Lane,
+        sent: u64,
+        flights: Vec<(CompactString, Option<FlightId>)>,
+    },
+    Job {
+        job: Arc<Job>,
+        sent: u64,
+        flight: Option<FlightId>,
+    },
     Nothing,
 }
 
 /// A call that cannot be merged with others.
+#[allow(clippy::large_enum_variant)] // Always behind an Arc: moved once, when it is made.
 pub(crate) enum Job {
     Question(Question),
     Errand(Errand),
@@ -65,7 +74,17 @@ impl Question {
     /// The whole table.
     pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>, class: Class) -> Question {
         let progress = Mutex::new(Listing::default());
-        Question { lane, suffix, asks: None, formula: None, proven: false, way_back: None, class, flight: AtomicU64::new(0), progress }
+        Question {
+            lane,
+            suffix,
+            asks: None,
+            formula: None,
+            proven: false,
+            way_back: None,
+            class,
+            flight: AtomicU64::new(0),
+            progress,
+        }
     }
 }
 
@@ -103,7 +122,15 @@ pub(crate) struct Errand {
     pub(crate) cause: Cause,
     pub(crate) write: bool,
     #[allow(clippy::type_complexity)]
-    pub(crate) run: Box<dyn Fn(&podium_airtable::Client, &podium_airtable::Token, Duration) -> Result<usize, Failure> + Send + Sync>,
+    pub(crate) run: Box<
+        dyn Fn(
+                &podium_airtable::Client,
+                &podium_airtable::Token,
+                Duration,
+            ) -> Result<usize, Failure>
+            + Send
+            + Sync,
+    >,
     /// Told once: the number it was sent under, and how it ended.
     pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
     pub(crate) cancelled: AtomicBool,
@@ -126,7 +153,10 @@ impl Job {
                 let sent = d.tokens.sent(engine::now_us());
                 p.sent = Some(sent);
                 p.asked_ms = ffi::now_ms();
-                let flight = d.flights.send(&Thing::Question(q.lane.ix, q.suffix.clone(), q.lane.generation), sent);
+                let flight = d.flights.send(
+                    &Thing::Question(q.lane.ix, q.suffix.clone(), q.lane.generation),
+                    sent,
+                );
                 q.flight.store(flight.unwrap_or(0), Ordering::Relaxed);
                 (sent, flight)
             }
@@ -141,7 +171,11 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
         figures::retry();
     }
     match order {
-        Order::Batch { lane, sent, flights } => batch(id, class, lane, sent, flights),
+        Order::Batch {
+            lane,
+            sent,
+            flights,
+        } => batch(id, class, lane, sent, flights),
         Order::Job { job, sent, flight } => match &*job {
             Job::Question(q) => question_page(id, &job, q, sent, flight),
             Job::Errand(e) => errand(id, e, sent),
@@ -158,22 +192,42 @@ fn deadline() -> Duration {
 
 /// The scheduler's verdict on a failed call.
 fn settle_failure(id: CallId, f: &Failure, is_batch: bool) -> Verdict {
-    figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
+    figures::error(matches!(
+        f.kind,
+        FailureKind::RateLimited | FailureKind::MonthSpent
+    ));
     log_error(f);
-    let outcome =
-        Outcome::Failed { class: for_pace(f, is_batch), retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64) };
-    desk().sched.done(id, outcome, engine::mono_ms(), ffi::random_u64())
+    let outcome = Outcome::Failed {
+        class: for_pace(f, is_batch),
+        retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
+    };
+    desk()
+        .sched
+        .done(id, outcome, engine::mono_ms(), ffi::random_u64())
 }
 
 fn log_error(f: &Failure) {
     let status = f.status.map_or(Value::Null, Value::from);
-    log::event("upstream_error", b"", &[("status", status), ("type", f.error_type.clone().into()), ("message", f.message.clone().into())]);
+    log::event(
+        "upstream_error",
+        b"",
+        &[
+            ("status", status),
+            ("type", f.error_type.clone().into()),
+            ("message", f.message.clone().into()),
+        ],
+    );
 }
 
 pub(crate) fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
     let begun = Instant::now();
     let result = upstream::with(|client, token| {
-        let ask = Ask { base: &lane.base, table: &lane.table, token, deadline: deadline() };
+        let ask = Ask {
+            base: &lane.base,
+            table: &lane.table,
+            token,
+            deadline: deadline(),
+        };
         client.list(&ask, query)
     });
     let n = result.as_ref().map_or(0, |p| p.records.len());
@@ -181,19 +235,37 @@ pub(crate) fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page,
     result
 }
 
-fn batch(id: CallId, class: Class, lane: Lane, sent: u64, flights: Vec<(CompactString, Option<FlightId>)>) {
+fn batch(
+    id: CallId,
+    class: Class,
+    lane: Lane,
+    sent: u64,
+    flights: Vec<(CompactString, Option<FlightId>)>,
+) {
     let asked_ms = ffi::now_ms();
     let ids: Vec<&str> = flights.iter().map(|(id, _)| id.as_str()).collect();
     let formula = question::ids_formula(&ids);
-    let cause = if class == Class::Read { lane.cause } else { Cause::Refresh };
-    let query = ListQuery { formula: Some(&formula), page_size: 100, ..ListQuery::default() };
+    let cause = if class == Class::Read {
+        lane.cause
+    } else {
+        Cause::Refresh
+    };
+    let query = ListQuery {
+        formula: Some(&formula),
+        page_size: 100,
+        ..ListQuery::default()
+    };
     match list(&lane, &query, cause) {
         Ok(page) => {
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
             let evidence = lookup_evidence(&lane, &page.records);
-            let mut found: HashMap<CompactString, Shaped> = HashMap::with_capacity(page.records.len());
+            let mut found: HashMap<CompactString, Shaped> =
+                HashMap::with_capacity(page.records.len());
             for r in &page.records {
-                found.insert(CompactString::new(&r.id), shape_one(&lane, r, sent, asked_ms));
+                found.insert(
+                    CompactString::new(&r.id),
+                    shape_one(&lane, r, sent, asked_ms),
+                );
             }
             // More to come than the page held: what is lacking may be on the next one.
             let partial = page.offset.is_some() && !page.records.is_empty();
@@ -239,10 +311,18 @@ pub(crate) fn ttl_s(spec: &podium_core::spec::Spec) -> Option<u64> {
 /// What fetched records say of the lookups beside their link cells: field, and whether they agree.
 pub(crate) fn lookup_evidence(lane: &Lane, records: &[Record]) -> Vec<(u16, bool)> {
     let mut out: Vec<(u16, bool)> = Vec::new();
-    for field in lane.spec.link_fields().filter(|f| lane.spec.fields().get(*f as usize).is_some_and(|f| f.indexed)) {
+    for field in lane.spec.link_fields().filter(|f| {
+        lane.spec
+            .fields()
+            .get(*f as usize)
+            .is_some_and(|f| f.indexed)
+    }) {
         for r in records {
             // One lie outweighs any number of agreements.
-            match (question::lookup_agrees(&lane.spec, field, &r.fields), out.iter_mut().find(|(f, _)| *f == field)) {
+            match (
+                question::lookup_agrees(&lane.spec, field, &r.fields),
+                out.iter_mut().find(|(f, _)| *f == field),
+            ) {
                 (Some(agrees), None) => out.push((field, agrees)),
                 (Some(false), Some(seen)) => seen.1 = false,
                 _ => {}
@@ -258,13 +338,27 @@ pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Sh
 }
 
 /// The stored form of a record's cells.
-pub(crate) fn shape_cells(lane: &Lane, id: &str, cells: &Map<String, Value>, seq: u64, asked_ms: u64, source: Source) -> Shaped {
+pub(crate) fn shape_cells(
+    lane: &Lane,
+    id: &str,
+    cells: &Map<String, Value>,
+    seq: u64,
+    asked_ms: u64,
+    source: Source,
+) -> Shaped {
     let shaped = record::shape(&lane.spec, id, cells, source);
     encode(lane, id, &shaped, seq, asked_ms, 0)
 }
 
 /// `told_at`: when a client said so, unix ms; 0 for what was fetched.
-pub(crate) fn encode(lane: &Lane, id: &str, shaped: &record::Shaped, seq: u64, asked_ms: u64, told_at: u64) -> Shaped {
+pub(crate) fn encode(
+    lane: &Lane,
+    id: &str,
+    shaped: &record::Shaped,
+    seq: u64,
+    asked_ms: u64,
+    told_at: u64,
+) -> Shaped {
     let windows = config::windows(ttl_s(&lane.spec), lane.spec.jitter());
     let ends = freshness::ends(&windows, asked_ms, shaped.attachments, ffi::random_u64());
     let header = Header {
@@ -276,7 +370,11 @@ pub(crate) fn encode(lane: &Lane, id: &str, shaped: &record::Shaped, seq: u64, a
         told_at,
     };
     let name = key::record(&lane.entity, id);
-    Shaped { bytes: entry::encode(&name, &header, shaped).into(), expire_at: ends.expire_at, violations: shaped.violations }
+    Shaped {
+        bytes: entry::encode(&name, &header, shaped).into(),
+        expire_at: ends.expire_at,
+        violations: shaped.violations,
+    }
 }
 
 fn errand(id: CallId, e: &Errand, sent: u64) {
@@ -290,7 +388,11 @@ fn errand(id: CallId, e: &Errand, sent: u64) {
     }
     let begun = Instant::now();
     let result = upstream::with(|client, token| (e.run)(client, token, deadline()));
-    figures::call(e.cause, begun.elapsed().as_millis() as u64, *result.as_ref().unwrap_or(&0));
+    figures::call(
+        e.cause,
+        begun.elapsed().as_millis() as u64,
+        *result.as_ref().unwrap_or(&0),
+    );
     match result {
         Ok(_) => {
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
@@ -298,11 +400,23 @@ fn errand(id: CallId, e: &Errand, sent: u64) {
             (e.done)(sent, Ok(()));
         }
         Err(f) => {
-            figures::error(matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent));
+            figures::error(matches!(
+                f.kind,
+                FailureKind::RateLimited | FailureKind::MonthSpent
+            ));
             log_error(&f);
-            let class = if e.write && f.may_have_applied { podium_core::pace::Fault::Uncertain } else { for_pace(&f, false) };
-            let outcome = Outcome::Failed { class, retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64) };
-            let verdict = desk().sched.done(id, outcome, engine::mono_ms(), ffi::random_u64());
+            let class = if e.write && f.may_have_applied {
+                podium_core::pace::Fault::Uncertain
+            } else {
+                for_pace(&f, false)
+            };
+            let outcome = Outcome::Failed {
+                class,
+                retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
+            };
+            let verdict = desk()
+                .sched
+                .done(id, outcome, engine::mono_ms(), ffi::random_u64());
             let mut fault = Fault::of(&f, e.what, e.scope);
             if matches!(verdict, Verdict::Retrying | Verdict::Split) {
                 let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
@@ -321,8 +435,15 @@ fn errand(id: CallId, e: &Errand, sent: u64) {
 }
 
 /// Does a stored record hold the value that a question asks for?
-pub(crate) fn matches(lane: &Lane, id: &str, bytes: &[u8], asks: &Option<(u16, Arc<[u8]>)>) -> bool {
-    let Some((field, value)) = asks else { return true };
+pub(crate) fn matches(
+    lane: &Lane,
+    id: &str,
+    bytes: &[u8],
+    asks: &Option<(u16, Arc<[u8]>)>,
+) -> bool {
+    let Some((field, value)) = asks else {
+        return true;
+    };
     let name = key::record(&lane.entity, id);
     Entry::read(bytes, &name).is_some_and(|e| e.has(*field, value))
 }

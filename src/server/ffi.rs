@@ -138,7 +138,9 @@ pub(crate) unsafe fn bytes<'a>(s: *const raw::RedisModuleString) -> &'a [u8] {
 /// # Safety
 /// `argv` holds `argc` strings, as the server passes them.
 pub(crate) unsafe fn args<'a>(argv: Argv, argc: c_int) -> Vec<&'a [u8]> {
-    (0..argc.max(0) as usize).map(|i| bytes(*argv.add(i))).collect()
+    (0..argc.max(0) as usize)
+        .map(|i| bytes(*argv.add(i)))
+        .collect()
 }
 
 /// A server string of ours. Never leaves the thread that holds the server's lock: its reference count is not atomic.
@@ -146,7 +148,11 @@ pub(crate) struct RString(RawString);
 
 impl RString {
     pub(crate) fn new(b: &[u8]) -> RString {
-        RString(rm!(RedisModule_CreateString(ptr::null_mut(), b.as_ptr().cast(), b.len())))
+        RString(rm!(RedisModule_CreateString(
+            ptr::null_mut(),
+            b.as_ptr().cast(),
+            b.len()
+        )))
     }
     pub(crate) fn raw(&self) -> RawString {
         self.0
@@ -225,7 +231,12 @@ impl Key {
         rm!(RedisModule_ValueLength(self.0))
     }
     pub(crate) fn zadd(&self, member: &RString) -> bool {
-        rm!(RedisModule_ZsetAdd(self.0, 0.0, member.raw(), ptr::null_mut())) == OK
+        rm!(RedisModule_ZsetAdd(
+            self.0,
+            0.0,
+            member.raw(),
+            ptr::null_mut()
+        )) == OK
     }
     pub(crate) fn zholds(&self, member: &RString) -> bool {
         let mut score = 0.0;
@@ -237,14 +248,21 @@ impl Key {
     }
     /// Calls `each` with the members in order (bytewise, all scores being 0) until it returns false.
     pub(crate) fn members(&self, each: impl FnMut(&[u8]) -> bool) {
-        if !self.0.is_null() && rm!(RedisModule_ZsetFirstInScoreRange(self.0, 0.0, 0.0, 0, 0)) == OK {
+        if !self.0.is_null() && rm!(RedisModule_ZsetFirstInScoreRange(self.0, 0.0, 0.0, 0, 0)) == OK
+        {
             self.walk(each);
         }
     }
     /// The same, from behind a member.
     pub(crate) fn members_after(&self, member: &[u8], each: impl FnMut(&[u8]) -> bool) {
         let (from, to) = (RString::new(&[b"(", member].concat()), RString::new(b"+"));
-        if !self.0.is_null() && rm!(RedisModule_ZsetFirstInLexRange(self.0, from.raw(), to.raw())) == OK {
+        if !self.0.is_null()
+            && rm!(RedisModule_ZsetFirstInLexRange(
+                self.0,
+                from.raw(),
+                to.raw()
+            )) == OK
+        {
             self.walk(each);
         }
     }
@@ -275,7 +293,12 @@ impl Key {
 impl Key {
     /// Fields and values of a hash.
     pub(crate) fn fields(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        unsafe extern "C" fn visit(_: *mut raw::RedisModuleKey, field: RawString, value: RawString, data: *mut c_void) {
+        unsafe extern "C" fn visit(
+            _: *mut raw::RedisModuleKey,
+            field: RawString,
+            value: RawString,
+            data: *mut c_void,
+        ) {
             let out = &mut *(data as *mut Vec<(Vec<u8>, Vec<u8>)>);
             if !value.is_null() {
                 out.push((bytes(field).to_vec(), bytes(value).to_vec()));
@@ -306,7 +329,9 @@ pub(crate) struct Reply(*mut raw::RedisModuleCallReply);
 
 impl Reply {
     pub(crate) fn integer(&self) -> Option<i64> {
-        (!self.0.is_null() && rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_INTEGER as i64)
+        (!self.0.is_null()
+            && rm!(RedisModule_CallReplyType(self.0)) as i64
+                == raw::REDISMODULE_REPLY_INTEGER as i64)
             .then(|| rm!(RedisModule_CallReplyInteger(self.0)))
     }
     /// Refused because the key's slot belongs to another node.
@@ -324,7 +349,8 @@ impl Reply {
         text.windows(9).any(|w| w == b"non local")
     }
     pub(crate) fn is_error(&self) -> bool {
-        self.0.is_null() || rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_ERROR as i64
+        self.0.is_null()
+            || rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_ERROR as i64
     }
 }
 
@@ -345,7 +371,13 @@ pub(crate) fn call(ctx: Ctx, command: &CStr, replicate: bool, args: &[&[u8]]) ->
     // SAFETY: format "v" takes a vector and its length; the strings outlive the call.
     Reply(unsafe {
         match raw::RedisModule_Call {
-            Some(f) => f(ctx, command.as_ptr(), format.as_ptr(), raws.as_mut_ptr(), raws.len()),
+            Some(f) => f(
+                ctx,
+                command.as_ptr(),
+                format.as_ptr(),
+                raws.as_mut_ptr(),
+                raws.len(),
+            ),
             None => ptr::null_mut(),
         }
     })
@@ -358,7 +390,13 @@ pub(crate) fn replicate(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
     // SAFETY: as in `call`.
     unsafe {
         if let Some(f) = raw::RedisModule_Replicate {
-            f(ctx, command.as_ptr(), c"v".as_ptr(), raws.as_mut_ptr(), raws.len());
+            f(
+                ctx,
+                command.as_ptr(),
+                c"v".as_ptr(),
+                raws.as_mut_ptr(),
+                raws.len(),
+            );
         }
     }
 }
@@ -373,12 +411,15 @@ pub(crate) fn is_cluster(ctx: Ctx) -> bool {
     flags(ctx) & raw::REDISMODULE_CTX_FLAGS_CLUSTER != 0
 }
 pub(crate) fn is_loading(ctx: Ctx) -> bool {
-    flags(ctx) & (raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING) != 0
+    flags(ctx) & (raw::REDISMODULE_CTX_FLAGS_LOADING | raw::REDISMODULE_CTX_FLAGS_ASYNC_LOADING)
+        != 0
 }
 /// May the client of this command be kept waiting?
 pub(crate) fn may_wait(ctx: Ctx) -> bool {
     flags(ctx)
-        & (raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING | raw::REDISMODULE_CTX_FLAGS_MULTI | raw::REDISMODULE_CTX_FLAGS_LUA)
+        & (raw::REDISMODULE_CTX_FLAGS_DENY_BLOCKING
+            | raw::REDISMODULE_CTX_FLAGS_MULTI
+            | raw::REDISMODULE_CTX_FLAGS_LUA)
         == 0
 }
 /// May keys be written now, and replicated? Under the same lock hold as the write. Writing while writes are paused
@@ -404,7 +445,13 @@ pub(crate) fn memory(ctx: Ctx) -> (u64, u64) {
     if info.is_null() {
         return (0, 0);
     }
-    let field = |name: &CStr| rm!(RedisModule_ServerInfoGetFieldUnsigned(info, name.as_ptr(), ptr::null_mut()));
+    let field = |name: &CStr| {
+        rm!(RedisModule_ServerInfoGetFieldUnsigned(
+            info,
+            name.as_ptr(),
+            ptr::null_mut()
+        ))
+    };
     let counted = field(c"used_memory").saturating_sub(field(c"mem_not_counted_for_evict"));
     let most = field(c"maxmemory");
     rm!(RedisModule_FreeServerInfo(ctx, info));
@@ -416,7 +463,12 @@ pub(crate) fn signal_modified(ctx: Ctx, name: &RString) {
 }
 
 pub(crate) fn notify(ctx: Ctx, class: c_int, event: &CStr, name: &RString) {
-    rm!(RedisModule_NotifyKeyspaceEvent(ctx, class, event.as_ptr(), name.raw()));
+    rm!(RedisModule_NotifyKeyspaceEvent(
+        ctx,
+        class,
+        event.as_ptr(),
+        name.raw()
+    ));
 }
 
 /// The server's clock at the start of this pass of its loop, unix ms: what a hit needs, without a system call.
@@ -426,7 +478,10 @@ pub(crate) fn cached_now_ms() -> u64 {
 
 /// Unix ms, exact.
 pub(crate) fn now_ms() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map(|d| d.as_millis() as u64).unwrap_or(0)
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|d| d.as_millis() as u64)
+        .unwrap_or(0)
 }
 
 #[derive(Copy, Clone)]
@@ -437,7 +492,12 @@ pub(crate) enum Level {
 
 /// One line in the server's log. The text is data, never a format.
 pub(crate) fn log(level: Level, text: &str) {
-    let clean: Vec<u8> = text.bytes().filter(|b| *b != 0).take(900).chain(std::iter::once(0)).collect();
+    let clean: Vec<u8> = text
+        .bytes()
+        .filter(|b| *b != 0)
+        .take(900)
+        .chain(std::iter::once(0))
+        .collect();
     let level = match level {
         Level::Notice => c"notice",
         Level::Warning => c"warning",
@@ -445,7 +505,12 @@ pub(crate) fn log(level: Level, text: &str) {
     // SAFETY: both strings end in NUL and outlive the call; the format takes exactly one string.
     unsafe {
         if let Some(f) = raw::RedisModule_Log {
-            f(super::gil::detached(), level.as_ptr(), c"%s".as_ptr(), clean.as_ptr().cast::<c_char>());
+            f(
+                super::gil::detached(),
+                level.as_ptr(),
+                c"%s".as_ptr(),
+                clean.as_ptr().cast::<c_char>(),
+            );
         }
     }
 }

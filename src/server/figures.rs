@@ -43,7 +43,10 @@ struct Histogram {
 
 impl Histogram {
     const fn new() -> Histogram {
-        Histogram { buckets: [0; 256], count: 0 }
+        Histogram {
+            buckets: [0; 256],
+            count: 0,
+        }
     }
     fn bucket(ms: u64) -> usize {
         if ms < 16 {
@@ -123,7 +126,10 @@ pub(crate) fn upstream() -> Vec<(String, i64)> {
 
 /// PODIUM.STATS RESET.
 pub(crate) fn reset() {
-    for n in CALLS.iter().chain([&ALL_CALLS, &RECORDS, &ERRORS, &TOO_MANY, &RETRIES]) {
+    for n in CALLS
+        .iter()
+        .chain([&ALL_CALLS, &RECORDS, &ERRORS, &TOO_MANY, &RETRIES])
+    {
         n.store(0, Ordering::Relaxed);
     }
     *LATENCY.lock() = Histogram::new();

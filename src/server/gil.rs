@@ -123,6 +123,9 @@ pub(crate) fn defer(event: super::events::Event, key: &[u8]) -> bool {
     if !ROOM.inside.get() {
         return false;
     }
-    ROOM.deferred.borrow_mut().push(Deferred { event, key: key.to_vec() });
+    ROOM.deferred.borrow_mut().push(Deferred {
+        event,
+        key: key.to_vec(),
+    });
     true
 }

@@ -3,10 +3,10 @@
 use super::engine::desk;
 use super::ffi::rm;
 use super::figures;
+use super::gil;
 use super::op::BLOCKED;
 use super::reply::Body;
 use super::state::{Entity, Figures, State};
-use super::gil;
 use podium_core::pace::Breaker;
 use redis_module::raw;
 use std::ffi::CString;
@@ -32,26 +32,45 @@ type List = Vec<(String, Value)>;
 fn cache(f: &Figures) -> List {
     let n = |v: u64| Value::Number(v as i64);
     let asked = f.hits + f.stale_hits + f.misses;
-    let rate = if asked == 0 { 0.0 } else { (f.hits + f.stale_hits) as f64 * 100.0 / asked as f64 };
+    let rate = if asked == 0 {
+        0.0
+    } else {
+        (f.hits + f.stale_hits) as f64 * 100.0 / asked as f64
+    };
     vec![
         ("podium_hits".into(), n(f.hits)),
         ("podium_misses".into(), n(f.misses)),
         ("podium_stale_hits".into(), n(f.stale_hits)),
         ("podium_negative_hits".into(), n(f.negative_hits)),
         ("podium_bypasses".into(), n(f.bypasses)),
-        ("podium_hit_rate_percent".into(), Value::Text(format!("{rate:.2}"))),
+        (
+            "podium_hit_rate_percent".into(),
+            Value::Text(format!("{rate:.2}")),
+        ),
         ("podium_collapsed".into(), n(f.collapsed)),
         ("podium_schema_violations".into(), n(f.schema_violations)),
-        ("podium_stale_sets_prevented".into(), n(f.stale_sets_prevented)),
+        (
+            "podium_stale_sets_prevented".into(),
+            n(f.stale_sets_prevented),
+        ),
     ]
 }
 
 /// One entity's figures.
 pub(crate) fn of_entity(e: &Entity) -> List {
     let mut out = cache(&e.figures);
-    out.push(("podium_records".into(), Value::Number(e.records.len() as i64)));
-    out.push(("podium_index_sets".into(), Value::Number(e.sets.len() as i64)));
-    out.push(("podium_in_doubt".into(), Value::Number(e.doubts.len() as i64)));
+    out.push((
+        "podium_records".into(),
+        Value::Number(e.records.len() as i64),
+    ));
+    out.push((
+        "podium_index_sets".into(),
+        Value::Number(e.sets.len() as i64),
+    ));
+    out.push((
+        "podium_in_doubt".into(),
+        Value::Number(e.doubts.len() as i64),
+    ));
     out
 }
 
@@ -59,10 +78,18 @@ pub(crate) fn of_entity(e: &Entity) -> List {
 pub(crate) fn all(st: &mut State) -> List {
     super::serve::count_now(st);
     let mut out = cache(&st.figures());
-    out.extend(figures::upstream().into_iter().map(|(k, v)| (k, Value::Number(v))));
+    out.extend(
+        figures::upstream()
+            .into_iter()
+            .map(|(k, v)| (k, Value::Number(v))),
+    );
     let (breaker, pending, month) = {
         let d = desk();
-        (d.worst_breaker(), d.sched.pending() as i64, d.sched.month_calls() as i64)
+        (
+            d.worst_breaker(),
+            d.sched.pending() as i64,
+            d.sched.month_calls() as i64,
+        )
     };
     let word = match breaker {
         Breaker::Closed => "closed",
@@ -71,19 +98,34 @@ pub(crate) fn all(st: &mut State) -> List {
     };
     out.push(("podium_breaker".into(), Value::Text(word.into())));
     out.push(("podium_pending".into(), Value::Number(pending)));
-    out.push(("podium_blocked_clients".into(), Value::Number(BLOCKED.load(Ordering::Relaxed).max(0))));
+    out.push((
+        "podium_blocked_clients".into(),
+        Value::Number(BLOCKED.load(Ordering::Relaxed).max(0)),
+    ));
     out.push(("podium_month_calls".into(), Value::Number(month)));
     let (sync_state, sync_lag) = super::sync::figures(st);
     out.push(("podium_sync_state".into(), Value::Text(sync_state.into())));
     out.push(("podium_sync_lag_ms".into(), Value::Number(sync_lag as i64)));
-    out.push(("podium_sweep_last_removed".into(), Value::Number(st.sweep_last_removed as i64)));
+    out.push((
+        "podium_sweep_last_removed".into(),
+        Value::Number(st.sweep_last_removed as i64),
+    ));
     let warm = super::warm::progress();
     out.push(("podium_warm_entity".into(), Value::Text(warm.entity)));
-    out.push(("podium_warm_records".into(), Value::Number(warm.records as i64)));
+    out.push((
+        "podium_warm_records".into(),
+        Value::Number(warm.records as i64),
+    ));
     out.push(("podium_warm_calls".into(), Value::Number(warm.calls as i64)));
-    out.push(("podium_warm_waiting".into(), Value::Number(warm.waiting as i64)));
+    out.push((
+        "podium_warm_waiting".into(),
+        Value::Number(warm.waiting as i64),
+    ));
     out.push(("podium_warm_done".into(), Value::Number(warm.done as i64)));
-    out.push(("podium_warm_stopped".into(), Value::Number(warm.stopped as i64)));
+    out.push((
+        "podium_warm_stopped".into(),
+        Value::Number(warm.stopped as i64),
+    ));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
     out
 }
@@ -98,12 +140,18 @@ pub(crate) unsafe extern "C" fn handler(ctx: *mut raw::RedisModuleInfoCtx, crash
         rm!(RedisModule_InfoAddSection(ctx, c"".as_ptr()));
         for (name, value) in list {
             // The server puts the module's name in front.
-            let Ok(name) = CString::new(name.trim_start_matches("podium_")) else { continue };
+            let Ok(name) = CString::new(name.trim_start_matches("podium_")) else {
+                continue;
+            };
             match value {
                 Value::Number(n) => rm!(RedisModule_InfoAddFieldLongLong(ctx, name.as_ptr(), n)),
                 Value::Text(t) => {
                     let t = CString::new(t).unwrap_or_default();
-                    rm!(RedisModule_InfoAddFieldCString(ctx, name.as_ptr(), t.as_ptr()))
+                    rm!(RedisModule_InfoAddFieldCString(
+                        ctx,
+                        name.as_ptr(),
+                        t.as_ptr()
+                    ))
                 }
             };
         }

@@ -36,34 +36,76 @@ const PAGE: usize = 100;
 /// The way back of a link field, where the base's schema is known.
 pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
     let (_, link) = st.link_found(ix, field)?;
-    Some(Way { table: link.table.as_str().into(), field: link.inverse.as_deref()?.into() })
+    Some(Way {
+        table: link.table.as_str().into(),
+        field: link.inverse.as_deref()?.into(),
+    })
 }
 
 /// One call of it.
-pub(crate) fn step(id: CallId, job: &Arc<fetch::Job>, q: &Question, way: &Way, sent: u64, asked_ms: u64) {
+pub(crate) fn step(
+    id: CallId,
+    job: &Arc<fetch::Job>,
+    q: &Question,
+    way: &Way,
+    sent: u64,
+    asked_ms: u64,
+) {
     let part: Option<Vec<CompactString>> = {
         let p = q.progress.lock();
-        p.back.left.as_ref().map(|l| l.iter().take(PAGE).cloned().collect())
+        p.back
+            .left
+            .as_ref()
+            .map(|l| l.iter().take(PAGE).cloned().collect())
     };
-    let cause = if q.class == Class::Read { q.lane.cause } else { super::figures::Cause::Refresh };
+    let cause = if q.class == Class::Read {
+        q.lane.cause
+    } else {
+        super::figures::Cause::Refresh
+    };
     match part {
         None => {
-            let Some(value) = q.asks.as_ref().and_then(|(_, v)| std::str::from_utf8(v).ok()) else { return close(id, job, q, sent) };
+            let Some(value) = q
+                .asks
+                .as_ref()
+                .and_then(|(_, v)| std::str::from_utf8(v).ok())
+            else {
+                return close(id, job, q, sent);
+            };
             let formula = question::ids_formula(&[value]);
-            let lane = Lane { table: way.table.clone(), ..q.lane.clone() };
-            let query = ListQuery { formula: Some(&formula), page_size: PAGE as u16, by_field_id: true, ..ListQuery::default() };
+            let lane = Lane {
+                table: way.table.clone(),
+                ..q.lane.clone()
+            };
+            let query = ListQuery {
+                formula: Some(&formula),
+                page_size: PAGE as u16,
+                by_field_id: true,
+                ..ListQuery::default()
+            };
             match fetch::list(&lane, &query, cause) {
                 Ok(page) => {
                     let ids = linked(&page, value, &way.field);
                     go_on(id, job, q, sent, asked_ms, ids);
                 }
-                Err(f) if matches!(f.kind, FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused) => close(id, job, q, sent),
+                Err(f)
+                    if matches!(
+                        f.kind,
+                        FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused
+                    ) =>
+                {
+                    close(id, job, q, sent)
+                }
                 Err(f) => fetch::page_failed(id, job, q, sent, f, true),
             }
         }
         Some(ids) => {
             let formula = question::ids_formula(&ids);
-            let query = ListQuery { formula: Some(&formula), page_size: PAGE as u16, ..ListQuery::default() };
+            let query = ListQuery {
+                formula: Some(&formula),
+                page_size: PAGE as u16,
+                ..ListQuery::default()
+            };
             match fetch::list(&q.lane, &query, cause) {
                 Ok(page) => {
                     let left = {
@@ -85,12 +127,29 @@ pub(crate) fn step(id: CallId, job: &Arc<fetch::Job>, q: &Question, way: &Way, s
 
 /// The ids in the linked record's cell; a record that is not there is linked to by none.
 fn linked(page: &Page, id: &str, field: &str) -> Vec<CompactString> {
-    let cell = page.records.iter().find(|r| r.id == id).and_then(|r| r.fields.get(field));
-    let ids = cell.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    ids.filter(|i| record_id_ok(i.as_bytes())).map(CompactString::new).collect()
+    let cell = page
+        .records
+        .iter()
+        .find(|r| r.id == id)
+        .and_then(|r| r.fields.get(field));
+    let ids = cell
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    ids.filter(|i| record_id_ok(i.as_bytes()))
+        .map(CompactString::new)
+        .collect()
 }
 
-fn go_on(id: CallId, job: &Arc<fetch::Job>, q: &Question, sent: u64, asked_ms: u64, left: Vec<CompactString>) {
+fn go_on(
+    id: CallId,
+    job: &Arc<fetch::Job>,
+    q: &Question,
+    sent: u64,
+    asked_ms: u64,
+    left: Vec<CompactString>,
+) {
     let listing = {
         let mut p = q.progress.lock();
         p.pages += 1;

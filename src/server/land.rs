@@ -35,7 +35,8 @@ pub(crate) fn batch(
     evidence: Vec<(u16, bool)>,
 ) {
     let ticket = Ticket::new(1);
-    let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> = Vec::with_capacity(flights.len());
+    let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> =
+        Vec::with_capacity(flights.len());
     for chunk in flights.chunks(SLICE) {
         let held = gil::lock();
         gil::enter(|st| {
@@ -44,7 +45,15 @@ pub(crate) fn batch(
                 if flight.is_none() && !st.get(lane.ix).is_some_and(|e| e.records.contains(id)) {
                     continue;
                 }
-                let record = |seen, stored| Some(Arc::new(LandedRecord { seen, sent, asked_ms, stored, ticket: ticket.clone() }));
+                let record = |seen, stored| {
+                    Some(Arc::new(LandedRecord {
+                        seen,
+                        sent,
+                        asked_ms,
+                        stored,
+                        ticket: ticket.clone(),
+                    }))
+                };
                 let what = match found.remove(id) {
                     Some(s) => {
                         let stored = put(st, held.ctx(), lane, id, &s);
@@ -63,7 +72,8 @@ pub(crate) fn batch(
             }
         });
     }
-    let mut boarded: Vec<(CompactString, Arc<LandedRecord>, Vec<Passenger>)> = Vec::with_capacity(landed.len());
+    let mut boarded: Vec<(CompactString, Arc<LandedRecord>, Vec<Passenger>)> =
+        Vec::with_capacity(landed.len());
     {
         let mut d = desk();
         d.tokens.landed(sent);
@@ -74,7 +84,8 @@ pub(crate) fn batch(
                     // Not answered yet: asked for again, in a smaller batch.
                     d.flights.reboard(f);
                     let base = d.base(&lane.base);
-                    d.sched.want(base, lane.generation, id, Class::Read, engine::mono_ms());
+                    d.sched
+                        .want(base, lane.generation, id, Class::Read, engine::mono_ms());
                 }
                 (None, _) => {}
             }
@@ -107,7 +118,14 @@ pub(crate) fn put(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, s: &Shap
 }
 
 /// Airtable did not return a record that was asked for by id: it is not in the table.
-pub(crate) fn gone(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, sent: u64, asked_ms: u64) -> bool {
+pub(crate) fn gone(
+    st: &mut State,
+    ctx: ffi::Ctx,
+    lane: &Lane,
+    id: &str,
+    sent: u64,
+    asked_ms: u64,
+) -> bool {
     if !config::enabled() {
         return false;
     }
@@ -126,13 +144,32 @@ pub(crate) fn gone(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, sent: u
 
 /// A tombstone's header, and when its key expires.
 pub(crate) fn tombstone(lane: &Lane, seq: u64, asked_ms: u64, told_at: u64) -> (Header, u64) {
-    let ttl = lane.spec.tombstone_ttl().map_or_else(|| config::TOMBSTONE_TTL.seconds_as_ms(), |s| (s.max(1) as u64).saturating_mul(1000));
+    let ttl = lane.spec.tombstone_ttl().map_or_else(
+        || config::TOMBSTONE_TTL.seconds_as_ms(),
+        |s| (s.max(1) as u64).saturating_mul(1000),
+    );
     let until = asked_ms.saturating_add(ttl);
-    (Header { generation: lane.generation, asked_ms, fresh_until: until, dead_at: until, seq, told_at }, until)
+    (
+        Header {
+            generation: lane.generation,
+            asked_ms,
+            fresh_until: until,
+            dead_at: until,
+            seq,
+            told_at,
+        },
+        until,
+    )
 }
 
 /// A batch failed for good: everybody on it is told.
-pub(crate) fn failed_batch(lane: &Lane, sent: u64, asked_ms: u64, flights: Vec<(CompactString, Option<FlightId>)>, fault: Fault) {
+pub(crate) fn failed_batch(
+    lane: &Lane,
+    sent: u64,
+    asked_ms: u64,
+    flights: Vec<(CompactString, Option<FlightId>)>,
+    fault: Fault,
+) {
     let ticket = Ticket::new(1);
     let mut boarded = Vec::new();
     {
@@ -145,7 +182,13 @@ pub(crate) fn failed_batch(lane: &Lane, sent: u64, asked_ms: u64, flights: Vec<(
         }
     }
     engine::close_now();
-    let landed = Arc::new(LandedRecord { seen: Seen::Failed(fault), sent, asked_ms, stored: false, ticket });
+    let landed = Arc::new(LandedRecord {
+        seen: Seen::Failed(fault),
+        sent,
+        asked_ms,
+        stored: false,
+        ticket,
+    });
     for (id, passengers) in boarded {
         serve::arrived_record(lane.ix, &id, &landed, passengers);
     }

@@ -42,7 +42,9 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// The module's version as the server shows it: major, minor and patch of the crate, two digits each.
 fn version() -> c_int {
-    let mut parts = env!("CARGO_PKG_VERSION").split('.').map(|p| p.parse::<c_int>().unwrap_or(0));
+    let mut parts = env!("CARGO_PKG_VERSION")
+        .split('.')
+        .map(|p| p.parse::<c_int>().unwrap_or(0));
     let mut next = || parts.next().unwrap_or(0);
     next() * 10_000 + next() * 100 + next()
 }
@@ -55,7 +57,13 @@ fn version() -> c_int {
 #[allow(non_snake_case)]
 pub unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, _: Argv, argc: c_int) -> c_int {
     // Nothing may be allocated before this call: it hands over the server's allocator.
-    if raw::Export_RedisModule_Init(ctx, c"podium".as_ptr().cast::<c_char>(), version(), raw::REDISMODULE_APIVER_1 as c_int) != ffi::OK {
+    if raw::Export_RedisModule_Init(
+        ctx,
+        c"podium".as_ptr().cast::<c_char>(),
+        version(),
+        raw::REDISMODULE_APIVER_1 as c_int,
+    ) != ffi::OK
+    {
         return ffi::ERR;
     }
     gil::init(ctx);
@@ -72,7 +80,9 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, _: Argv, argc: c_int) -> c
 
 fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     if let Some(name) = ffi::missing_api() {
-        return Err(format!("this server lacks {name}: Podium needs Valkey 8.0 or later"));
+        return Err(format!(
+            "this server lacks {name}: Podium needs Valkey 8.0 or later"
+        ));
     }
     if argc > 0 {
         return Err("podium takes no module arguments: settings are podium.<name>, in valkey.conf or MODULE LOADEX … CONFIG".into());
@@ -81,13 +91,18 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     commands::table::register(ctx)?;
     config::register(ctx).map_err(|name| format!("the setting podium.{name} was refused"))?;
     let from_file = spec_file()?;
-    if !events::subscribe(ctx) || rm!(RedisModule_RegisterInfoFunc(ctx, Some(info::handler))) != ffi::OK {
+    if !events::subscribe(ctx)
+        || rm!(RedisModule_RegisterInfoFunc(ctx, Some(info::handler))) != ffi::OK
+    {
         return Err("the server refused the module's event or INFO handlers".into());
     }
     // NO_IMPLICIT_SIGNAL_MODIFIED: fills tell those who wait for them nothing (changes are signalled by hand).
     // HANDLE_ATOMIC_SLOT_MIGRATION: all state is in native keys of the slot.
     let all = rm!(RedisModule_GetModuleOptionsAll());
-    rm!(RedisModule_SetModuleOptions(ctx, ((1 << 1) | (1 << 5)) & all));
+    rm!(RedisModule_SetModuleOptions(
+        ctx,
+        ((1 << 1) | (1 << 5)) & all
+    ));
     // The library may have stayed mapped over an UNLOAD: what it knew then is not so any more.
     del::forget();
     engine::reset();
@@ -106,7 +121,10 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
         let _ = upkeep::stop();
         return Err(why);
     }
-    ffi::log(Level::Notice, concat!("podium ", env!("CARGO_PKG_VERSION"), " is ready"));
+    ffi::log(
+        Level::Notice,
+        concat!("podium ", env!("CARGO_PKG_VERSION"), " is ready"),
+    );
     Ok(())
 }
 
@@ -118,14 +136,18 @@ fn spec_file() -> Result<Vec<(String, Spec)>, String> {
     }
     let broken = |why: String| format!("podium.spec-file {path}: {why}");
     let text = std::fs::read_to_string(&path).map_err(|e| broken(e.to_string()))?;
-    let all: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(&text).map_err(|e| broken(format!("not a JSON object of specs: {e}")))?;
+    let all: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text)
+        .map_err(|e| broken(format!("not a JSON object of specs: {e}")))?;
     all.into_iter()
         .map(|(name, spec)| {
             if !spec::entity_name_ok(name.as_bytes()) {
-                return Err(broken(format!("'{}' is no entity's name", podium_core::key::shown(name.as_bytes()))));
+                return Err(broken(format!(
+                    "'{}' is no entity's name",
+                    podium_core::key::shown(name.as_bytes())
+                )));
             }
-            let parsed = Spec::parse(&name, spec.to_string().as_bytes()).map_err(|why| broken(format!("{name}: {why}")))?;
+            let parsed = Spec::parse(&name, spec.to_string().as_bytes())
+                .map_err(|why| broken(format!("{name}: {why}")))?;
             Ok((name, parsed))
         })
         .collect()
@@ -134,14 +156,19 @@ fn spec_file() -> Result<Vec<(String, Spec)>, String> {
 /// A panic is caught where it happens; what it said goes to the log, as a daemon has no stderr.
 fn panics_to_log() {
     std::panic::set_hook(Box::new(|p| {
-        let place = p.location().map_or_else(String::new, |l| format!("{}:{}", l.file(), l.line()));
+        let place = p
+            .location()
+            .map_or_else(String::new, |l| format!("{}:{}", l.file(), l.line()));
         let what = p
             .payload()
             .downcast_ref::<&str>()
             .map(|s| (*s).to_string())
             .or_else(|| p.payload().downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        ffi::log(Level::Warning, &format!("internal error at {place}: {what}"));
+        ffi::log(
+            Level::Warning,
+            &format!("internal error at {place}: {what}"),
+        );
     }));
 }
 

@@ -24,7 +24,10 @@ pub(crate) struct Ticket {
 
 impl Ticket {
     pub(crate) fn new(calls: u32) -> Arc<Ticket> {
-        Arc::new(Ticket { claimed: AtomicBool::new(false), calls })
+        Arc::new(Ticket {
+            claimed: AtomicBool::new(false),
+            calls,
+        })
     }
     fn claim(&self) -> u32 {
         if self.claimed.swap(true, Ordering::Relaxed) {
@@ -131,8 +134,20 @@ impl Op {
         })
     }
     /// Keeps the client of this command waiting. `None`: it cannot be; the caller answers.
-    pub(crate) fn block(ctx: Ctx, query: Query, asked: u64, asked_ms: u64, timeout_ms: i64) -> Option<Arc<Op>> {
-        let bc = rm!(RedisModule_BlockClient(ctx, Some(on_reply), Some(on_timeout), Some(on_free), timeout_ms));
+    pub(crate) fn block(
+        ctx: Ctx,
+        query: Query,
+        asked: u64,
+        asked_ms: u64,
+        timeout_ms: i64,
+    ) -> Option<Arc<Op>> {
+        let bc = rm!(RedisModule_BlockClient(
+            ctx,
+            Some(on_reply),
+            Some(on_timeout),
+            Some(on_free),
+            timeout_ms
+        ));
         if bc.is_null() {
             return None;
         }
@@ -159,7 +174,13 @@ impl Op {
         self.inner.lock().outstanding += n;
     }
     /// Something landed; true if nothing is outstanding any more.
-    pub(crate) fn record(&self, ix: EntityIx, id: &CompactString, landed: &Arc<LandedRecord>, led: bool) -> bool {
+    pub(crate) fn record(
+        &self,
+        ix: EntityIx,
+        id: &CompactString,
+        landed: &Arc<LandedRecord>,
+        led: bool,
+    ) -> bool {
         let mut i = self.inner.lock();
         if led {
             i.brought.led = true;
@@ -173,7 +194,13 @@ impl Op {
         i.outstanding = i.outstanding.saturating_sub(1);
         i.outstanding == 0
     }
-    pub(crate) fn question(&self, ix: EntityIx, suffix: &Arc<[u8]>, landed: &Arc<LandedQuestion>, led: bool) -> bool {
+    pub(crate) fn question(
+        &self,
+        ix: EntityIx,
+        suffix: &Arc<[u8]>,
+        landed: &Arc<LandedQuestion>,
+        led: bool,
+    ) -> bool {
         let mut i = self.inner.lock();
         if led {
             i.brought.led = true;
@@ -181,7 +208,9 @@ impl Op {
         } else {
             i.brought.collapsed = true;
         }
-        i.brought.questions.insert((ix, suffix.clone()), landed.clone());
+        i.brought
+            .questions
+            .insert((ix, suffix.clone()), landed.clone());
         i.outstanding = i.outstanding.saturating_sub(1);
         i.outstanding == 0
     }
@@ -238,7 +267,9 @@ pub(crate) struct Answered(pub(crate) Arc<Op>);
 impl Drop for Answered {
     fn drop(&mut self) {
         if !self.0.is_done() && std::thread::panicking() {
-            self.0.finish(Body::error("ERR internal error: the fetch was dropped; ask again"));
+            self.0.finish(Body::error(
+                "ERR internal error: the fetch was dropped; ask again",
+            ));
         }
     }
 }
@@ -284,6 +315,8 @@ unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
     BLOCKED.fetch_sub(1, Ordering::Relaxed);
     WAKING.fetch_sub(1, Ordering::Relaxed);
     if !data.is_null() {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(Arc::from_raw(data as *const Op))));
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            drop(Arc::from_raw(data as *const Op))
+        }));
     }
 }

@@ -34,7 +34,19 @@ pub(crate) fn write(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
 pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
     let (name, json) = (key::own(SPEC, &e.name), e.spec.to_json());
     let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
-    write(ctx, c"HSET", &[&name, b"spec", json.as_bytes(), b"generation", g.as_bytes(), b"sets", s.as_bytes()]);
+    write(
+        ctx,
+        c"HSET",
+        &[
+            &name,
+            b"spec",
+            json.as_bytes(),
+            b"generation",
+            g.as_bytes(),
+            b"sets",
+            s.as_bytes(),
+        ],
+    );
     match &e.found {
         Some(f) => write(ctx, c"HSET", &[&name, b"found", f.to_json().as_bytes()]),
         None => write(ctx, c"HDEL", &[&name, b"found"]),
@@ -45,15 +57,31 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
 pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
     let name = key::own(SPEC, &e.name);
     let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
-    write(ctx, c"HSET", &[&name, b"generation", g.as_bytes(), b"sets", s.as_bytes()]);
+    write(
+        ctx,
+        c"HSET",
+        &[&name, b"generation", g.as_bytes(), b"sets", s.as_bytes()],
+    );
 }
 
 pub(crate) fn delete_spec(ctx: Ctx, entity: &str) {
-    write(ctx, c"UNLINK", &[&key::own(SPEC, entity), &key::own(DOUBT, entity)]);
+    write(
+        ctx,
+        c"UNLINK",
+        &[&key::own(SPEC, entity), &key::own(DOUBT, entity)],
+    );
 }
 
 pub(crate) fn save_doubt(ctx: Ctx, e: &Entity, id: &str, seq: u64) {
-    write(ctx, c"HSET", &[&key::own(DOUBT, &e.name), id.as_bytes(), seq.to_string().as_bytes()]);
+    write(
+        ctx,
+        c"HSET",
+        &[
+            &key::own(DOUBT, &e.name),
+            id.as_bytes(),
+            seq.to_string().as_bytes(),
+        ],
+    );
 }
 
 pub(crate) fn forget_doubt(ctx: Ctx, e: &Entity, id: &str) {
@@ -79,7 +107,11 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
         let name = key::own(DOUBT, &e.name);
         clear_doubts(ctx, e);
         for (id, seq) in e.doubts.iter() {
-            write(ctx, c"HSET", &[&name, id.as_bytes(), seq.to_string().as_bytes()]);
+            write(
+                ctx,
+                c"HSET",
+                &[&name, id.as_bytes(), seq.to_string().as_bytes()],
+            );
         }
     }
     super::sync::save_all(ctx, st);
@@ -91,7 +123,8 @@ pub(crate) fn leave_foreign(ctx: Ctx, st: &mut State) {
         return;
     }
     for name in st.sorted_names() {
-        if own_write(|| ffi::call(ctx, c"EXISTS", false, &[&key::own(SPEC, &name)]).is_elsewhere()) {
+        if own_write(|| ffi::call(ctx, c"EXISTS", false, &[&key::own(SPEC, &name)]).is_elsewhere())
+        {
             if let Some(e) = st.remove(&name) {
                 let seq = desk().next_seq();
                 desk().tokens.note_entity(e.ix, seq);
@@ -118,7 +151,13 @@ pub(crate) fn save_soon(ctx: Ctx) {
     unsafe extern "C" fn job(ctx: Ctx, _: *mut c_void) {
         let _ = std::panic::catch_unwind(|| super::gil::enter(|st| save_all(ctx, st)));
     }
-    if rm!(RedisModule_AddPostNotificationJob(ctx, Some(job), std::ptr::null_mut(), None)) != ffi::OK {
+    if rm!(RedisModule_AddPostNotificationJob(
+        ctx,
+        Some(job),
+        std::ptr::null_mut(),
+        None
+    )) != ffi::OK
+    {
         UNSAVED.store(true, Ordering::Relaxed);
     }
 }
@@ -137,9 +176,16 @@ fn number(fields: &[(Vec<u8>, Vec<u8>)], name: &[u8]) -> Option<u64> {
 
 /// Takes over an entity's keys as they stand: after loading, or on a replica when its primary wrote them.
 pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
-    let Some(fields) = hash_of(ctx, &key::own(SPEC, entity)) else { return };
-    let Some((_, json)) = fields.iter().find(|(k, _)| k == b"spec") else { return };
-    let (Some(generation), Some(sets)) = (number(&fields, b"generation"), number(&fields, b"sets")) else { return };
+    let Some(fields) = hash_of(ctx, &key::own(SPEC, entity)) else {
+        return;
+    };
+    let Some((_, json)) = fields.iter().find(|(k, _)| k == b"spec") else {
+        return;
+    };
+    let (Some(generation), Some(sets)) = (number(&fields, b"generation"), number(&fields, b"sets"))
+    else {
+        return;
+    };
     match st.by_name_mut(entity) {
         Some(e) => {
             let (ix, renewed) = (e.ix, e.generation != generation);
@@ -148,7 +194,9 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
                 let seq = desk().next_seq();
                 desk().tokens.note_entity(ix, seq);
             }
-            let Ok(spec) = Spec::parse(entity, json) else { return };
+            let Ok(spec) = Spec::parse(entity, json) else {
+                return;
+            };
             if let Some(e) = st.get_mut(ix) {
                 if !e.spec.same_effect(&spec) {
                     e.spec = std::sync::Arc::new(spec);
@@ -171,22 +219,32 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
             Ok(spec) => {
                 st.add(entity, spec, generation, sets);
             }
-            Err(why) => ffi::log(ffi::Level::Warning, &format!("the stored spec of entity {entity} cannot be read: {why}")),
+            Err(why) => ffi::log(
+                ffi::Level::Warning,
+                &format!("the stored spec of entity {entity} cannot be read: {why}"),
+            ),
         },
     }
     if let Some(e) = st.by_name_mut(entity) {
         let found = fields.iter().find(|(k, _)| k == b"found");
-        e.found = found.and_then(|(_, json)| Found::parse(json)).map(std::sync::Arc::new);
+        e.found = found
+            .and_then(|(_, json)| Found::parse(json))
+            .map(std::sync::Arc::new);
     }
     load_doubts(ctx, st, entity);
 }
 
 pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
     let fields = hash_of(ctx, &key::own(DOUBT, entity)).unwrap_or_default();
-    let Some(e) = st.by_name_mut(entity) else { return };
+    let Some(e) = st.by_name_mut(entity) else {
+        return;
+    };
     e.doubts.clear();
     for (id, seq) in &fields {
-        let (Ok(id), Some(seq)) = (std::str::from_utf8(id), std::str::from_utf8(seq).ok().and_then(|s| s.parse().ok())) else {
+        let (Ok(id), Some(seq)) = (
+            std::str::from_utf8(id),
+            std::str::from_utf8(seq).ok().and_then(|s| s.parse().ok()),
+        ) else {
             continue;
         };
         e.doubts.raise(id, seq);
@@ -208,7 +266,13 @@ fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
     }
     let mut walk = Walk(&mut each);
     let cursor = rm!(RedisModule_ScanCursorCreate());
-    while rm!(RedisModule_Scan(ctx, cursor, Some(visit), &mut walk as *mut Walk as *mut c_void)) != 0 {}
+    while rm!(RedisModule_Scan(
+        ctx,
+        cursor,
+        Some(visit),
+        &mut walk as *mut Walk as *mut c_void
+    )) != 0
+    {}
     rm!(RedisModule_ScanCursorDestroy(cursor));
 }
 
@@ -224,8 +288,11 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
                 feeds.push(name.to_vec());
             }
         });
-        let gone: Vec<std::sync::Arc<str>> =
-            st.sorted_names().into_iter().filter(|n| !specs.iter().any(|s| **s == **n)).collect();
+        let gone: Vec<std::sync::Arc<str>> = st
+            .sorted_names()
+            .into_iter()
+            .filter(|n| !specs.iter().any(|s| **s == **n))
+            .collect();
         if st.replica {
             for name in gone {
                 st.remove(&name);
@@ -288,7 +355,9 @@ fn register(ctx: Ctx, st: &mut State, name: &[u8], newest: &mut u64) {
         Some(Name::Index { entity, .. }) => (entity, What::Set),
         _ => return,
     };
-    let Some(e) = st.by_name_mut(entity) else { return };
+    let Some(e) = st.by_name_mut(entity) else {
+        return;
+    };
     match what {
         What::Record(id) => {
             e.records.insert(CompactString::new(id));

@@ -80,7 +80,11 @@ pub(crate) enum Ask {
     Get(RecordKey),
     Many(Vec<RecordKey>),
     /// No conditions: every record of the entity.
-    Index { ix: EntityIx, conditions: Vec<Condition>, names: Vec<Arc<[u8]>> },
+    Index {
+        ix: EntityIx,
+        conditions: Vec<Condition>,
+        names: Vec<Arc<[u8]>>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -95,7 +99,9 @@ impl Query {
         match &self.ask {
             Ask::Get(k) => k.name.to_vec(),
             Ask::Many(ks) => ks.first().map(|k| k.name.to_vec()).unwrap_or_default(),
-            Ask::Index { names, .. } => names.iter().map(|n| &n[..]).collect::<Vec<_>>().join(&b' '),
+            Ask::Index { names, .. } => {
+                names.iter().map(|n| &n[..]).collect::<Vec<_>>().join(&b' ')
+            }
         }
     }
 }
@@ -124,11 +130,17 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
         match &upper[..] {
             b"VIEW" => {
                 once("VIEW")?;
-                let v = rest.next().ok_or_else(|| syntax(word, "needs a view's name or *"))?;
+                let v = rest
+                    .next()
+                    .ok_or_else(|| syntax(word, "needs a view's name or *"))?;
                 o.view = if *v == b"*" {
                     View::Whole
                 } else {
-                    View::Named(std::str::from_utf8(v).map_err(|_| syntax(v, "is no view's name"))?.into())
+                    View::Named(
+                        std::str::from_utf8(v)
+                            .map_err(|_| syntax(v, "is no view's name"))?
+                            .into(),
+                    )
                 };
             }
             b"NOCACHE" => {
@@ -149,8 +161,11 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
             }
             b"MAXAGE" => {
                 once("MAXAGE")?;
-                let v = rest.next().ok_or_else(|| syntax(word, "needs a number of seconds"))?;
-                o.max_age = Some(decimal(v).ok_or_else(|| syntax(v, "is no number of seconds (MAXAGE)"))?);
+                let v = rest
+                    .next()
+                    .ok_or_else(|| syntax(word, "needs a number of seconds"))?;
+                o.max_age =
+                    Some(decimal(v).ok_or_else(|| syntax(v, "is no number of seconds (MAXAGE)"))?);
             }
             b"SORT" if index => {
                 once("SORT")?;
@@ -174,7 +189,9 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
                 let count = if *b == b"-1" {
                     -1
                 } else {
-                    decimal(b).and_then(|n| i64::try_from(n).ok()).ok_or_else(|| syntax(b, "is no count (LIMIT; -1: all)"))?
+                    decimal(b)
+                        .and_then(|n| i64::try_from(n).ok())
+                        .ok_or_else(|| syntax(b, "is no count (LIMIT; -1: all)"))?
                 };
                 o.limit = Some((offset, count));
             }
@@ -190,7 +207,12 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
         }
     }
     let both = |a: &str, b: &str| seen.contains(&a) && seen.contains(&b);
-    for (a, b) in [("NOCACHE", "CACHEONLY"), ("NOCACHE", "MAXAGE"), ("CACHEONLY", "NOWAIT"), ("IDS", "COUNT")] {
+    for (a, b) in [
+        ("NOCACHE", "CACHEONLY"),
+        ("NOCACHE", "MAXAGE"),
+        ("CACHEONLY", "NOWAIT"),
+        ("IDS", "COUNT"),
+    ] {
         if both(a, b) {
             return Err(format!("{SYNTAX}: {a} and {b} contradict each other"));
         }
@@ -200,26 +222,40 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
 
 /// A plain decimal number: no sign, no blank, no leading zeros.
 pub(crate) fn decimal(b: &[u8]) -> Option<u64> {
-    let plain = !b.is_empty() && b.len() <= 18 && b.iter().all(u8::is_ascii_digit) && (b.len() == 1 || b.first() != Some(&b'0'));
+    let plain = !b.is_empty()
+        && b.len() <= 18
+        && b.iter().all(u8::is_ascii_digit)
+        && (b.len() == 1 || b.first() != Some(&b'0'));
     if !plain {
         return None;
     }
     std::str::from_utf8(b).ok()?.parse().ok()
 }
 
+/// Keys, and what follows them.
+type Split<'a, 'b> = (&'b [&'a [u8]], &'b [&'a [u8]]);
+
 /// `numkeys key … options`: the keys and the rest.
-pub(crate) fn counted<'a, 'b>(args: &'b [&'a [u8]], most: u64) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), String> {
+pub(crate) fn counted<'a, 'b>(args: &'b [&'a [u8]], most: u64) -> Result<Split<'a, 'b>, String> {
     let n = args.first().copied().unwrap_or(b"");
     let count = decimal(n).filter(|n| *n >= 1).ok_or_else(|| {
-        format!("ERR the number of keys must be a plain number from 1 to {most}, not '{}'", key::shown(n))
+        format!(
+            "ERR the number of keys must be a plain number from 1 to {most}, not '{}'",
+            key::shown(n)
+        )
     })?;
     if count > most {
-        return Err(format!("ERR at most {most} keys in one command, not {count}"));
+        return Err(format!(
+            "ERR at most {most} keys in one command, not {count}"
+        ));
     }
     let rest = args.get(1..).unwrap_or(&[]);
     let count = count as usize;
     if count > rest.len() {
-        return Err(format!("{SYNTAX}: {count} keys are announced and {} given", rest.len()));
+        return Err(format!(
+            "{SYNTAX}: {count} keys are announced and {} given",
+            rest.len()
+        ));
     }
     Ok(rest.split_at(count))
 }
@@ -234,7 +270,11 @@ pub(crate) fn record_key(st: &State, name: &[u8]) -> Result<RecordKey, String> {
     match key::parse(name) {
         Some(Name::Record { entity: e, id }) => {
             let e = entity(st, e)?;
-            Ok(RecordKey { ix: e.ix, id: CompactString::new(id), name: name.into() })
+            Ok(RecordKey {
+                ix: e.ix,
+                id: CompactString::new(id),
+                name: name.into(),
+            })
         }
         _ => Err(reply::bad_record_key(name)),
     }
@@ -244,7 +284,11 @@ pub(crate) fn record_key(st: &State, name: &[u8]) -> Result<RecordKey, String> {
 pub(crate) fn index_key(st: &State, name: &[u8]) -> Result<(EntityIx, Option<Condition>), String> {
     match key::parse(name) {
         Some(Name::All { entity: e }) => Ok((entity(st, e)?.ix, None)),
-        Some(Name::Index { entity: e, field, value }) => {
+        Some(Name::Index {
+            entity: e,
+            field,
+            value,
+        }) => {
             let e = entity(st, e)?;
             let f = e.spec.field(field).filter(|f| e.spec.fields().get(*f as usize).is_some_and(|f| f.indexed)).ok_or_else(|| {
                 let have: Vec<&str> = e.spec.fields().iter().filter(|f| f.indexed).map(|f| f.name.as_str()).collect();
@@ -256,12 +300,28 @@ pub(crate) fn index_key(st: &State, name: &[u8]) -> Result<(EntityIx, Option<Con
                 )
             })?;
             if value.len() > key::MAX_VALUE {
-                return Err(format!("BADKEY the value of {}:{field} is longer than {} bytes", e.name, key::MAX_VALUE));
+                return Err(format!(
+                    "BADKEY the value of {}:{field} is longer than {} bytes",
+                    e.name,
+                    key::MAX_VALUE
+                ));
             }
-            let canonical = question::canonical(&e.spec, f, value)
-                .map_err(|why| format!("BADKEY '{}' is no value of {}:{field}: {why}", key::shown(value), e.name))?;
+            let canonical = question::canonical(&e.spec, f, value).map_err(|why| {
+                format!(
+                    "BADKEY '{}' is no value of {}:{field}: {why}",
+                    key::shown(value),
+                    e.name
+                )
+            })?;
             let suffix = [field.as_bytes(), b":", &canonical].concat();
-            Ok((e.ix, Some(Condition { field: f, value: canonical.as_ref().into(), suffix: suffix.into() })))
+            Ok((
+                e.ix,
+                Some(Condition {
+                    field: f,
+                    value: canonical.as_ref().into(),
+                    suffix: suffix.into(),
+                }),
+            ))
         }
         _ => Err(reply::bad_index_key(name)),
     }
@@ -280,8 +340,11 @@ fn may_read(ctx: Ctx, name: &[u8]) -> bool {
         return false;
     }
     let key = RString::new(name);
-    let allowed =
-        rm!(RedisModule_ACLCheckKeyPermissions(user, key.raw(), raw::REDISMODULE_CMD_KEY_ACCESS as i32)) == ffi::OK;
+    let allowed = rm!(RedisModule_ACLCheckKeyPermissions(
+        user,
+        key.raw(),
+        raw::REDISMODULE_CMD_KEY_ACCESS as i32
+    )) == ffi::OK;
     rm!(RedisModule_FreeModuleUser(user));
     allowed
 }
@@ -303,11 +366,18 @@ pub(crate) fn check_view(ctx: Ctx, e: &Entity, view: &View) -> Result<(), String
                     "NOVIEW {} has no view '{}' (it has: {})",
                     e.name,
                     key::shown(name.as_bytes()),
-                    if have.is_empty() { "none".to_string() } else { have.join(", ") }
+                    if have.is_empty() {
+                        "none".to_string()
+                    } else {
+                        have.join(", ")
+                    }
                 )
             })?;
             // Without a default view the whole record is anybody's: there is no line to cross.
-            if default.is_none() || Some(ix) == default || may_read(ctx, &key::view_right(&e.name, name)) {
+            if default.is_none()
+                || Some(ix) == default
+                || may_read(ctx, &key::view_right(&e.name, name))
+            {
                 Ok(())
             } else {
                 Err(no_perm(e, &format!("the view {name}"), name))
@@ -318,17 +388,31 @@ pub(crate) fn check_view(ctx: Ctx, e: &Entity, view: &View) -> Result<(), String
 
 /// Checks that a field may be asked about: it is in the default view, or in a view that the caller has the right to.
 pub(crate) fn check_field(ctx: Ctx, e: &Entity, field: u16) -> Result<(), String> {
-    let Some(default) = e.spec.default_view() else { return Ok(()) };
+    let Some(default) = e.spec.default_view() else {
+        return Ok(());
+    };
     if e.spec.view_holds(default, field) || may_read(ctx, &key::view_right(&e.name, "*")) {
         return Ok(());
     }
-    let name = e.spec.fields().get(field as usize).map_or("", |f| f.name.as_str());
+    let name = e
+        .spec
+        .fields()
+        .get(field as usize)
+        .map_or("", |f| f.name.as_str());
     for v in e.spec.views() {
-        if e.spec.view(v.name()).is_some_and(|ix| e.spec.view_holds(ix, field)) && may_read(ctx, &key::view_right(&e.name, v.name())) {
+        if e.spec
+            .view(v.name())
+            .is_some_and(|ix| e.spec.view_holds(ix, field))
+            && may_read(ctx, &key::view_right(&e.name, v.name()))
+        {
             return Ok(());
         }
     }
-    Err(no_perm(e, &format!("the field {name}, which is outside the default view,"), "<a view that holds it>"))
+    Err(no_perm(
+        e,
+        &format!("the field {name}, which is outside the default view,"),
+        "<a view that holds it>",
+    ))
 }
 
 fn no_perm(e: &Entity, what: &str, view: &str) -> String {
@@ -340,6 +424,9 @@ pub(crate) fn check_normal_form(ctx: Ctx, given: &[u8], normal: &[u8]) -> Result
     if given == normal || may_read(ctx, normal) {
         Ok(())
     } else {
-        Err(format!("NOPERM the key given means {}, which this user may not read", key::shown(normal)))
+        Err(format!(
+            "NOPERM the key given means {}, which this user may not read",
+            key::shown(normal)
+        ))
     }
 }

@@ -2,8 +2,8 @@
 
 use super::config;
 use super::engine::Lane;
-use super::ffi::{self, Ctx};
 use super::fetch;
+use super::ffi::{self, Ctx};
 use super::gil;
 use super::serve;
 use super::state::EntityIx;
@@ -42,8 +42,12 @@ pub(crate) fn start() {
 /// Should a hit on a copy that is fresh from `asked_ms` to `fresh_until` start a refresh?
 #[inline]
 pub(crate) fn is_due(asked_ms: u64, fresh_until: u64, now: u64) -> bool {
-    let (life, left) = (fresh_until.saturating_sub(asked_ms), fresh_until.saturating_sub(now));
-    refresh::near_end(life, left) && refresh::early(life, left, FETCH_MS.load(Ordering::Relaxed), chance())
+    let (life, left) = (
+        fresh_until.saturating_sub(asked_ms),
+        fresh_until.saturating_sub(now),
+    );
+    refresh::near_end(life, left)
+        && refresh::early(life, left, FETCH_MS.load(Ordering::Relaxed), chance())
 }
 
 /// A hit found a copy near its end. On the main thread, outside the state.
@@ -52,10 +56,22 @@ pub(crate) fn renew(ctx: Ctx, name: &[u8], h: &Header, now: u64) {
     if !is_due(h.asked_ms, h.fresh_until, now) {
         return;
     }
-    let Some(podium_core::key::Name::Record { entity, id }) = podium_core::key::parse(name) else { return };
+    let Some(podium_core::key::Name::Record { entity, id }) = podium_core::key::parse(name) else {
+        return;
+    };
     gil::enter(|st| {
-        let Some(ix) = st.by_name(entity).filter(|e| !e.base().is_empty() && !e.feed.renews(h, now)).map(|e| e.ix) else { return };
-        serve::order_refresh(ctx, st, vec![super::answer::Want::Record(ix, CompactString::new(id))]);
+        let Some(ix) = st
+            .by_name(entity)
+            .filter(|e| !e.base().is_empty() && !e.feed.renews(h, now))
+            .map(|e| e.ix)
+        else {
+            return;
+        };
+        serve::order_refresh(
+            ctx,
+            st,
+            vec![super::answer::Want::Record(ix, CompactString::new(id))],
+        );
     });
 }
 
@@ -68,7 +84,10 @@ pub(crate) struct Shelf {
 impl Shelf {
     /// A copy was stored.
     pub(crate) fn note(&mut self, ix: EntityIx, generation: LaneKey, id: &str, fresh_until: u64) {
-        let (lane, soon) = self.entities.entry(ix).or_insert_with(|| (generation, Soon::default()));
+        let (lane, soon) = self
+            .entities
+            .entry(ix)
+            .or_insert_with(|| (generation, Soon::default()));
         if *lane != generation {
             *lane = generation;
             *soon = Soon::default();
@@ -77,7 +96,11 @@ impl Shelf {
     }
     /// Ids for a call of this lane that has room: those that end within an eighth of a life.
     pub(crate) fn fill(&mut self, lane: &Lane, room: usize) -> Vec<CompactString> {
-        let Some((_, soon)) = self.entities.get_mut(&lane.ix).filter(|(g, _)| *g == lane.generation) else {
+        let Some((_, soon)) = self
+            .entities
+            .get_mut(&lane.ix)
+            .filter(|(g, _)| *g == lane.generation)
+        else {
             return Vec::new();
         };
         let ttl = config::windows(fetch::ttl_s(&lane.spec), None).ttl_ms;

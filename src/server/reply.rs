@@ -93,12 +93,19 @@ impl Body {
 }
 
 fn bulk(ctx: Ctx, b: &[u8]) -> c_int {
-    rm!(RedisModule_ReplyWithStringBuffer(ctx, b.as_ptr().cast(), b.len()))
+    rm!(RedisModule_ReplyWithStringBuffer(
+        ctx,
+        b.as_ptr().cast(),
+        b.len()
+    ))
 }
 
 /// An error line: what the protocol cannot carry is replaced, whatever the text was made of.
 pub(crate) fn error(ctx: Ctx, text: &str) -> c_int {
-    let clean: Vec<u8> = text.bytes().map(|b| if b < 0x20 || b == 0x7f { b' ' } else { b }).collect();
+    let clean: Vec<u8> = text
+        .bytes()
+        .map(|b| if b < 0x20 || b == 0x7f { b' ' } else { b })
+        .collect();
     let c = CString::new(clean).unwrap_or_default();
     rm!(RedisModule_ReplyWithError(ctx, c.as_ptr()))
 }
@@ -206,7 +213,10 @@ pub(crate) fn no_entity(entity: &str) -> String {
     )
 }
 pub(crate) fn bad_record_key(name: &[u8]) -> String {
-    format!("BADKEY '{}' names no record: give <entity>:<id>, e.g. events:recA1b2C3d4E5f6G7", podium_core::key::shown(name))
+    format!(
+        "BADKEY '{}' names no record: give <entity>:<id>, e.g. events:recA1b2C3d4E5f6G7",
+        podium_core::key::shown(name)
+    )
 }
 pub(crate) fn bad_index_key(name: &[u8]) -> String {
     format!(
@@ -218,9 +228,16 @@ pub(crate) fn would_block(name: &[u8], fetched: bool) -> String {
     format!(
         "WOULDBLOCK {} is not in the cache and this command may not wait here{}",
         podium_core::key::shown(name),
-        if fetched { "; it is being fetched: ask again" } else { "" }
+        if fetched {
+            "; it is being fetched: ask again"
+        } else {
+            ""
+        }
     )
 }
 pub(crate) fn replica_miss(name: &[u8]) -> String {
-    format!("REPLICAMISS {} is not in this replica: ask the primary, which fetches it", podium_core::key::shown(name))
+    format!(
+        "REPLICAMISS {} is not in this replica: ask the primary, which fetches it",
+        podium_core::key::shown(name)
+    )
 }

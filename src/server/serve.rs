@@ -5,8 +5,6 @@ mod slices;
 
 pub(crate) use order::order_refresh;
 
-use order::{order, WORKER};
-use slices::{collect, in_slices};
 use super::answer::{self, Judge, Progress, Start, Want};
 use super::config;
 use super::engine::{self, desk, Passenger};
@@ -19,7 +17,9 @@ use super::reply::{self, Body, CacheWord};
 use super::state::{EntityIx, State};
 use super::store;
 use compact_str::CompactString;
+use order::{order, WORKER};
 use parking_lot::Mutex;
+use slices::{collect, in_slices};
 use std::ffi::c_int;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -70,8 +70,25 @@ enum Evaluated {
 
 /// Judges a read by what is cached and what was brought. `bounded`: on the main thread, where large answers go in slices.
 #[allow(clippy::too_many_arguments)]
-fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, now: u64, refresh: &mut Vec<Want>, bounded: bool) -> Evaluated {
-    let mut judge = Judge { ctx, brought, options: &q.options, now, refresh: Vec::new(), unheard: false, preread: None };
+fn evaluate(
+    ctx: Ctx,
+    st: &mut State,
+    q: &Query,
+    brought: &Brought,
+    asked: u64,
+    now: u64,
+    refresh: &mut Vec<Want>,
+    bounded: bool,
+) -> Evaluated {
+    let mut judge = Judge {
+        ctx,
+        brought,
+        options: &q.options,
+        now,
+        refresh: Vec::new(),
+        unheard: false,
+        preread: None,
+    };
     let progress = match &q.ask {
         Ask::Get(k) => match judge.record(st, k) {
             Some(b) => Progress::Done(b),
@@ -116,7 +133,8 @@ fn evaluate(ctx: Ctx, st: &mut State, q: &Query, brought: &Brought, asked: u64, 
 
 /// Is one of the sets too large to be read in one go?
 fn any_large(ctx: Ctx, e: &super::state::Entity, conditions: &[super::query::Condition]) -> bool {
-    let large = |suffix: &[u8]| e.sets.contains(suffix) && store::set_state(ctx, e, suffix).1 > AT_ONCE;
+    let large =
+        |suffix: &[u8]| e.sets.contains(suffix) && store::set_state(ctx, e, suffix).1 > AT_ONCE;
     if conditions.is_empty() {
         large(b"*")
     } else {
@@ -162,7 +180,10 @@ fn ix_of(w: &Want) -> EntityIx {
 }
 
 fn no_base(st: &State, wants: &[Want]) -> Option<String> {
-    let e = wants.iter().filter_map(|w| st.get(ix_of(w))).find(|e| e.base().is_empty())?;
+    let e = wants
+        .iter()
+        .filter_map(|w| st.get(ix_of(w)))
+        .find(|e| e.base().is_empty())?;
     Some(format!(
         "BADSPEC entity {} belongs to no base: set podium.base, or \"base\": \"app...\" in its spec, to fetch from Airtable",
         e.name
@@ -192,7 +213,10 @@ fn refuse(st: &State, wants: &[Want], timeout_ms: i64) -> Option<Fault> {
         if seen.contains(&base) {
             continue;
         }
-        if let Some(b) = d.busy_for(&base).filter(|b| b.ms_left >= timeout_ms.max(0) as u64) {
+        if let Some(b) = d
+            .busy_for(&base)
+            .filter(|b| b.ms_left >= timeout_ms.max(0) as u64)
+        {
             return Some(Fault::busy(b));
         }
         seen.push(base);
@@ -201,7 +225,15 @@ fn refuse(st: &State, wants: &[Want], timeout_ms: i64) -> Option<Fault> {
 }
 
 /// Answers as if the fetch had failed already: a stale copy where there is one.
-fn failed_at_once(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, fault: Fault, asked: u64, now: u64) -> Body {
+fn failed_at_once(
+    ctx: Ctx,
+    st: &mut State,
+    q: &Query,
+    wants: Vec<Want>,
+    fault: Fault,
+    asked: u64,
+    now: u64,
+) -> Body {
     let brought = all_failed(st, wants, fault.clone());
     match evaluate(ctx, st, q, &brought, asked, now, &mut Vec::new(), false) {
         Evaluated::Progress(Progress::Done(b)) => b,
@@ -265,10 +297,12 @@ fn resume(op: &Arc<Op>) {
         let ctx = held.ctx();
         let now = ffi::now_ms();
         let progress = gil::enter(|st| {
-            op.with_brought(|b| match evaluate(ctx, st, &op.query, b, op.asked, now, &mut Vec::new(), false) {
-                Evaluated::Progress(Progress::Done(b)) => Ok(b.seal()),
-                Evaluated::Progress(Progress::Need(w)) => Err(w),
-                Evaluated::TooLarge => Ok(Body::error("ERR internal error")),
+            op.with_brought(|b| {
+                match evaluate(ctx, st, &op.query, b, op.asked, now, &mut Vec::new(), false) {
+                    Evaluated::Progress(Progress::Done(b)) => Ok(b.seal()),
+                    Evaluated::Progress(Progress::Need(w)) => Err(w),
+                    Evaluated::TooLarge => Ok(Body::error("ERR internal error")),
+                }
             })
         });
         match progress {
@@ -278,7 +312,9 @@ fn resume(op: &Arc<Op>) {
                     gil::enter(|st| order(ctx, st, op, &wants, false));
                     return;
                 }
-                Body::error("UPSTREAMBUSY the data change faster than they can be read: try again in 1 s")
+                Body::error(
+                    "UPSTREAMBUSY the data change faster than they can be read: try again in 1 s",
+                )
             }
             None => Body::error("ERR internal error: the cache is busy"),
         }
@@ -293,16 +329,32 @@ const PAUSE: Duration = Duration::from_micros(150);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// A record landed for those who waited for it.
-pub(crate) fn arrived_record(ix: EntityIx, id: &CompactString, landed: &Arc<LandedRecord>, passengers: Vec<Passenger>) {
-    let ready: Vec<Arc<Op>> =
-        passengers.into_iter().filter(|p| p.op.record(ix, id, landed, p.led)).map(|p| p.op).collect();
+pub(crate) fn arrived_record(
+    ix: EntityIx,
+    id: &CompactString,
+    landed: &Arc<LandedRecord>,
+    passengers: Vec<Passenger>,
+) {
+    let ready: Vec<Arc<Op>> = passengers
+        .into_iter()
+        .filter(|p| p.op.record(ix, id, landed, p.led))
+        .map(|p| p.op)
+        .collect();
     wake(ready);
 }
 
 /// An index question landed.
-pub(crate) fn arrived_question(ix: EntityIx, suffix: &Arc<[u8]>, landed: &Arc<LandedQuestion>, passengers: Vec<Passenger>) {
-    let ready: Vec<Arc<Op>> =
-        passengers.into_iter().filter(|p| p.op.question(ix, suffix, landed, p.led)).map(|p| p.op).collect();
+pub(crate) fn arrived_question(
+    ix: EntityIx,
+    suffix: &Arc<[u8]>,
+    landed: &Arc<LandedQuestion>,
+    passengers: Vec<Passenger>,
+) {
+    let ready: Vec<Arc<Op>> = passengers
+        .into_iter()
+        .filter(|p| p.op.question(ix, suffix, landed, p.led))
+        .map(|p| p.op)
+        .collect();
     wake(ready);
 }
 
@@ -337,14 +389,25 @@ fn settle(op: &Arc<Op>) {
         return;
     }
     if let Ask::Get(k) = &op.query.ask {
-        let word = if op.query.options.no_cache || !config::enabled() { CacheWord::Bypass } else { CacheWord::Miss };
+        let word = if op.query.options.no_cache || !config::enabled() {
+            CacheWord::Bypass
+        } else {
+            CacheWord::Miss
+        };
         let body = op.with_brought(|b| {
             let landed = b.records.get(&(k.ix, k.id.clone()))?;
             if matches!(landed.seen, Seen::Failed(_)) {
                 return None;
             }
             count_later(k.ix, word, b.collapsed && !b.led);
-            Some(answer::fetched(&op.query.options, b, ffi::now_ms(), k, landed, word))
+            Some(answer::fetched(
+                &op.query.options,
+                b,
+                ffi::now_ms(),
+                k,
+                landed,
+                word,
+            ))
         });
         if let Some(b) = body {
             op.finish(b);
@@ -359,7 +422,10 @@ static UNCOUNTED: Mutex<Vec<(EntityIx, CacheWord, bool, u64)>> = Mutex::new(Vec:
 
 fn count_later(ix: EntityIx, word: CacheWord, collapsed: bool) {
     let mut u = UNCOUNTED.lock();
-    match u.iter_mut().find(|(i, w, c, _)| *i == ix && *w == word && *c == collapsed) {
+    match u
+        .iter_mut()
+        .find(|(i, w, c, _)| *i == ix && *w == word && *c == collapsed)
+    {
         Some((_, _, _, n)) => *n += 1,
         None => u.push((ix, word, collapsed, 1)),
     }
@@ -389,7 +455,16 @@ pub(crate) fn late(ctx: Ctx, op: &Op) -> Body {
     let now = ffi::now_ms();
     let body = gil::enter(|st| {
         let nothing = Brought::default();
-        let wants = match evaluate(ctx, st, &op.query, &nothing, op.asked, now, &mut Vec::new(), false) {
+        let wants = match evaluate(
+            ctx,
+            st,
+            &op.query,
+            &nothing,
+            op.asked,
+            now,
+            &mut Vec::new(),
+            false,
+        ) {
             Evaluated::Progress(Progress::Need(w)) => w,
             Evaluated::Progress(Progress::Done(b)) => return b,
             Evaluated::TooLarge => return Body::error(fault.line.clone()),

@@ -35,7 +35,11 @@ pub(crate) fn who_gave_up() {
         let now = engine::mono_ms();
         // Behind a NOWAIT there is nobody who could give up: those are looked for now and then.
         let in_turn = TICKS.fetch_add(1, Ordering::Relaxed) % 10 == 0;
-        d.sched.pending() > 0 && (in_turn || d.bases.values().any(|b| d.sched.busy_for(*b, now).is_some()))
+        d.sched.pending() > 0
+            && (in_turn
+                || d.bases
+                    .values()
+                    .any(|b| d.sched.busy_for(*b, now).is_some()))
     };
     if GAVE_UP.swap(false, Ordering::Relaxed) || waits_in_vain() {
         look_through(None);
@@ -54,11 +58,14 @@ pub(crate) fn after_failure(base: &str) {
     }
 }
 
+/// A question that is told why it has to wait: entity, set, the spec it was asked under, why, and who waits.
+type ToldQuestion = (EntityIx, Arc<[u8]>, Arc<Spec>, Busy, Vec<Passenger>);
+
 /// What is told to whom, once the desk is left.
 #[derive(Default)]
 struct Told {
     records: Vec<(EntityIx, CompactString, Busy, Vec<Passenger>)>,
-    questions: Vec<(EntityIx, Arc<[u8]>, Arc<Spec>, Busy, Vec<Passenger>)>,
+    questions: Vec<ToldQuestion>,
     /// Nobody waits for these any more; their clients are let go.
     gone: Vec<Arc<Op>>,
     /// Questions that are over unasked.
@@ -90,8 +97,13 @@ fn look_through(only: Option<BaseKey>) {
         op.finish(Body::Null);
     }
     for (ix, id, busy, passengers) in told.records {
-        let landed =
-            LandedRecord { seen: Seen::Failed(Fault::busy(busy)), sent: 0, asked_ms: 0, stored: false, ticket: Ticket::new(0) };
+        let landed = LandedRecord {
+            seen: Seen::Failed(Fault::busy(busy)),
+            sent: 0,
+            asked_ms: 0,
+            stored: false,
+            ticket: Ticket::new(0),
+        };
         serve::arrived_record(ix, &id, &Arc::new(landed), passengers);
     }
     for (ix, suffix, spec, busy, passengers) in told.questions {
@@ -113,20 +125,36 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
     let patience = config::FETCH_TIMEOUT_MS.get().max(1) as u64;
     let mut places: HashMap<EntityIx, Place> = HashMap::new();
     for lane in d.lanes.values() {
-        let Some(base) = d.bases.get(&lane.base).copied() else { continue };
-        places.entry(lane.ix).or_insert_with(|| Place { base, spec: lane.spec.clone() });
+        let Some(base) = d.bases.get(&lane.base).copied() else {
+            continue;
+        };
+        places.entry(lane.ix).or_insert_with(|| Place {
+            base,
+            spec: lane.spec.clone(),
+        });
     }
     let mono = engine::mono_ms();
-    let busy: HashMap<BaseKey, Busy> =
-        d.bases.values().filter_map(|b| d.sched.busy_for(*b, mono).map(|busy| (*b, busy))).collect();
+    let busy: HashMap<BaseKey, Busy> = d
+        .bases
+        .values()
+        .filter_map(|b| d.sched.busy_for(*b, mono).map(|busy| (*b, busy)))
+        .collect();
 
     let mut told = Told::default();
-    let Desk { sched, flights, calls, tokens, .. } = d;
+    let Desk {
+        sched,
+        flights,
+        calls,
+        tokens,
+        ..
+    } = d;
     flights.sift(|id, thing, sent, waiters| {
         let ix = match thing {
             Thing::Record(ix, ..) | Thing::Question(ix, ..) => *ix,
         };
-        let Some(place) = places.get(&ix).filter(|p| only.is_none_or(|b| b == p.base)) else { return false };
+        let Some(place) = places.get(&ix).filter(|p| only.is_none_or(|b| b == p.base)) else {
+            return false;
+        };
         let call = calls.get(&id).copied();
         let waits = !sent || call.is_some_and(|c| c.repeats);
         if waiters.is_empty() || !waits {
@@ -149,9 +177,12 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
         });
         let over = waiters.is_empty();
         match (thing, covered) {
-            (Thing::Record(ix, id, _), Some(busy)) if !tell.is_empty() => told.records.push((*ix, id.clone(), busy, tell)),
+            (Thing::Record(ix, id, _), Some(busy)) if !tell.is_empty() => {
+                told.records.push((*ix, id.clone(), busy, tell))
+            }
             (Thing::Question(ix, suffix, _), Some(busy)) if !tell.is_empty() => {
-                told.questions.push((*ix, suffix.clone(), place.spec.clone(), busy, tell));
+                told.questions
+                    .push((*ix, suffix.clone(), place.spec.clone(), busy, tell));
             }
             _ => {}
         }
@@ -163,7 +194,9 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
             Thing::Record(_, id, generation) => sched.unwant(*generation, id),
             Thing::Question(ix, ..) => {
                 // Under way after all: it lands by itself.
-                let Some(job) = call.and_then(|c| sched.cancel(c.id)) else { return false };
+                let Some(job) = call.and_then(|c| sched.cancel(c.id)) else {
+                    return false;
+                };
                 if let Job::Question(q) = &*job {
                     if let Some(sent) = q.sent_as() {
                         tokens.landed(sent);

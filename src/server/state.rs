@@ -102,7 +102,13 @@ pub(crate) struct Complete {
 const MOST_OLD_LINKS: usize = 10_000;
 
 impl Entity {
-    pub(crate) fn new(ix: EntityIx, name: &str, spec: Spec, generation: u64, sets_generation: u64) -> Entity {
+    pub(crate) fn new(
+        ix: EntityIx,
+        name: &str,
+        spec: Spec,
+        generation: u64,
+        sets_generation: u64,
+    ) -> Entity {
         Entity {
             ix,
             name: name.into(),
@@ -133,14 +139,18 @@ impl Entity {
         if cells.iter().all(|(_, ids)| ids.is_empty()) || self.old_links.len() >= MOST_OLD_LINKS {
             return;
         }
-        self.old_links.entry(CompactString::new(id)).or_insert(cells);
+        self.old_links
+            .entry(CompactString::new(id))
+            .or_insert(cells);
     }
     /// Is this what its Airtable table is called, whatever the case?
     pub(crate) fn is_table(&self, name: &str) -> bool {
         same_name(self.spec.table(), name) || self.found.as_ref().is_some_and(|f| f.is_table(name))
     }
     pub(crate) fn base(&self) -> String {
-        self.spec.base().map_or_else(|| super::config::BASE.get(), str::to_string)
+        self.spec
+            .base()
+            .map_or_else(|| super::config::BASE.get(), str::to_string)
     }
 }
 
@@ -221,7 +231,13 @@ impl State {
         names
     }
     /// Adds an entity that is not there yet.
-    pub(crate) fn add(&mut self, name: &str, spec: Spec, generation: u64, sets_generation: u64) -> EntityIx {
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        spec: Spec,
+        generation: u64,
+        sets_generation: u64,
+    ) -> EntityIx {
         self.next_ix += 1;
         let e = Entity::new(self.next_ix, name, spec, generation, sets_generation);
         self.names.insert(e.name.clone(), e.ix);
@@ -273,7 +289,12 @@ impl State {
         if sets.len() > 0 {
             let entity = e.name.clone();
             let none = || HashSet::new().into_iter();
-            self.graves.push_back(Grave { entity, records: none(), tombs: none(), sets });
+            self.graves.push_back(Grave {
+                entity,
+                records: none(),
+                tombs: none(),
+                sets,
+            });
         }
         Some(())
     }
@@ -297,16 +318,38 @@ impl State {
     /// Takes a hit back: the command it was counted for goes the general way after all.
     #[cold]
     pub(crate) fn unhit(&mut self, generation: u64) {
-        if let Some(h) = self.hot.get_mut(generation as usize & (HOT - 1)).filter(|h| h.generation == generation) {
+        if let Some(h) = self
+            .hot
+            .get_mut(generation as usize & (HOT - 1))
+            .filter(|h| h.generation == generation)
+        {
             h.hits = h.hits.saturating_sub(1);
         }
     }
     #[cold]
     fn warm_up(&mut self, generation: u64) -> bool {
-        let Some((ix, feed)) = self.entities.values().find(|e| e.generation == generation).map(|e| (e.ix, e.feed)) else { return false };
+        let Some((ix, feed)) = self
+            .entities
+            .values()
+            .find(|e| e.generation == generation)
+            .map(|e| (e.ix, e.feed))
+        else {
+            return false;
+        };
         self.hot.resize(HOT, Hot::default());
         let at = generation as usize & (HOT - 1);
-        let before = self.hot.get_mut(at).map(|h| std::mem::replace(h, Hot { generation, ix, hits: 0, feed, read_ms: 0 }));
+        let before = self.hot.get_mut(at).map(|h| {
+            std::mem::replace(
+                h,
+                Hot {
+                    generation,
+                    ix,
+                    hits: 0,
+                    feed,
+                    read_ms: 0,
+                },
+            )
+        });
         if let Some(h) = before {
             self.count_hits(&h);
         }
@@ -331,7 +374,13 @@ impl State {
     }
     /// When an entity was last read, unix ms.
     pub(crate) fn last_read(&self, e: &Entity) -> u64 {
-        let hot = self.hot.iter().filter(|h| h.ix == e.ix).map(|h| h.read_ms).max().unwrap_or(0);
+        let hot = self
+            .hot
+            .iter()
+            .filter(|h| h.ix == e.ix)
+            .map(|h| h.read_ms)
+            .max()
+            .unwrap_or(0);
         e.read_ms.get().max(hot)
     }
     /// Where a link field leads, as the base's schema says: the entity, and what is known of the link.
@@ -342,7 +391,11 @@ impl State {
     }
     /// Entities of the same base as `ix`, itself included.
     pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {
-        self.entities.values().filter(|e| e.base() == base).map(|e| e.ix).collect()
+        self.entities
+            .values()
+            .filter(|e| e.base() == base)
+            .map(|e| e.ix)
+            .collect()
     }
     pub(crate) fn figures(&self) -> Figures {
         let mut f = self.past.clone();

@@ -12,13 +12,13 @@ pub(crate) use graves::clear_graves;
 pub(crate) use links::{doubt_other_end, ids_in, link_cells};
 pub(crate) use sets::*;
 
-use links::{learn_targets, relink};
 use super::engine::desk;
 use super::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::persist;
 use super::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
+use links::{learn_targets, relink};
 use podium_core::doubt::Raised;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
@@ -64,7 +64,11 @@ enum Found {
 
 fn record_bytes(ctx: Ctx, name: &[u8], touch: bool) -> Found {
     let s = RString::new(name);
-    let k = if touch { Key::read(ctx, s.raw()) } else { Key::peek(ctx, s.raw()) };
+    let k = if touch {
+        Key::read(ctx, s.raw())
+    } else {
+        Key::peek(ctx, s.raw())
+    };
     match k.kind() {
         KeyKind::Empty => Found::Nothing,
         KeyKind::String => match k.body() {
@@ -111,7 +115,10 @@ pub(crate) enum By {
 
 /// What a change feed may vouch for is kept so long past its own end: a few lifetimes, a day at most.
 pub(crate) fn kept_ms() -> u64 {
-    super::config::TTL.seconds_as_ms().saturating_mul(3).clamp(10_000, 86_400_000)
+    super::config::TTL
+        .seconds_as_ms()
+        .saturating_mul(3)
+        .clamp(10_000, 86_400_000)
 }
 
 /// When the key of a copy ends: later than the copy itself where the feed can renew it without a call.
@@ -127,10 +134,22 @@ fn kept(e: &Entity, expire_at: u64) -> u64 {
 const MOST_TOLD: usize = 2_000;
 
 /// Stores a record, `bytes` being its encoded entry: moves it between index sets, ends its doubt, puts linked records in doubt.
-pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8], expire_at: u64, by: By) -> Stored {
-    let Some(e) = st.get(ix) else { return Stored::Outdated };
+pub(crate) fn put(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    bytes: &[u8],
+    expire_at: u64,
+    by: By,
+) -> Stored {
+    let Some(e) = st.get(ix) else {
+        return Stored::Outdated;
+    };
     let name = key::record(&e.name, id);
-    let Some(fresh) = Entry::read(bytes, &name) else { return Stored::Refused };
+    let Some(fresh) = Entry::read(bytes, &name) else {
+        return Stored::Refused;
+    };
     let seq = fresh.header.seq;
     if fresh.header.generation != e.generation {
         return Stored::Outdated;
@@ -164,7 +183,11 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     }
 
     let entity_name = e.name.clone();
-    let expire_at = if podium_core::feed::can_renew(&fresh.header) { kept(e, expire_at) } else { expire_at };
+    let expire_at = if podium_core::feed::can_renew(&fresh.header) {
+        kept(e, expire_at)
+    } else {
+        expire_at
+    };
     own_write(|| {
         let s = RString::new(&name);
         {
@@ -172,7 +195,11 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
             k.set_string(&RString::new(bytes));
             k.expire_at(expire_at);
         }
-        ffi::replicate(ctx, c"SET", &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()]);
+        ffi::replicate(
+            ctx,
+            c"SET",
+            &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()],
+        );
         notify(ctx, STRING_EVENT, c"set", &s);
         let changed = old.as_ref().is_none_or(|o| !o.same_content(&fresh));
         if (old.is_some() || was_gone || by == By::Told) && changed {
@@ -194,7 +221,8 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
     {
         let mut d = desk();
         d.tokens.note(ix, id, seq);
-        d.soon.note(ix, fresh.header.generation, id, fresh.header.fresh_until);
+        d.soon
+            .note(ix, fresh.header.generation, id, fresh.header.fresh_until);
     }
 
     let before = before_links.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
@@ -212,9 +240,21 @@ pub(crate) fn put(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, bytes: &[u8]
 }
 
 /// Replaces a record by a tombstone; returns whether a copy was there.
-pub(crate) fn entomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: Header, expire_at: u64, by: By) -> (Stored, bool) {
-    let Some(e) = st.get(ix) else { return (Stored::Outdated, false) };
-    if header.generation != e.generation || (by == By::Fetch && !desk().tokens.current(ix, id, header.seq)) {
+pub(crate) fn entomb(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    header: Header,
+    expire_at: u64,
+    by: By,
+) -> (Stored, bool) {
+    let Some(e) = st.get(ix) else {
+        return (Stored::Outdated, false);
+    };
+    if header.generation != e.generation
+        || (by == By::Fetch && !desk().tokens.current(ix, id, header.seq))
+    {
         return (Stored::Outdated, false);
     }
     let name = key::record(&e.name, id);
@@ -278,14 +318,20 @@ fn write_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: &Header,
             k.set_string(&RString::new(&body));
             k.expire_at(expire_at);
         }
-        ffi::replicate(ctx, c"SET", &[&name, &body, b"PXAT", expire_at.to_string().as_bytes()]);
+        ffi::replicate(
+            ctx,
+            c"SET",
+            &[&name, &body, b"PXAT", expire_at.to_string().as_bytes()],
+        );
     });
     e.tombs.insert(CompactString::new(id));
 }
 
 /// Takes a tombstone away; true if there was one.
 pub(crate) fn bury_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> bool {
-    let Some(e) = st.get_mut(ix) else { return false };
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
     if !e.tombs.remove(id) {
         return false;
     }

@@ -37,9 +37,16 @@ const SLICE: usize = 250;
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
 /// Runs a sweep of `entities`; on a thread that may wait. `cancelled`: nobody wants it any more.
-pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool, cancelled: &Arc<AtomicBool>) -> Result<Vec<Report>, Fault> {
+pub(crate) fn run(
+    entities: &[EntityIx],
+    full: bool,
+    dry: bool,
+    cancelled: &Arc<AtomicBool>,
+) -> Result<Vec<Report>, Fault> {
     if UNDER_WAY.swap(true, Ordering::AcqRel) {
-        return Err(Fault::new("ERR a sweep is under way already: wait for it to end"));
+        return Err(Fault::new(
+            "ERR a sweep is under way already: wait for it to end",
+        ));
     }
     struct Over;
     impl Drop for Over {
@@ -76,23 +83,41 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool, cancelled: &Arc<
             if cancelled.load(Ordering::Relaxed) {
                 return Err(Fault::new("ERR the sweep was cancelled"));
             }
-            let Some(lane) = lanes.get(&batch.entity) else { break };
+            let Some(lane) = lanes.get(&batch.entity) else {
+                break;
+            };
             *calls.entry(batch.entity).or_insert(0) += 1;
             let (found, asked_ms, sent) = ask(lane, &batch.ids)?;
             land_batch(&mut sweep, lane, &batch.ids, found, asked_ms, sent, dry);
         }
-        let mut spent: u64 = calls.iter().filter(|(ix, _)| !members.contains(*ix)).map(|(_, n)| n).sum();
+        let mut spent: u64 = calls
+            .iter()
+            .filter(|(ix, _)| !members.contains(*ix))
+            .map(|(_, n)| n)
+            .sum();
         for ix in members {
             let Some(lane) = lanes.get(&ix) else { continue };
             // Calls spent on parents outside the sweep count once, with the first entity they served.
             let n = calls.get(&ix).copied().unwrap_or(0) + std::mem::take(&mut spent);
-            reports.push(Report { entity: lane.entity.clone(), tally: sweep.tally(ix), calls: n, ms: begun.elapsed().as_millis() as u64 });
+            reports.push(Report {
+                entity: lane.entity.clone(),
+                tally: sweep.tally(ix),
+                calls: n,
+                ms: begun.elapsed().as_millis() as u64,
+            });
         }
     }
     reports.sort_by(|a, b| a.entity.cmp(&b.entity));
     let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
     for r in &reports {
-        log::event("sweep", r.entity.as_bytes(), &[("removed", r.tally.removed.into()), ("upstream-calls", r.calls.into())]);
+        log::event(
+            "sweep",
+            r.entity.as_bytes(),
+            &[
+                ("removed", r.tally.removed.into()),
+                ("upstream-calls", r.calls.into()),
+            ],
+        );
     }
     {
         let _held = gil::lock();
@@ -102,7 +127,12 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool, cancelled: &Arc<
 }
 
 /// What is cached of a base goes into the sweep: the entities asked about, and the others as possible parents.
-fn gather(sweep: &mut Sweep, base: &str, entities: &[EntityIx], lanes: &mut HashMap<EntityIx, Lane>) -> Vec<EntityIx> {
+fn gather(
+    sweep: &mut Sweep,
+    base: &str,
+    entities: &[EntityIx],
+    lanes: &mut HashMap<EntityIx, Lane>,
+) -> Vec<EntityIx> {
     let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
     {
         let _held = gil::lock();
@@ -110,7 +140,11 @@ fn gather(sweep: &mut Sweep, base: &str, entities: &[EntityIx], lanes: &mut Hash
             for ix in st.of_base(base) {
                 let Some(e) = st.get(ix) else { continue };
                 lanes.insert(ix, Lane::of(e, Cause::Sweep));
-                lists.push((ix, e.records.iter().cloned().collect(), entities.contains(&ix)));
+                lists.push((
+                    ix,
+                    e.records.iter().cloned().collect(),
+                    entities.contains(&ix),
+                ));
             }
         });
     }
@@ -123,19 +157,33 @@ fn gather(sweep: &mut Sweep, base: &str, entities: &[EntityIx], lanes: &mut Hash
                 for id in part {
                     if let Copy::Record(b) = store::copy(ctx, e, id, false) {
                         let name = key::record(&e.name, id);
-                        let Some(entry) = Entry::read(b, &name) else { continue };
-                        let refs = store::link_cells(st, *ix, &entry).into_iter().flat_map(|(_, ids)| ids).collect();
-                        let vouched = entry.header.told_at == 0 && e.feed.vouches(entry.header.seq, ffi::now_ms());
+                        let Some(entry) = Entry::read(b, &name) else {
+                            continue;
+                        };
+                        let refs = store::link_cells(st, *ix, &entry)
+                            .into_iter()
+                            .flat_map(|(_, ids)| ids)
+                            .collect();
+                        let vouched = entry.header.told_at == 0
+                            && e.feed.vouches(entry.header.seq, ffi::now_ms());
                         sweep.add(*ix, id, refs, *in_scope, vouched);
                     }
                 }
             });
         }
     }
-    lists.into_iter().filter(|(_, _, in_scope)| *in_scope).map(|(ix, _, _)| ix).collect()
+    lists
+        .into_iter()
+        .filter(|(_, _, in_scope)| *in_scope)
+        .map(|(ix, _, _)| ix)
+        .collect()
 }
 
-type Answer = (HashMap<CompactString, (Shaped, Vec<CompactString>)>, u64, u64);
+type Answer = (
+    HashMap<CompactString, (Shaped, Vec<CompactString>)>,
+    u64,
+    u64,
+);
 
 /// Asks for records by id, through the scheduler, in the background class.
 fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
@@ -144,7 +192,11 @@ fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
         done: Mutex<Option<(u64, Result<(), Fault>)>>,
         bell: Condvar,
     }
-    let shared = Arc::new(Box1 { records: Mutex::new(Vec::new()), done: Mutex::new(None), bell: Condvar::new() });
+    let shared = Arc::new(Box1 {
+        records: Mutex::new(Vec::new()),
+        done: Mutex::new(None),
+        bell: Condvar::new(),
+    });
     let formula = question::ids_formula(ids);
     let (s1, s2) = (shared.clone(), shared.clone());
     let (base, table) = (lane.base.clone(), lane.table.clone());
@@ -154,8 +206,20 @@ fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
         cause: Cause::Sweep,
         write: false,
         run: Box::new(move |client, token, deadline| {
-            let ask = Ask { base: &base, table: &table, token, deadline };
-            let page = client.list(&ask, &ListQuery { formula: Some(&formula), page_size: 100, ..ListQuery::default() })?;
+            let ask = Ask {
+                base: &base,
+                table: &table,
+                token,
+                deadline,
+            };
+            let page = client.list(
+                &ask,
+                &ListQuery {
+                    formula: Some(&formula),
+                    page_size: 100,
+                    ..ListQuery::default()
+                },
+            )?;
             let n = page.records.len();
             *s1.records.lock() = page.records;
             Ok(n)
@@ -171,7 +235,12 @@ fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
     {
         let mut d = desk();
         let b = d.base(&lane.base);
-        d.sched.submit(b, Class::Background, Arc::new(Job::Errand(errand)), engine::mono_ms());
+        d.sched.submit(
+            b,
+            Class::Background,
+            Arc::new(Job::Errand(errand)),
+            engine::mono_ms(),
+        );
     }
     engine::close_now();
     let (sent, result) = {
@@ -180,7 +249,9 @@ fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
             if let Some(d) = done.take() {
                 break d;
             }
-            shared.bell.wait_for(&mut done, std::time::Duration::from_millis(500));
+            shared
+                .bell
+                .wait_for(&mut done, std::time::Duration::from_millis(500));
             if done.is_none() && engine::stopping() {
                 return Err(Fault::new("ERR the module is being unloaded"));
             }
@@ -195,7 +266,9 @@ fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
     for r in &records {
         let shaped = fetch::shape_one(lane, r, sent, asked_ms);
         let name = key::record(&lane.entity, &r.id);
-        let refs = Entry::read(&shaped.bytes, &name).map(|e| refs_of(lane, &e)).unwrap_or_default();
+        let refs = Entry::read(&shaped.bytes, &name)
+            .map(|e| refs_of(lane, &e))
+            .unwrap_or_default();
         found.insert(CompactString::new(&r.id), (shaped, refs));
     }
     Ok((found, asked_ms, sent))
@@ -208,7 +281,15 @@ fn refs_of(lane: &Lane, e: &Entry) -> Vec<CompactString> {
         .collect()
 }
 
-fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], mut found: HashMap<CompactString, (Shaped, Vec<CompactString>)>, asked_ms: u64, sent: u64, dry: bool) {
+fn land_batch(
+    sweep: &mut Sweep,
+    lane: &Lane,
+    ids: &[CompactString],
+    mut found: HashMap<CompactString, (Shaped, Vec<CompactString>)>,
+    asked_ms: u64,
+    sent: u64,
+    dry: bool,
+) {
     for part in ids.chunks(32) {
         let held = gil::lock();
         let ctx = held.ctx();
@@ -236,7 +317,16 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], mut found: 
 pub(crate) fn by_itself() {
     let entities = {
         let _held = gil::lock();
-        gil::enter(|st| if st.replica { Vec::new() } else { st.entities().filter(|e| !e.base().is_empty()).map(|e| e.ix).collect::<Vec<_>>() })
+        gil::enter(|st| {
+            if st.replica {
+                Vec::new()
+            } else {
+                st.entities()
+                    .filter(|e| !e.base().is_empty())
+                    .map(|e| e.ix)
+                    .collect::<Vec<_>>()
+            }
+        })
     };
     let entities = entities.unwrap_or_default();
     if entities.is_empty() {
@@ -245,8 +335,14 @@ pub(crate) fn by_itself() {
     match run(&entities, false, false, &Arc::new(AtomicBool::new(false))) {
         Ok(reports) => {
             let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
-            ffi::log(ffi::Level::Notice, &format!("swept: {removed} records were deleted in Airtable"));
+            ffi::log(
+                ffi::Level::Notice,
+                &format!("swept: {removed} records were deleted in Airtable"),
+            );
         }
-        Err(f) => ffi::log(ffi::Level::Warning, &format!("the sweep stopped: {}", f.line)),
+        Err(f) => ffi::log(
+            ffi::Level::Warning,
+            &format!("the sweep stopped: {}", f.line),
+        ),
     }
 }

@@ -19,7 +19,12 @@ struct Room {
     thread: Option<JoinHandle<()>>,
 }
 
-static ROOM: Mutex<Room> = Mutex::new(Room { woken: false, stopping: false, busy: false, thread: None });
+static ROOM: Mutex<Room> = Mutex::new(Room {
+    woken: false,
+    stopping: false,
+    busy: false,
+    thread: None,
+});
 static BELL: Condvar = Condvar::new();
 
 /// Keys unlinked per hold of the lock.
@@ -28,7 +33,10 @@ const BREATH: Duration = Duration::from_micros(500);
 const TICK: Duration = Duration::from_millis(500);
 
 pub(crate) fn start() -> Result<(), String> {
-    let handle = std::thread::Builder::new().name("podium-upkeep".into()).spawn(run).map_err(|e| e.to_string())?;
+    let handle = std::thread::Builder::new()
+        .name("podium-upkeep".into())
+        .spawn(run)
+        .map_err(|e| e.to_string())?;
     let mut r = ROOM.lock();
     r.stopping = false;
     r.thread = Some(handle);

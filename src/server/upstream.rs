@@ -25,7 +25,11 @@ fn settings() -> Config {
 
 /// Would a client for this URL be possible?
 pub(crate) fn check_url(url: &str) -> Result<(), String> {
-    Client::new(Config { url: url.to_string(), ..settings() }).map(drop)
+    Client::new(Config {
+        url: url.to_string(),
+        ..settings()
+    })
+    .map(drop)
 }
 
 fn client() -> Result<Client, String> {
@@ -35,7 +39,10 @@ fn client() -> Result<Client, String> {
         return Ok(b.client.clone());
     }
     let client = Client::new(settings())?;
-    *built = Some(Built { settings: now, client: client.clone() });
+    *built = Some(Built {
+        settings: now,
+        client: client.clone(),
+    });
     Ok(client)
 }
 

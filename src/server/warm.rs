@@ -55,8 +55,14 @@ pub(crate) struct Progress {
     pub(crate) stopped: u64,
 }
 
-static PROGRESS: Mutex<Progress> =
-    Mutex::new(Progress { entity: String::new(), records: 0, calls: 0, waiting: 0, done: 0, stopped: 0 });
+static PROGRESS: Mutex<Progress> = Mutex::new(Progress {
+    entity: String::new(),
+    records: 0,
+    calls: 0,
+    waiting: 0,
+    done: 0,
+    stopped: 0,
+});
 
 pub(crate) fn progress() -> Progress {
     PROGRESS.lock().clone()
@@ -90,7 +96,9 @@ pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
         {
             let mut p = PROGRESS.lock();
             p.waiting = p.waiting.saturating_sub(1);
-            p.entity = lane.as_ref().map_or_else(String::new, |l| l.entity.to_string());
+            p.entity = lane
+                .as_ref()
+                .map_or_else(String::new, |l| l.entity.to_string());
             (p.records, p.calls) = (0, 0);
         }
         let Some(lane) = lane else { continue };
@@ -107,7 +115,10 @@ pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
         }
         drop(p);
         tell(&lane, &result);
-        out.push(Report { entity: lane.entity, result });
+        out.push(Report {
+            entity: lane.entity,
+            result,
+        });
     }
     out.sort_by(|a, b| a.entity.cmp(&b.entity));
     out
@@ -116,12 +127,28 @@ pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
 fn tell(lane: &Lane, result: &Result<Done, Fault>) {
     match result {
         Ok(d) => {
-            log::event("warm", lane.entity.as_bytes(), &[("records", d.records.into()), ("upstream-calls", d.calls.into())]);
+            log::event(
+                "warm",
+                lane.entity.as_bytes(),
+                &[
+                    ("records", d.records.into()),
+                    ("upstream-calls", d.calls.into()),
+                ],
+            );
             if let Some(why) = &d.stopped {
-                ffi::log(ffi::Level::Warning, &format!("warming {} stopped after {} records: {why}", lane.entity, d.records));
+                ffi::log(
+                    ffi::Level::Warning,
+                    &format!(
+                        "warming {} stopped after {} records: {why}",
+                        lane.entity, d.records
+                    ),
+                );
             }
         }
-        Err(f) => ffi::log(ffi::Level::Warning, &format!("warming {} failed: {}", lane.entity, f.line)),
+        Err(f) => ffi::log(
+            ffi::Level::Warning,
+            &format!("warming {} failed: {}", lane.entity, f.line),
+        ),
     }
 }
 
@@ -202,7 +229,10 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
                 None => break,
                 Some(next) => {
                     if page.records.is_empty() || !all.offsets.insert(next.clone()) {
-                        return Err(Fault::outage(format!("UPSTREAMBAD the listing of {} does not end: its offset repeats", lane.entity)));
+                        return Err(Fault::outage(format!(
+                            "UPSTREAMBAD the listing of {} does not end: its offset repeats",
+                            lane.entity
+                        )));
                     }
                     offset = Some(next);
                 }
@@ -220,7 +250,11 @@ fn complete(lane: &Lane, all: Listing) -> bool {
     let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
     let q = Question::whole(lane.clone(), suffix, Class::Background);
     let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
-    let sets = all.sets.into_iter().map(|(suffix, ids)| (suffix, list(ids))).collect();
+    let sets = all
+        .sets
+        .into_iter()
+        .map(|(suffix, ids)| (suffix, list(ids)))
+        .collect();
     land::whole_table(&q, list(all.ids), sets, all.sent, all.asked_ms)
 }
 
@@ -228,7 +262,15 @@ fn complete(lane: &Lane, all: Listing) -> bool {
 fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, Fault> {
     let evidence = fetch::lookup_evidence(lane, &page.records);
     for (n, part) in page.records.chunks(SLICE).enumerate() {
-        let shaped: Vec<_> = part.iter().map(|r| (CompactString::new(&r.id), fetch::shape_one(lane, r, all.sent, all.asked_ms))).collect();
+        let shaped: Vec<_> = part
+            .iter()
+            .map(|r| {
+                (
+                    CompactString::new(&r.id),
+                    fetch::shape_one(lane, r, all.sent, all.asked_ms),
+                )
+            })
+            .collect();
         let bytes: u64 = shaped.iter().map(|(_, s)| s.bytes.len() as u64 + 200).sum();
         for (id, s) in &shaped {
             note(lane, id, &s.bytes, all);
@@ -236,8 +278,14 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
         let held = gil::lock();
         let ctx = held.ctx();
         let step = gil::enter(|st| {
-            if st.get(lane.ix).is_none_or(|e| e.generation != lane.generation) {
-                return Err(Fault::new(format!("ERR {} was changed or emptied while it was being warmed: warm it again", lane.entity)));
+            if st
+                .get(lane.ix)
+                .is_none_or(|e| e.generation != lane.generation)
+            {
+                return Err(Fault::new(format!(
+                    "ERR {} was changed or emptied while it was being warmed: warm it again",
+                    lane.entity
+                )));
             }
             if !config::enabled() {
                 return Ok(Some("podium.enabled is no: nothing is stored".to_string()));
@@ -267,16 +315,21 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
 /// Notes which sets a record belongs to.
 fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Listing) {
     let name = key::record(&lane.entity, id);
-    let Some(entry) = Entry::read(bytes, &name) else { return };
+    let Some(entry) = Entry::read(bytes, &name) else {
+        return;
+    };
     if all.ids.insert(id.clone()) {
         all.set_bytes += MEMBER_BYTES;
     }
     for (f, field) in (0u16..).zip(lane.spec.fields()).filter(|(_, f)| f.indexed) {
         for text in entry.texts(f) {
-            let set = all.sets.entry([field.name.as_bytes(), b":", text].concat()).or_insert_with(|| {
-                all.set_bytes += SET_BYTES + text.len() as u64;
-                HashSet::new()
-            });
+            let set = all
+                .sets
+                .entry([field.name.as_bytes(), b":", text].concat())
+                .or_insert_with(|| {
+                    all.set_bytes += SET_BYTES + text.len() as u64;
+                    HashSet::new()
+                });
             if set.insert(id.clone()) {
                 all.set_bytes += MEMBER_BYTES;
             }
@@ -296,11 +349,21 @@ fn no_room(ctx: Ctx, bytes: u64) -> Option<String> {
 }
 
 /// One page. What failed and may pass is asked for again.
-fn page(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
+fn page(
+    lane: &Lane,
+    offset: Option<&str>,
+    done: &mut Done,
+) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
     let mut repeats = 0;
     loop {
         match ask(lane, offset, done) {
-            Err((_, FailureKind::Timeout | FailureKind::Server | FailureKind::Unreachable | FailureKind::Retriable)) if repeats < REPEATS => {
+            Err((
+                _,
+                FailureKind::Timeout
+                | FailureKind::Server
+                | FailureKind::Unreachable
+                | FailureKind::Retriable,
+            )) if repeats < REPEATS => {
                 repeats += 1;
             }
             result => return result,
@@ -318,19 +381,39 @@ struct Shared {
 }
 
 /// Asks for one page, through the scheduler, and waits for it.
-fn ask(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
+fn ask(
+    lane: &Lane,
+    offset: Option<&str>,
+    done: &mut Done,
+) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
     let shared = Arc::new(Shared::default());
     let (s1, s2) = (shared.clone(), shared.clone());
-    let (base, table, offset) = (lane.base.clone(), lane.table.clone(), offset.map(str::to_string));
+    let (base, table, offset) = (
+        lane.base.clone(),
+        lane.table.clone(),
+        offset.map(str::to_string),
+    );
     let errand = Errand {
         base: lane.base.clone(),
         cause: Cause::Warm,
         write: false,
         run: Box::new(move |client, token, deadline| {
-            let ask = Ask { base: &base, table: &table, token, deadline };
+            let ask = Ask {
+                base: &base,
+                table: &table,
+                token,
+                deadline,
+            };
             let asked_ms = ffi::now_ms();
             *s1.calls.lock() += 1;
-            match client.list(&ask, &ListQuery { offset: offset.as_deref(), page_size: 100, ..ListQuery::default() }) {
+            match client.list(
+                &ask,
+                &ListQuery {
+                    offset: offset.as_deref(),
+                    page_size: 100,
+                    ..ListQuery::default()
+                },
+            ) {
                 Ok(page) => {
                     let n = page.records.len();
                     *s1.page.lock() = Some((page, asked_ms));
@@ -353,7 +436,12 @@ fn ask(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64,
     {
         let mut d = desk();
         let b = d.base(&lane.base);
-        d.sched.submit(b, Class::Background, Arc::new(Job::Errand(errand)), engine::mono_ms());
+        d.sched.submit(
+            b,
+            Class::Background,
+            Arc::new(Job::Errand(errand)),
+            engine::mono_ms(),
+        );
     }
     engine::close_now();
     let (sent, result) = {
@@ -364,7 +452,10 @@ fn ask(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64,
             }
             shared.bell.wait_for(&mut over, Duration::from_millis(500));
             if over.is_none() && engine::stopping() {
-                return Err((Fault::new("ERR the module is being unloaded"), FailureKind::Refused));
+                return Err((
+                    Fault::new("ERR the module is being unloaded"),
+                    FailureKind::Refused,
+                ));
             }
         }
     };
@@ -374,8 +465,14 @@ fn ask(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<(Page, u64,
         (Ok(()), Some((page, asked_ms))) => Ok((page, sent, asked_ms)),
         (result, _) => {
             desk().tokens.landed(sent);
-            let fault = result.err().unwrap_or_else(|| Fault::new("ERR internal error: a page was lost"));
-            let kind = shared.failure.lock().take().map_or(FailureKind::Refused, |f| f.kind);
+            let fault = result
+                .err()
+                .unwrap_or_else(|| Fault::new("ERR internal error: a page was lost"));
+            let kind = shared
+                .failure
+                .lock()
+                .take()
+                .map_or(FailureKind::Refused, |f| f.kind);
             Err((fault, kind))
         }
     }

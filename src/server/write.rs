@@ -31,32 +31,62 @@ type Place = usize;
 /// What a client wants written.
 pub(crate) enum Order {
     /// Cells of each record.
-    Create { lane: Lane, records: Vec<Cells>, typecast: bool },
-    Update { lane: Lane, id: CompactString, cells: Cells, typecast: bool },
+    Create {
+        lane: Lane,
+        records: Vec<Cells>,
+        typecast: bool,
+    },
+    Update {
+        lane: Lane,
+        id: CompactString,
+        cells: Cells,
+        typecast: bool,
+    },
     /// Ids of one table each; every id once.
     Delete(Vec<(Lane, Vec<CompactString>)>),
 }
 
 /// One call.
 enum Step {
-    Create { lane: Lane, records: Vec<(Place, Cells)>, typecast: bool },
-    Update { lane: Lane, id: CompactString, cells: Cells, typecast: bool },
-    Delete { lane: Lane, ids: Vec<(Place, CompactString)> },
+    Create {
+        lane: Lane,
+        records: Vec<(Place, Cells)>,
+        typecast: bool,
+    },
+    Update {
+        lane: Lane,
+        id: CompactString,
+        cells: Cells,
+        typecast: bool,
+    },
+    Delete {
+        lane: Lane,
+        ids: Vec<(Place, CompactString)>,
+    },
     /// A delete was refused: which of them are there at all?
-    Confirm { lane: Lane, ids: Vec<(Place, CompactString)>, refusal: Fault },
+    Confirm {
+        lane: Lane,
+        ids: Vec<(Place, CompactString)>,
+        refusal: Fault,
+    },
 }
 
 impl Step {
     fn lane(&self) -> &Lane {
         match self {
-            Step::Create { lane, .. } | Step::Update { lane, .. } | Step::Delete { lane, .. } | Step::Confirm { lane, .. } => lane,
+            Step::Create { lane, .. }
+            | Step::Update { lane, .. }
+            | Step::Delete { lane, .. }
+            | Step::Confirm { lane, .. } => lane,
         }
     }
     fn places(&self) -> Vec<Place> {
         match self {
             Step::Create { records, .. } => records.iter().map(|(at, _)| *at).collect(),
             Step::Update { .. } => vec![0],
-            Step::Delete { ids, .. } | Step::Confirm { ids, .. } => ids.iter().map(|(at, _)| *at).collect(),
+            Step::Delete { ids, .. } | Step::Confirm { ids, .. } => {
+                ids.iter().map(|(at, _)| *at).collect()
+            }
         }
     }
     fn scope(&self) -> &'static str {
@@ -124,7 +154,10 @@ pub(crate) fn calls_of(order: &Order) -> usize {
     match order {
         Order::Create { records, .. } => records.len().div_ceil(MAX_WRITE),
         Order::Update { .. } => 1,
-        Order::Delete(tables) => tables.iter().map(|(_, ids)| ids.len().div_ceil(MAX_WRITE)).sum(),
+        Order::Delete(tables) => tables
+            .iter()
+            .map(|(_, ids)| ids.len().div_ceil(MAX_WRITE))
+            .sum(),
     }
 }
 
@@ -161,27 +194,52 @@ pub(crate) fn begin(op: &Arc<Op>, order: Order, key: &[u8], meta: bool, timeout:
 fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
     let mut steps = VecDeque::new();
     match order {
-        Order::Create { lane, records, typecast } => {
+        Order::Create {
+            lane,
+            records,
+            typecast,
+        } => {
             let names = vec![lane.entity.as_bytes().to_vec(); records.len()];
             let mut rest = records.into_iter().enumerate().peekable();
             while rest.peek().is_some() {
                 let records = rest.by_ref().take(MAX_WRITE).collect();
-                steps.push_back(Step::Create { lane: lane.clone(), records, typecast });
+                steps.push_back(Step::Create {
+                    lane: lane.clone(),
+                    records,
+                    typecast,
+                });
             }
             (steps, names, Shape::List)
         }
-        Order::Update { lane, id, cells, typecast } => {
+        Order::Update {
+            lane,
+            id,
+            cells,
+            typecast,
+        } => {
             let names = vec![podium_core::key::record(&lane.entity, &id)];
-            steps.push_back(Step::Update { lane, id, cells, typecast });
+            steps.push_back(Step::Update {
+                lane,
+                id,
+                cells,
+                typecast,
+            });
             (steps, names, Shape::One)
         }
         Order::Delete(tables) => {
             let mut names = Vec::new();
             for (lane, ids) in tables {
                 let placed: Vec<(Place, CompactString)> = (names.len()..).zip(ids).collect();
-                names.extend(placed.iter().map(|(_, id)| podium_core::key::record(&lane.entity, id)));
+                names.extend(
+                    placed
+                        .iter()
+                        .map(|(_, id)| podium_core::key::record(&lane.entity, id)),
+                );
                 for part in placed.chunks(MAX_WRITE) {
-                    steps.push_back(Step::Delete { lane: lane.clone(), ids: part.to_vec() });
+                    steps.push_back(Step::Delete {
+                        lane: lane.clone(),
+                        ids: part.to_vec(),
+                    });
                 }
             }
             (steps, names, Shape::Count)
@@ -212,7 +270,9 @@ impl Write {
         let step = Arc::new(step);
         let brought = Arc::new(Mutex::new(Brought::default()));
         let (me, its, box1) = (self.clone(), step.clone(), brought.clone());
-        let run = move |client: &podium_airtable::Client, token: &podium_airtable::Token, deadline: Duration| {
+        let run = move |client: &podium_airtable::Client,
+                        token: &podium_airtable::Token,
+                        deadline: Duration| {
             let left = me.deadline.saturating_duration_since(Instant::now());
             if left < LEAST || me.cancelled.load(Ordering::Acquire) {
                 return Err(not_begun());
@@ -223,7 +283,12 @@ impl Write {
                 i.calls += 1;
             }
             let asked_ms = ffi::now_ms();
-            let ask = Ask { base: &its.lane().base, table: &its.lane().table, token, deadline: deadline.min(left - MARGIN) };
+            let ask = Ask {
+                base: &its.lane().base,
+                table: &its.lane().table,
+                token,
+                deadline: deadline.min(left - MARGIN),
+            };
             let result = send(client, &ask, &its);
             let mut b = box1.lock();
             b.asked_ms = asked_ms;
@@ -256,7 +321,10 @@ impl Write {
             if written::paused() {
                 // The workers are there for those who only read.
                 if let Err(why) = engine::background("podium-write", land) {
-                    ffi::log(ffi::Level::Warning, &format!("a write could not be made known to the cache: {why}"));
+                    ffi::log(
+                        ffi::Level::Warning,
+                        &format!("a write could not be made known to the cache: {why}"),
+                    );
                 }
             } else {
                 land();
@@ -275,7 +343,12 @@ impl Write {
         {
             let mut d = desk();
             let b = d.base(&base);
-            d.sched.submit(b, Class::Read, Arc::new(Job::Errand(errand)), engine::mono_ms());
+            d.sched.submit(
+                b,
+                Class::Read,
+                Arc::new(Job::Errand(errand)),
+                engine::mono_ms(),
+            );
         }
         engine::close_now();
     }
@@ -286,35 +359,55 @@ impl Write {
         match (step, result) {
             (Step::Create { lane, records, .. }, Ok(())) => {
                 let none = Cells::new();
-                let told: Vec<(&Record, &Cells)> =
-                    brought.records.iter().enumerate().map(|(i, r)| (r, records.get(i).map_or(&none, |(_, c)| c))).collect();
+                let told: Vec<(&Record, &Cells)> = brought
+                    .records
+                    .iter()
+                    .enumerate()
+                    .map(|(i, r)| (r, records.get(i).map_or(&none, |(_, c)| c)))
+                    .collect();
                 let landed = written::store(lane, &told, sent, asked_ms, true);
                 self.fill(step, landed);
             }
             (Step::Update { lane, cells, .. }, Ok(())) => {
-                let told: Vec<(&Record, &Cells)> = brought.records.iter().map(|r| (r, cells)).collect();
+                let told: Vec<(&Record, &Cells)> =
+                    brought.records.iter().map(|r| (r, cells)).collect();
                 let landed = written::store(lane, &told, sent, asked_ms, false);
                 self.fill(step, landed);
             }
             (Step::Delete { lane, ids }, Ok(())) => {
-                let (gone, open): (Vec<_>, Vec<_>) =
-                    ids.iter().cloned().partition(|(_, id)| brought.deleted.iter().any(|d| *d == **id));
+                let (gone, open): (Vec<_>, Vec<_>) = ids
+                    .iter()
+                    .cloned()
+                    .partition(|(_, id)| brought.deleted.iter().any(|d| *d == **id));
                 self.gone(lane, &gone, 1);
                 if !open.is_empty() {
-                    let line = "UPSTREAMBAD Airtable's answer does not say that the record was deleted";
-                    self.next(Step::Confirm { lane: lane.clone(), ids: open, refusal: Fault::new(line) });
+                    let line =
+                        "UPSTREAMBAD Airtable's answer does not say that the record was deleted";
+                    self.next(Step::Confirm {
+                        lane: lane.clone(),
+                        ids: open,
+                        refusal: Fault::new(line),
+                    });
                 }
             }
             (Step::Confirm { lane, ids, refusal }, Ok(())) => {
-                let (there, gone): (Vec<_>, Vec<_>) =
-                    ids.iter().cloned().partition(|(_, id)| brought.records.iter().any(|r| r.id == **id));
+                let (there, gone): (Vec<_>, Vec<_>) = ids
+                    .iter()
+                    .cloned()
+                    .partition(|(_, id)| brought.records.iter().any(|r| r.id == **id));
                 self.gone(lane, &gone, 0);
                 if there.is_empty() {
                 } else if gone.is_empty() {
                     // All are there, and yet they were not deleted.
-                    self.fail(&there.iter().map(|(at, _)| *at).collect::<Vec<_>>(), &refusal.line);
+                    self.fail(
+                        &there.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+                        &refusal.line,
+                    );
                 } else {
-                    self.next(Step::Delete { lane: lane.clone(), ids: there });
+                    self.next(Step::Delete {
+                        lane: lane.clone(),
+                        ids: there,
+                    });
                 }
             }
             (step, Err(fault)) => self.failed(step, brought.failure, fault),
@@ -324,29 +417,48 @@ impl Write {
     fn failed(&self, step: &Step, failure: Option<Failure>, fault: Fault) {
         let may_be = failure.as_ref().is_some_and(|f| f.may_have_applied);
         let answered = failure.as_ref().filter(|f| f.status.is_some() && !may_be);
-        let refused = answered.is_some_and(|f| matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_)));
+        let refused = answered
+            .is_some_and(|f| matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_)));
         // What may mean "it is not there" and may mean "you may not".
         let missing = answered.is_some_and(|f| {
-            f.status == Some(403) || f.kind == FailureKind::NotFound || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST")
+            f.status == Some(403)
+                || f.kind == FailureKind::NotFound
+                || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST")
         });
         let line = match &failure {
             _ if may_be => format!("{}; it may have been written nevertheless", fault.line),
-            Some(f) if f.message == NOT_BEGUN => format!("{}; nothing was written", self.not_in_time()),
+            Some(f) if f.message == NOT_BEGUN => {
+                format!("{}; nothing was written", self.not_in_time())
+            }
             _ => fault.line.clone(),
         };
         match step {
-            Step::Create { lane, records, typecast } if refused && records.len() > 1 => {
+            Step::Create {
+                lane,
+                records,
+                typecast,
+            } if refused && records.len() > 1 => {
                 // One bad record fails the whole call: the others are written without it.
                 let (a, b) = records.split_at(records.len() / 2);
-                let half = |part: &[(Place, Cells)]| Step::Create { lane: lane.clone(), records: part.to_vec(), typecast: *typecast };
+                let half = |part: &[(Place, Cells)]| Step::Create {
+                    lane: lane.clone(),
+                    records: part.to_vec(),
+                    typecast: *typecast,
+                };
                 self.next(half(b));
                 self.next(half(a));
                 return;
             }
             Step::Create { lane, records, .. } if may_be => {
-                written::uncertain(lane, None, &records.iter().map(|(_, c)| c).collect::<Vec<_>>());
+                written::uncertain(
+                    lane,
+                    None,
+                    &records.iter().map(|(_, c)| c).collect::<Vec<_>>(),
+                );
             }
-            Step::Update { lane, id, cells, .. } if may_be || missing => written::uncertain(lane, Some(id), &[cells]),
+            Step::Update {
+                lane, id, cells, ..
+            } if may_be || missing => written::uncertain(lane, Some(id), &[cells]),
             Step::Delete { lane, ids } if may_be => {
                 for (_, id) in ids {
                     written::uncertain(lane, Some(id), &[]);
@@ -354,8 +466,15 @@ impl Write {
             }
             // A call that names one that is gone fails for all.
             Step::Delete { lane, ids } if missing || refused => {
-                let refusal = Fault { line, outage: false };
-                self.next(Step::Confirm { lane: lane.clone(), ids: ids.clone(), refusal });
+                let refusal = Fault {
+                    line,
+                    outage: false,
+                };
+                self.next(Step::Confirm {
+                    lane: lane.clone(),
+                    ids: ids.clone(),
+                    refusal,
+                });
                 return;
             }
             _ => {}
@@ -364,14 +483,20 @@ impl Write {
     }
 
     fn not_in_time(&self) -> String {
-        format!("UPSTREAMTIMEOUT there was no call to spare within podium.fetch-timeout-ms ({} ms)", config::FETCH_TIMEOUT_MS.get())
+        format!(
+            "UPSTREAMTIMEOUT there was no call to spare within podium.fetch-timeout-ms ({} ms)",
+            config::FETCH_TIMEOUT_MS.get()
+        )
     }
 
     fn gone(&self, lane: &Lane, ids: &[(Place, CompactString)], counted: i64) {
         if ids.is_empty() {
             return;
         }
-        written::bury(lane, &ids.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>());
+        written::bury(
+            lane,
+            &ids.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(),
+        );
         let mut i = self.inner.lock();
         for (at, _) in ids {
             if let Some(slot) = i.places.get_mut(*at) {
@@ -408,14 +533,22 @@ impl Write {
     fn reply(&self, open: Option<String>) -> Body {
         let mut i = self.inner.lock();
         let line = open.unwrap_or_else(|| format!("{}; nothing was written", self.not_in_time()));
-        let mut bodies: Vec<Body> = i.places.iter_mut().map(|p| p.take().unwrap_or_else(|| Body::error(line.clone()))).collect();
+        let mut bodies: Vec<Body> = i
+            .places
+            .iter_mut()
+            .map(|p| p.take().unwrap_or_else(|| Body::error(line.clone())))
+            .collect();
         let calls = i.calls;
         let (now, fresh_until, stored) = (ffi::now_ms(), i.fresh_until, i.stored);
         drop(i);
         let meta = self.meta.then(|| Meta {
             cache: CacheWord::Bypass,
             age: 0,
-            ttl: if fresh_until == u64::MAX { 0 } else { (fresh_until.saturating_sub(now) / 1000) as i64 },
+            ttl: if fresh_until == u64::MAX {
+                0
+            } else {
+                (fresh_until.saturating_sub(now) / 1000) as i64
+            },
             key: self.key.clone(),
             airtable_hits: i64::from(calls),
             detail: "write",
@@ -432,15 +565,38 @@ impl Write {
 
     /// DELETE: how many were deleted, or which were not.
     fn count(&self, bodies: &[Body]) -> Body {
-        let deleted: i64 = bodies.iter().map(|b| if let Body::Int(n) = b { *n } else { 0 }).sum();
-        let failed: Vec<(usize, &String)> =
-            bodies.iter().enumerate().filter_map(|(i, b)| if let Body::Error(e) = b { Some((i, e)) } else { None }).collect();
-        let Some((_, first)) = failed.first() else { return Body::Int(deleted) };
-        let mut names: Vec<String> = failed.iter().take(20).filter_map(|(i, _)| self.names.get(*i)).map(|n| podium_core::key::shown(n)).collect();
+        let deleted: i64 = bodies
+            .iter()
+            .map(|b| if let Body::Int(n) = b { *n } else { 0 })
+            .sum();
+        let failed: Vec<(usize, &String)> = bodies
+            .iter()
+            .enumerate()
+            .filter_map(|(i, b)| {
+                if let Body::Error(e) = b {
+                    Some((i, e))
+                } else {
+                    None
+                }
+            })
+            .collect();
+        let Some((_, first)) = failed.first() else {
+            return Body::Int(deleted);
+        };
+        let mut names: Vec<String> = failed
+            .iter()
+            .take(20)
+            .filter_map(|(i, _)| self.names.get(*i))
+            .map(|n| podium_core::key::shown(n))
+            .collect();
         if failed.len() > names.len() {
             names.push(format!("… {} more", failed.len() - names.len()));
         }
-        Body::error(format!("{first}; {deleted} of {} were deleted, these were not: {}", bodies.len(), names.join(" ")))
+        Body::error(format!(
+            "{first}; {deleted} of {} were deleted, these were not: {}",
+            bodies.len(),
+            names.join(" ")
+        ))
     }
 
     /// The client's deadline passed: what has not been sent yet never is.
@@ -463,18 +619,34 @@ impl Drop for Write {
     fn drop(&mut self) {
         // However it ended, nobody is left waiting.
         if self.op.attended() {
-            self.op.finish(Body::error("ERR internal error: the write was dropped; it may have been written"));
+            self.op.finish(Body::error(
+                "ERR internal error: the write was dropped; it may have been written",
+            ));
         }
     }
 }
 
-fn send(client: &podium_airtable::Client, ask: &Ask, step: &Step) -> Result<(Vec<Record>, Vec<String>), Failure> {
+fn send(
+    client: &podium_airtable::Client,
+    ask: &Ask,
+    step: &Step,
+) -> Result<(Vec<Record>, Vec<String>), Failure> {
     match step {
-        Step::Create { records, typecast, .. } => {
+        Step::Create {
+            records, typecast, ..
+        } => {
             let cells: Vec<Cells> = records.iter().map(|(_, c)| c.clone()).collect();
             Ok((client.create(ask, &cells, *typecast)?, Vec::new()))
         }
-        Step::Update { id, cells, typecast, .. } => Ok((client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?, Vec::new())),
+        Step::Update {
+            id,
+            cells,
+            typecast,
+            ..
+        } => Ok((
+            client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
+            Vec::new(),
+        )),
         Step::Delete { ids, .. } => {
             let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
             Ok((Vec::new(), client.delete(ask, &ids)?))
@@ -482,7 +654,14 @@ fn send(client: &podium_airtable::Client, ask: &Ask, step: &Step) -> Result<(Vec
         Step::Confirm { ids, .. } => {
             let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
             let formula = question::ids_formula(&ids);
-            let page = client.list(ask, &ListQuery { formula: Some(&formula), page_size: 100, ..ListQuery::default() })?;
+            let page = client.list(
+                ask,
+                &ListQuery {
+                    formula: Some(&formula),
+                    page_size: 100,
+                    ..ListQuery::default()
+                },
+            )?;
             Ok((page.records, Vec::new()))
         }
     }

@@ -59,7 +59,13 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Stores what Airtable answered to a write that was sent as `sent`; each record beside the cells that were asked to be
 /// written. The server's lock is not held.
-pub(crate) fn store(lane: &Lane, records: &[(&Record, &Map<String, Value>)], sent: u64, asked_ms: u64, created: bool) -> Vec<Landed> {
+pub(crate) fn store(
+    lane: &Lane,
+    records: &[(&Record, &Map<String, Value>)],
+    sent: u64,
+    asked_ms: u64,
+    created: bool,
+) -> Vec<Landed> {
     let mut out = Vec::with_capacity(records.len());
     // Records whose former links are not known, with the links they have now; and all that were written.
     let mut strangers: HashMap<CompactString, HashSet<CompactString>> = HashMap::new();
@@ -70,7 +76,18 @@ pub(crate) fn store(lane: &Lane, records: &[(&Record, &Map<String, Value>)], sen
         gil::enter(|st| {
             for (r, cells) in records {
                 let id = CompactString::new(&r.id);
-                out.push(one(st, ctx, lane, &id, r, cells, sent, asked_ms, created, &mut strangers));
+                out.push(one(
+                    st,
+                    ctx,
+                    lane,
+                    &id,
+                    r,
+                    cells,
+                    sent,
+                    asked_ms,
+                    created,
+                    &mut strangers,
+                ));
                 written.insert(id);
             }
         });
@@ -101,7 +118,9 @@ fn one(
     strangers: &mut HashMap<CompactString, HashSet<CompactString>>,
 ) -> Landed {
     // The spec may have changed since the write was ordered: what is stored and replied is in the shape now in force.
-    let now_in_force = st.get(lane.ix).filter(|e| e.base() == *lane.base && e.spec.table() == &*lane.table);
+    let now_in_force = st
+        .get(lane.ix)
+        .filter(|e| e.base() == *lane.base && e.spec.table() == &*lane.table);
     let (lane, there) = match now_in_force {
         Some(e) => (Lane::of(e, Cause::Write), true),
         None => (lane.clone(), false),
@@ -123,11 +142,24 @@ fn one(
         links = store::link_cells(st, lane.ix, &entry);
     }
     if !there || !ffi::removable(ctx) {
-        return Landed { body, fresh_until, stored: false };
+        return Landed {
+            body,
+            fresh_until,
+            stored: false,
+        };
     }
     let before = links_before(st, ctx, lane.ix, id);
     let known = before.is_some();
-    let kept = undisputed && store::put(st, ctx, lane.ix, id, &stored.bytes, stored.expire_at, By::Told) == Stored::Yes;
+    let kept = undisputed
+        && store::put(
+            st,
+            ctx,
+            lane.ix,
+            id,
+            &stored.bytes,
+            stored.expire_at,
+            By::Told,
+        ) == Stored::Yes;
     if let Some(e) = st.get_mut(lane.ix) {
         e.figures.schema_violations += u64::from(stored.violations);
     }
@@ -136,7 +168,13 @@ fn one(
     }
     if !known || !kept {
         // Nothing to compare with: every link that was written may be new.
-        let touched = |f: u16| created || lane.spec.get(f).is_some_and(|f| cells.contains_key(&f.airtable));
+        let touched = |f: u16| {
+            created
+                || lane
+                    .spec
+                    .get(f)
+                    .is_some_and(|f| cells.contains_key(&f.airtable))
+        };
         let mut relinked = false;
         for (f, ids) in links.iter().filter(|(f, _)| touched(*f)) {
             relinked = true;
@@ -155,10 +193,17 @@ fn one(
         }
         relinked |= lane.spec.link_fields().any(touched);
         if relinked && !known {
-            strangers.insert(id.clone(), links.into_iter().flat_map(|(_, ids)| ids).collect());
+            strangers.insert(
+                id.clone(),
+                links.into_iter().flat_map(|(_, ids)| ids).collect(),
+            );
         }
     }
-    Landed { body, fresh_until, stored: kept }
+    Landed {
+        body,
+        fresh_until,
+        stored: kept,
+    }
 }
 
 /// A record whose copy was dropped may have had these links too, before it is seen again.
@@ -169,7 +214,11 @@ fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
         Some(known) => {
             for (f, ids) in links {
                 match known.iter_mut().find(|(g, _)| *g == f) {
-                    Some((_, there)) => there.extend(ids.into_iter().filter(|i| !there.contains(i)).collect::<Vec<_>>()),
+                    Some((_, there)) => there.extend(
+                        ids.into_iter()
+                            .filter(|i| !there.contains(i))
+                            .collect::<Vec<_>>(),
+                    ),
                     None => known.push((f, ids)),
                 }
             }
@@ -196,7 +245,9 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) {
             return;
         }
         gil::enter(|st| {
-            let Some(lane) = st.get(lane.ix).map(|e| Lane::of(e, Cause::Write)) else { return };
+            let Some(lane) = st.get(lane.ix).map(|e| Lane::of(e, Cause::Write)) else {
+                return;
+            };
             let now = ffi::now_ms();
             for id in ids {
                 let seq = desk().next_seq();
@@ -221,7 +272,9 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
             return;
         }
         gil::enter(|st| {
-            let Some(spec) = st.get(lane.ix).map(|e| e.spec.clone()) else { return };
+            let Some(spec) = st.get(lane.ix).map(|e| e.spec.clone()) else {
+                return;
+            };
             match id {
                 Some(id) => {
                     let seq = desk().next_seq();
@@ -234,13 +287,26 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
                 if let Some(id) = id {
                     also_linked(st, lane.ix, id, vec![(f, vec![other.clone()])]);
                 }
-                store::doubt_other_end(st, ctx, lane.ix, f, id.map_or("", |i| i.as_str()), &other, true);
+                store::doubt_other_end(
+                    st,
+                    ctx,
+                    lane.ix,
+                    f,
+                    id.map_or("", |i| i.as_str()),
+                    &other,
+                    true,
+                );
             }
         });
     }
     if let Some(id) = id {
         let all = HashSet::from([id.clone()]);
-        doubt_referrers(lane, &all, &HashMap::from([(id.clone(), HashSet::new())]), true);
+        doubt_referrers(
+            lane,
+            &all,
+            &HashMap::from([(id.clone(), HashSet::new())]),
+            true,
+        );
     }
 }
 
@@ -249,7 +315,12 @@ fn links_of(spec: &Spec, cells: &Map<String, Value>) -> Vec<(u16, CompactString)
     let mut out = Vec::new();
     for f in spec.link_fields() {
         let cell = spec.get(f).and_then(|field| cells.get(&field.airtable));
-        for id in cell.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        for id in cell
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+        {
             if record_id_ok(id.as_bytes()) {
                 out.push((f, CompactString::new(id)));
             }
@@ -260,7 +331,12 @@ fn links_of(spec: &Spec, cells: &Map<String, Value>) -> Vec<(u16, CompactString)
 
 /// Cached records that refer to written ones and that Airtable changed with them: their link cells where it is not known
 /// what was unlinked (`strangers`, with what they link to now) or the record is gone, and what they compute from it.
-fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &HashMap<CompactString, HashSet<CompactString>>, gone: bool) {
+fn doubt_referrers(
+    lane: &Lane,
+    written: &HashSet<CompactString>,
+    strangers: &HashMap<CompactString, HashSet<CompactString>>,
+    gone: bool,
+) {
     if written.is_empty() && strangers.is_empty() {
         return;
     }
@@ -276,7 +352,11 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
             for ix in st.of_base(&lane.base) {
                 let Some(e) = st.get(ix) else { continue };
                 let computes = computes_from(&e.spec, &lane.entity);
-                let asked_by_it = e.spec.fields().iter().any(|f| f.indexed && f.depends.as_deref() == Some(&*lane.entity));
+                let asked_by_it = e
+                    .spec
+                    .fields()
+                    .iter()
+                    .any(|f| f.indexed && f.depends.as_deref() == Some(&*lane.entity));
                 if gone || !strangers.is_empty() {
                     outdate_flights(ix);
                 }
@@ -303,10 +383,18 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
                     .iter()
                     .filter(|id| {
                         let Some(e) = st.get(ix) else { return false };
-                        let Copy::Record(b) = store::copy(ctx, e, id, false) else { return false };
+                        let Copy::Record(b) = store::copy(ctx, e, id, false) else {
+                            return false;
+                        };
                         let name = key::record(&e.name, id);
-                        let Some(entry) = Entry::read(b, &name) else { return false };
-                        let mut links = e.spec.link_fields().flat_map(|f| entry.texts(f)).filter_map(|t| std::str::from_utf8(t).ok());
+                        let Some(entry) = Entry::read(b, &name) else {
+                            return false;
+                        };
+                        let mut links = e
+                            .spec
+                            .link_fields()
+                            .flat_map(|f| entry.texts(f))
+                            .filter_map(|t| std::str::from_utf8(t).ok());
                         links.any(|to| {
                             let lost = strangers.get(to).is_some_and(|now| !now.contains(*id));
                             (written.contains(to) && (gone || computes)) || lost
@@ -331,8 +419,17 @@ fn doubt_referrers(lane: &Lane, written: &HashSet<CompactString>, strangers: &Ha
 /// Copies of an entity that are being fetched just now may show what was before: they are not stored.
 fn outdate_flights(ix: EntityIx) {
     let mut d = desk();
-    let ids: Vec<CompactString> =
-        d.flights.things().filter_map(|t| if let Thing::Record(i, id, ..) = t { (*i == ix).then(|| id.clone()) } else { None }).collect();
+    let ids: Vec<CompactString> = d
+        .flights
+        .things()
+        .filter_map(|t| {
+            if let Thing::Record(i, id, ..) = t {
+                (*i == ix).then(|| id.clone())
+            } else {
+                None
+            }
+        })
+        .collect();
     let seq = d.next_seq();
     for id in ids {
         d.tokens.note(ix, &id, seq);
@@ -354,12 +451,23 @@ const MOST_LOOKS: usize = 1_000;
 
 /// An index question that was under way during the write brings copies of before: they are looked for once more when it has
 /// landed.
-fn look_again(lane: &Lane, written: HashSet<CompactString>, strangers: HashMap<CompactString, HashSet<CompactString>>, gone: bool) {
+fn look_again(
+    lane: &Lane,
+    written: HashSet<CompactString>,
+    strangers: HashMap<CompactString, HashSet<CompactString>>,
+    gone: bool,
+) {
     let mut looks = LOOKS.lock();
     if (gone || !strangers.is_empty()) && looks.len() < MOST_LOOKS {
         // What is computed is read again by itself.
         let written = if gone { written } else { HashSet::new() };
-        looks.push(Look { at: Instant::now() + LAG, lane: lane.clone(), written, strangers, gone });
+        looks.push(Look {
+            at: Instant::now() + LAG,
+            lane: lane.clone(),
+            written,
+            strangers,
+            gone,
+        });
     }
 }
 
@@ -370,7 +478,9 @@ fn take_looks() {
             return;
         }
         let now = Instant::now();
-        let (due, rest) = std::mem::take(&mut *looks).into_iter().partition(|l: &Look| l.at <= now);
+        let (due, rest) = std::mem::take(&mut *looks)
+            .into_iter()
+            .partition(|l: &Look| l.at <= now);
         *looks = rest;
         due
     };
@@ -385,7 +495,11 @@ fn take_looks() {
 
 /// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?
 fn computes_from(spec: &Spec, other: &str) -> bool {
-    spec.open() || spec.fields().iter().any(|f| f.depends.as_deref().map_or(f.read_only, |d| d == other))
+    spec.open()
+        || spec
+            .fields()
+            .iter()
+            .any(|f| f.depends.as_deref().map_or(f.read_only, |d| d == other))
 }
 
 static DUE: Mutex<Vec<(Instant, EntityIx, CompactString)>> = Mutex::new(Vec::new());
@@ -410,7 +524,9 @@ pub(crate) fn reread() {
     let ready: Vec<(EntityIx, CompactString)> = {
         let mut due = DUE.lock();
         let now = Instant::now();
-        let (ready, rest) = std::mem::take(&mut *due).into_iter().partition(|(at, _, _)| *at <= now);
+        let (ready, rest) = std::mem::take(&mut *due)
+            .into_iter()
+            .partition(|(at, _, _)| *at <= now);
         *due = rest;
         let ready: Vec<(Instant, EntityIx, CompactString)> = ready;
         ready.into_iter().map(|(_, ix, id)| (ix, id)).collect()

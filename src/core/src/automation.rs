@@ -47,7 +47,11 @@ pub fn read(payload: &[u8]) -> Result<Notice, BadRecord> {
     };
     let table = match o.get("table") {
         Some(Value::String(t)) if !t.trim().is_empty() => t.trim().to_owned(),
-        _ => return Err(bad("the payload lacks \"table\", the name of an entity or table")),
+        _ => {
+            return Err(bad(
+                "the payload lacks \"table\", the name of an entity or table",
+            ))
+        }
     };
     let id = match o.get("record_id") {
         Some(Value::String(id)) if record_id_ok(id.as_bytes()) => id.clone(),
@@ -65,14 +69,22 @@ pub fn read(payload: &[u8]) -> Result<Notice, BadRecord> {
     };
     let at = match o.get("timestamp") {
         None | Some(Value::Null) => None,
-        Some(t) => Some(time(t).ok_or_else(|| bad("\"timestamp\" must be unix ms or a time such as 2026-03-04T05:06:07.000Z"))?),
+        Some(t) => Some(time(t).ok_or_else(|| {
+            bad("\"timestamp\" must be unix ms or a time such as 2026-03-04T05:06:07.000Z")
+        })?),
     };
     let cells = match o.shift_remove("record") {
         None | Some(Value::Null) => None,
         Some(Value::Object(record)) => Some(cells(&id, record)?),
         Some(_) => return Err(bad("\"record\" must be an object of cells")),
     };
-    Ok(Notice { table, id, action, at, cells })
+    Ok(Notice {
+        table,
+        id,
+        action,
+        at,
+        cells,
+    })
 }
 
 /// The cells of a record, flat or under `fields`.
@@ -80,11 +92,15 @@ fn cells(id: &str, mut record: Map<String, Value>) -> Result<Map<String, Value>,
     // A column of that name holds something else; only an id of another record is a contradiction.
     if let Some(Value::String(own)) = record.get("id") {
         if own != id && record_id_ok(own.as_bytes()) {
-            return Err(BadRecord(format!("\"record\" holds the id {own}, \"record_id\" says {id}")));
+            return Err(BadRecord(format!(
+                "\"record\" holds the id {own}, \"record_id\" says {id}"
+            )));
         }
     }
     let shaped = record.get("fields").is_some_and(Value::is_object)
-        && record.keys().all(|k| matches!(k.as_str(), "fields" | "id" | "name" | "createdTime"));
+        && record
+            .keys()
+            .all(|k| matches!(k.as_str(), "fields" | "id" | "name" | "createdTime"));
     if shaped {
         if let Some(Value::Object(cells)) = record.shift_remove("fields") {
             return Ok(cells);
@@ -96,10 +112,28 @@ fn cells(id: &str, mut record: Map<String, Value>) -> Result<Map<String, Value>,
 
 /// Unix ms of a number, a number in quotes or an RFC 3339 time.
 fn time(v: &Value) -> Option<u64> {
-    let number = |n: u64| if n < SECONDS_BELOW { n.saturating_mul(1000) } else { n };
+    let number = |n: u64| {
+        if n < SECONDS_BELOW {
+            n.saturating_mul(1000)
+        } else {
+            n
+        }
+    };
     match v {
-        Value::Number(n) => n.as_u64().or_else(|| n.as_f64().filter(|f| *f >= 0.0 && *f < 1e16).map(|f| f as u64)).map(number),
-        Value::String(s) => s.trim().parse().ok().map(number).or_else(|| rfc3339_ms(s.trim())),
+        Value::Number(n) => n
+            .as_u64()
+            .or_else(|| {
+                n.as_f64()
+                    .filter(|f| *f >= 0.0 && *f < 1e16)
+                    .map(|f| f as u64)
+            })
+            .map(number),
+        Value::String(s) => s
+            .trim()
+            .parse()
+            .ok()
+            .map(number)
+            .or_else(|| rfc3339_ms(s.trim())),
         _ => None,
     }
 }
@@ -109,7 +143,11 @@ pub fn rfc3339_ms(text: &str) -> Option<u64> {
     let b = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = b.get(from..to)?;
-        digits.iter().all(u8::is_ascii_digit).then(|| digits.iter().fold(0i64, |n, d| n * 10 + i64::from(d - b'0')))
+        digits.iter().all(u8::is_ascii_digit).then(|| {
+            digits
+                .iter()
+                .fold(0i64, |n, d| n * 10 + i64::from(d - b'0'))
+        })
     };
     let is = |at: usize, c: &[u8]| b.get(at).is_some_and(|x| c.contains(x));
     if !(is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":")) {
@@ -117,7 +155,12 @@ pub fn rfc3339_ms(text: &str) -> Option<u64> {
     }
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+    if !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+        || hour > 23
+        || minute > 59
+        || second > 60
+    {
         return None;
     }
     let mut at = 19;
@@ -139,7 +182,13 @@ pub fn rfc3339_ms(text: &str) -> Option<u64> {
         at += 1;
         0
     } else {
-        let sign = if is(at, b"+") { 1 } else if is(at, b"-") { -1 } else { return None };
+        let sign = if is(at, b"+") {
+            1
+        } else if is(at, b"-") {
+            -1
+        } else {
+            return None;
+        };
         let minutes = number(at + 1, at + 3)? * 60 + number(at + 4, at + 6)?;
         if !is(at + 3, b":") {
             return None;
@@ -165,7 +214,9 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 
 /// Are two names of a table or entity the same, whatever the case?
 pub fn same_name(a: &str, b: &str) -> bool {
-    a.chars().flat_map(char::to_lowercase).eq(b.chars().flat_map(char::to_lowercase))
+    a.chars()
+        .flat_map(char::to_lowercase)
+        .eq(b.chars().flat_map(char::to_lowercase))
 }
 
 #[cfg(test)]
@@ -183,9 +234,13 @@ mod tests {
     fn a_payload_is_read() {
         let n = of(json!({"table": " Projects", "record_id": "recA1", "timestamp": "2026-03-04T05:06:07.890Z", "action": "Update",
             "record": {"Name": "x", "Stage": {"id": "selA", "name": "Open", "color": "red"}}})).unwrap();
-        assert_eq!((n.table.as_str(), n.id.as_str(), n.action, n.at), ("Projects", "recA1", Action::Upsert, Some(1_772_600_767_890)));
+        assert_eq!(
+            (n.table.as_str(), n.id.as_str(), n.action, n.at),
+            ("Projects", "recA1", Action::Upsert, Some(1_772_600_767_890))
+        );
         assert_eq!(n.cells.unwrap().len(), 2);
-        let n = of(json!({"table": "t", "record_id": "recA1", "action": "delete", "record": null})).unwrap();
+        let n = of(json!({"table": "t", "record_id": "recA1", "action": "delete", "record": null}))
+            .unwrap();
         assert_eq!((n.action, n.at, n.cells), (Action::Delete, None, None));
         let n = of(json!({"table": "t", "record_id": "recA1", "record": {"id": "recA1", "fields": {"a": 1}}})).unwrap();
         assert_eq!(Value::Object(n.cells.unwrap()), json!({"a": 1}));
@@ -199,12 +254,30 @@ mod tests {
             (json!({"table": "", "record_id": "recA"}), "table"),
             (json!({"table": "t"}), "record_id"),
             (json!({"table": "t", "record_id": "A"}), "record_id"),
-            (json!({"table": "t", "record_id": "recA", "action": "explode"}), "action"),
-            (json!({"table": "t", "record_id": "recA", "action": 1}), "action"),
-            (json!({"table": "t", "record_id": "recA", "timestamp": "yesterday"}), "timestamp"),
-            (json!({"table": "t", "record_id": "recA", "timestamp": -1}), "timestamp"),
-            (json!({"table": "t", "record_id": "recA", "record": []}), "record"),
-            (json!({"table": "t", "record_id": "recA", "record": {"id": "recB"}}), "recB"),
+            (
+                json!({"table": "t", "record_id": "recA", "action": "explode"}),
+                "action",
+            ),
+            (
+                json!({"table": "t", "record_id": "recA", "action": 1}),
+                "action",
+            ),
+            (
+                json!({"table": "t", "record_id": "recA", "timestamp": "yesterday"}),
+                "timestamp",
+            ),
+            (
+                json!({"table": "t", "record_id": "recA", "timestamp": -1}),
+                "timestamp",
+            ),
+            (
+                json!({"table": "t", "record_id": "recA", "record": []}),
+                "record",
+            ),
+            (
+                json!({"table": "t", "record_id": "recA", "record": {"id": "recB"}}),
+                "recB",
+            ),
         ] {
             let why = of(payload.clone()).unwrap_err().0;
             assert!(why.contains(named), "{payload}: {why}");
@@ -219,7 +292,10 @@ mod tests {
             (json!(1_772_600_767), Some(1_772_600_767_000)),
             (json!("1772600767890"), Some(1_772_600_767_890)),
             (json!("2026-03-04T05:06:07Z"), Some(1_772_600_767_000)),
-            (json!("2026-03-04T06:06:07.5+01:00"), Some(1_772_600_767_500)),
+            (
+                json!("2026-03-04T06:06:07.5+01:00"),
+                Some(1_772_600_767_500),
+            ),
             (json!("2024-02-29T00:00:00Z"), Some(1_709_164_800_000)),
             (json!("1970-01-01T00:00:00Z"), Some(0)),
             (json!("1969-12-31T23:59:59Z"), None),
@@ -234,7 +310,11 @@ mod tests {
 
     #[test]
     fn names_agree_whatever_the_case() {
-        assert!(same_name("Projects", "pROJECTS") && same_name("ÄRGER", "ärger") && !same_name("a", "b"));
+        assert!(
+            same_name("Projects", "pROJECTS")
+                && same_name("ÄRGER", "ärger")
+                && !same_name("a", "b")
+        );
     }
 
     proptest! {

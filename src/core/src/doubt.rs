@@ -48,7 +48,10 @@ impl Doubts {
     }
     /// The records whose doubt is newer than the set's confirmation and not newer than the question.
     pub fn between(&self, confirmed: u64, asked: u64) -> impl Iterator<Item = &str> {
-        self.raised.iter().filter(move |(_, s)| **s > confirmed && **s <= asked).map(|(id, _)| id.as_str())
+        self.raised
+            .iter()
+            .filter(move |(_, s)| **s > confirmed && **s <= asked)
+            .map(|(id, _)| id.as_str())
     }
     pub fn holds(&self, id: &str) -> bool {
         self.raised.contains_key(id)
@@ -82,7 +85,10 @@ mod tests {
     fn a_doubt_ends_only_by_a_later_look() {
         let mut d = Doubts::default();
         d.raise("recA", 50);
-        assert!(!d.settle("recA", 40), "that fetch was sent before the change");
+        assert!(
+            !d.settle("recA", 40),
+            "that fetch was sent before the change"
+        );
         assert!(d.holds("recA"));
         assert!(d.settle("recA", 60));
         assert!(d.is_empty());

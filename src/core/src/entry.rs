@@ -42,7 +42,14 @@ impl Header {
         }
     }
     fn words(&self) -> [u64; 6] {
-        [self.generation, self.asked_ms, self.fresh_until, self.dead_at, self.seq, self.told_at]
+        [
+            self.generation,
+            self.asked_ms,
+            self.fresh_until,
+            self.dead_at,
+            self.seq,
+            self.told_at,
+        ]
     }
 }
 
@@ -109,7 +116,8 @@ impl<'a> Entry<'a> {
             values: part(80),
         };
         // One check here, so that no part can reach beyond the body.
-        let fits = |(at, len): (usize, usize)| at.checked_add(len).is_some_and(|end| end <= buf.len());
+        let fits =
+            |(at, len): (usize, usize)| at.checked_add(len).is_some_and(|end| end <= buf.len());
         (fits(e.answer) && fits(e.whole) && fits(e.spans) && fits(e.values)).then_some(e)
     }
     fn part(&self, (at, len): (usize, usize)) -> &'a [u8] {
@@ -130,7 +138,11 @@ impl<'a> Entry<'a> {
             .chunks_exact(8)
             .map(|c| {
                 let end = u32_at(c, 4);
-                Span { start: u32_at(c, 0) as u32, end: (end & 0x7fff_ffff) as u32, filled: end & 0x8000_0000 != 0 }
+                Span {
+                    start: u32_at(c, 0) as u32,
+                    end: (end & 0x7fff_ffff) as u32,
+                    filled: end & 0x8000_0000 != 0,
+                }
             })
             .collect()
     }
@@ -141,7 +153,10 @@ impl<'a> Entry<'a> {
             let (f, n, len) = (u16_at(rest, 0), u16_at(rest, 2), u32_at(rest, 4));
             let body = rest.get(8..8 + len).unwrap_or(&[]);
             if f == field {
-                return Texts { rest: body, left: n };
+                return Texts {
+                    rest: body,
+                    left: n,
+                };
             }
             rest = rest.get(8 + len..).unwrap_or(&[]);
         }
@@ -167,7 +182,9 @@ impl<'a> Entry<'a> {
     }
     /// Is everything but the times the same, so that nobody who holds the one need be told of the other?
     pub fn same_content(&self, other: &Entry) -> bool {
-        self.whole() == other.whole() && self.answer() == other.answer() && self.part(self.values) == other.part(other.values)
+        self.whole() == other.whole()
+            && self.answer() == other.answer()
+            && self.part(self.values) == other.part(other.values)
     }
 }
 
@@ -226,14 +243,20 @@ pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
     let spans_at = whole_at + shaped.whole.len();
     let spans_len = shaped.spans.len() * 8;
     let values_at = spans_at + spans_len;
-    let (answer_at, answer_len) =
-        if shaped.default_view.is_some() { (view_at, view_len) } else { (whole_at, shaped.whole.len()) };
+    let (answer_at, answer_len) = if shaped.default_view.is_some() {
+        (view_at, view_len)
+    } else {
+        (whole_at, shaped.whole.len())
+    };
 
     let mut out = Vec::with_capacity(values_at + values.len());
     push_header(&mut out, RECORD, name, h);
-    for (at, len) in
-        [(answer_at, answer_len), (whole_at, shaped.whole.len()), (spans_at, spans_len), (values_at, values.len())]
-    {
+    for (at, len) in [
+        (answer_at, answer_len),
+        (whole_at, shaped.whole.len()),
+        (spans_at, spans_len),
+        (values_at, values.len()),
+    ] {
         out.extend_from_slice(&(at as u32).to_le_bytes());
         out.extend_from_slice(&(len as u32).to_le_bytes());
     }
@@ -294,7 +317,13 @@ impl Sentinel {
     /// The member: sorts before every record id.
     pub fn member(&self) -> [u8; SENTINEL] {
         let mut out = [0u8; SENTINEL];
-        let parts = [self.generation, self.asked_ms, self.fresh_until, self.seq, self.name];
+        let parts = [
+            self.generation,
+            self.asked_ms,
+            self.fresh_until,
+            self.seq,
+            self.name,
+        ];
         if let Some(m) = out.get_mut(..4) {
             m.copy_from_slice(&SET);
         }
@@ -322,7 +351,9 @@ impl Sentinel {
 
 /// FNV-1a, 64 bits: tells a renamed or copied set from one of ours; no secret hangs on it.
 pub fn hash(b: &[u8]) -> u64 {
-    b.iter().fold(0xcbf2_9ce4_8422_2325, |h, x| (h ^ u64::from(*x)).wrapping_mul(0x0100_0000_01b3))
+    b.iter().fold(0xcbf2_9ce4_8422_2325, |h, x| {
+        (h ^ u64::from(*x)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -335,20 +366,41 @@ mod tests {
         Shaped {
             whole: br#"{"id":"recA","name":"x","points":3}"#.to_vec(),
             spans: vec![
-                Span { start: 13, end: 23, filled: false },
-                Span { start: 24, end: 34, filled: true },
+                Span {
+                    start: 13,
+                    end: 23,
+                    filled: false,
+                },
+                Span {
+                    start: 24,
+                    end: 34,
+                    filled: true,
+                },
             ],
             default_view: Some(br#"{"id":"recA","name":"x"}"#.to_vec()),
             values: vec![
-                FieldValues { field: 0, texts: vec![b"x".to_vec()] },
-                FieldValues { field: 4, texts: vec![b"recU1".to_vec(), b"recU2".to_vec()] },
+                FieldValues {
+                    field: 0,
+                    texts: vec![b"x".to_vec()],
+                },
+                FieldValues {
+                    field: 4,
+                    texts: vec![b"recU1".to_vec(), b"recU2".to_vec()],
+                },
             ],
             attachments: false,
             violations: 0,
             lacks_required: false,
         }
     }
-    const H: Header = Header { generation: 7, asked_ms: 1, fresh_until: 2, dead_at: u64::MAX, seq: 9, told_at: 0 };
+    const H: Header = Header {
+        generation: 7,
+        asked_ms: 1,
+        fresh_until: 2,
+        dead_at: u64::MAX,
+        seq: 9,
+        told_at: 0,
+    };
 
     #[test]
     fn what_is_stored_is_read_back() {
@@ -359,7 +411,10 @@ mod tests {
         assert_eq!(e.answer(), s.default_view.as_deref().unwrap());
         assert_eq!(e.whole(), &s.whole[..]);
         assert_eq!(e.spans(), s.spans);
-        assert_eq!(e.texts(4).collect::<Vec<_>>(), vec![&b"recU1"[..], b"recU2"]);
+        assert_eq!(
+            e.texts(4).collect::<Vec<_>>(),
+            vec![&b"recU1"[..], b"recU2"]
+        );
         assert!(e.has(0, b"x") && !e.has(0, b"y") && !e.has(9, b"x"));
         assert_eq!(e.fields(), vec![0, 4]);
     }
@@ -384,7 +439,14 @@ mod tests {
             let mut b = bytes.clone();
             b[at] ^= 0xff;
             if let Some(e) = Entry::read(&b, b"events:recA") {
-                let _ = (e.answer(), e.whole(), e.spans(), e.fields(), e.texts(0).count(), e.texts(4).count());
+                let _ = (
+                    e.answer(),
+                    e.whole(),
+                    e.spans(),
+                    e.fields(),
+                    e.texts(0).count(),
+                    e.texts(4).count(),
+                );
             }
         }
     }
@@ -392,16 +454,28 @@ mod tests {
     #[test]
     fn times_change_without_the_content() {
         let bytes = encode(b"events:recA", &H, &shaped());
-        let later = Header { fresh_until: 99, ..H };
+        let later = Header {
+            fresh_until: 99,
+            ..H
+        };
         let moved = with_header(&bytes, &later);
-        let (a, b) = (Entry::read(&bytes, b"events:recA").unwrap(), Entry::read(&moved, b"events:recA").unwrap());
+        let (a, b) = (
+            Entry::read(&bytes, b"events:recA").unwrap(),
+            Entry::read(&moved, b"events:recA").unwrap(),
+        );
         assert_eq!(b.header, later);
         assert!(a.same_content(&b));
     }
 
     #[test]
     fn a_sentinel_sorts_first_and_names_its_key() {
-        let s = Sentinel { generation: 1, asked_ms: 2, fresh_until: 3, seq: 4, name: hash(b"events:slug:a") };
+        let s = Sentinel {
+            generation: 1,
+            asked_ms: 2,
+            fresh_until: 3,
+            seq: 4,
+            name: hash(b"events:slug:a"),
+        };
         let m = s.member();
         assert!(m[..] < b"rec"[..]);
         assert_eq!(Sentinel::read(&m, b"events:slug:a"), Some(s));

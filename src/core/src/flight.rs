@@ -25,7 +25,11 @@ pub struct Flights<T, W> {
 
 impl<T, W> Default for Flights<T, W> {
     fn default() -> Self {
-        Flights { next: 1, open: HashMap::new(), all: HashMap::new() }
+        Flights {
+            next: 1,
+            open: HashMap::new(),
+            all: HashMap::new(),
+        }
     }
 }
 
@@ -40,7 +44,12 @@ pub enum Joined {
 
 impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     /// `current(sent)`: would a flight sent under this number still answer who asks now?
-    pub fn join(&mut self, thing: &T, waiter: Option<W>, current: impl FnOnce(u64) -> bool) -> Joined {
+    pub fn join(
+        &mut self,
+        thing: &T,
+        waiter: Option<W>,
+        current: impl FnOnce(u64) -> bool,
+    ) -> Joined {
         if let Some(id) = self.open.get(thing).copied() {
             if let Some(f) = self.all.get_mut(&id) {
                 if f.sent.is_none_or(current) {
@@ -52,7 +61,14 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
         let id = self.next;
         self.next += 1;
         self.open.insert(thing.clone(), id);
-        self.all.insert(id, Flight { thing: thing.clone(), sent: None, waiters: waiter.into_iter().collect() });
+        self.all.insert(
+            id,
+            Flight {
+                thing: thing.clone(),
+                sent: None,
+                waiters: waiter.into_iter().collect(),
+            },
+        );
         Joined::Lead(id)
     }
     /// One more passenger for a flight that was joined.
@@ -63,7 +79,10 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     }
     /// Does the thing's open flight wait to be sent?
     pub fn boarding(&self, thing: &T) -> bool {
-        self.open.get(thing).and_then(|id| self.all.get(id)).is_some_and(|f| f.sent.is_none())
+        self.open
+            .get(thing)
+            .and_then(|id| self.all.get(id))
+            .is_some_and(|f| f.sent.is_none())
     }
     /// The boarding flight of a thing goes out under number `sent`.
     pub fn send(&mut self, thing: &T, sent: u64) -> Option<FlightId> {
@@ -77,7 +96,9 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     }
     /// A flight that failed is tried again: it boards once more.
     pub fn reboard(&mut self, id: FlightId) {
-        let Some(f) = self.all.get_mut(&id) else { return };
+        let Some(f) = self.all.get_mut(&id) else {
+            return;
+        };
         f.sent = None;
         let (thing, waiters) = (f.thing.clone(), core::mem::take(&mut f.waiters));
         match self.open.get(&thing).copied() {
@@ -98,7 +119,9 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     }
     /// The flight is over; who waited for it.
     pub fn land(&mut self, id: FlightId) -> Vec<W> {
-        let Some(f) = self.all.remove(&id) else { return Vec::new() };
+        let Some(f) = self.all.remove(&id) else {
+            return Vec::new();
+        };
         if self.open.get(&f.thing) == Some(&id) {
             self.open.remove(&f.thing);
         }
@@ -134,7 +157,12 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     }
     /// Ends every flight for which `pick` says so.
     pub fn land_where(&mut self, mut pick: impl FnMut(&T) -> bool) -> Vec<W> {
-        let ids: Vec<FlightId> = self.all.iter().filter(|(_, f)| pick(&f.thing)).map(|(id, _)| *id).collect();
+        let ids: Vec<FlightId> = self
+            .all
+            .iter()
+            .filter(|(_, f)| pick(&f.thing))
+            .map(|(id, _)| *id)
+            .collect();
         ids.into_iter().flat_map(|id| self.land(id)).collect()
     }
 }
@@ -147,13 +175,18 @@ mod tests {
     #[test]
     fn many_ask_one_flies() {
         let mut f: Flights<&str, u32> = Flights::default();
-        let Joined::Lead(id) = f.join(&"a", Some(1), |_| true) else { panic!() };
+        let Joined::Lead(id) = f.join(&"a", Some(1), |_| true) else {
+            panic!()
+        };
         for w in 2..=1000 {
             assert_eq!(f.join(&"a", Some(w), |_| true), Joined::Follow(id));
         }
         assert_eq!(f.send(&"a", 7), Some(id));
         assert_eq!(f.send(&"a", 8), None, "it is under way already");
-        assert_eq!(f.join(&"a", Some(1001), |sent| sent == 7), Joined::Follow(id));
+        assert_eq!(
+            f.join(&"a", Some(1001), |sent| sent == 7),
+            Joined::Follow(id)
+        );
         assert_eq!(f.land(id).len(), 1001);
         assert!(f.is_empty() && !f.has(&"a"));
     }
@@ -161,9 +194,13 @@ mod tests {
     #[test]
     fn who_asks_after_a_change_gets_a_flight_of_their_own() {
         let mut f: Flights<&str, u32> = Flights::default();
-        let Joined::Lead(old) = f.join(&"a", Some(1), |_| true) else { panic!() };
+        let Joined::Lead(old) = f.join(&"a", Some(1), |_| true) else {
+            panic!()
+        };
         f.send(&"a", 7);
-        let Joined::Lead(new) = f.join(&"a", Some(2), |_| false) else { panic!() };
+        let Joined::Lead(new) = f.join(&"a", Some(2), |_| false) else {
+            panic!()
+        };
         assert_ne!(old, new);
         assert_eq!(f.land(old), [1]);
         assert!(f.has(&"a"), "landing the old one leaves the new one open");
@@ -190,9 +227,13 @@ mod tests {
     #[test]
     fn a_retried_flight_joins_a_younger_one() {
         let mut f: Flights<&str, u32> = Flights::default();
-        let Joined::Lead(old) = f.join(&"a", Some(1), |_| true) else { panic!() };
+        let Joined::Lead(old) = f.join(&"a", Some(1), |_| true) else {
+            panic!()
+        };
         f.send(&"a", 7);
-        let Joined::Lead(new) = f.join(&"a", Some(2), |_| false) else { panic!() };
+        let Joined::Lead(new) = f.join(&"a", Some(2), |_| false) else {
+            panic!()
+        };
         f.reboard(old);
         assert_eq!(f.len(), 1);
         let mut w = f.land(new);

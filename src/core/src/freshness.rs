@@ -30,11 +30,26 @@ pub fn ends(w: &Windows, asked_ms: u64, attachments: bool, chance: u64) -> Ends 
     let unit = (chance >> 11) as f64 / (1u64 << 53) as f64;
     let factor = 1.0 + w.jitter * (2.0 * unit - 1.0);
     let ttl = ((w.ttl_ms as f64 * factor) as u64).max(1);
-    let ttl = if attachments { ttl.min(w.attachment_ms) } else { ttl };
+    let ttl = if attachments {
+        ttl.min(w.attachment_ms)
+    } else {
+        ttl
+    };
     let fresh_until = asked_ms.saturating_add(ttl);
-    let dead_at = if attachments { asked_ms.saturating_add(ATTACHMENT_DEAD_MS) } else { u64::MAX };
+    let dead_at = if attachments {
+        asked_ms.saturating_add(ATTACHMENT_DEAD_MS)
+    } else {
+        u64::MAX
+    };
     let window = w.while_revalidate_ms.max(w.if_error_ms);
-    Ends { fresh_until, dead_at, expire_at: fresh_until.saturating_add(window).min(dead_at).max(asked_ms + 1) }
+    Ends {
+        fresh_until,
+        dead_at,
+        expire_at: fresh_until
+            .saturating_add(window)
+            .min(dead_at)
+            .max(asked_ms + 1),
+    }
 }
 
 /// What a copy is good for now.
@@ -70,8 +85,13 @@ pub fn judge(w: &Windows, fresh_until: u64, dead_at: u64, now: u64) -> Use {
 mod tests {
     use super::*;
 
-    const W: Windows =
-        Windows { ttl_ms: 1000, jitter: 0.05, while_revalidate_ms: 100, if_error_ms: 500, attachment_ms: 400 };
+    const W: Windows = Windows {
+        ttl_ms: 1000,
+        jitter: 0.05,
+        while_revalidate_ms: 100,
+        if_error_ms: 500,
+        attachment_ms: 400,
+    };
 
     #[test]
     fn the_end_of_freshness_spreads_by_the_jitter_and_no_more() {
@@ -83,8 +103,19 @@ mod tests {
 
     #[test]
     fn attachments_end_by_their_own_clock() {
-        let e = ends(&Windows { if_error_ms: 90_000_000, ..W }, 10, true, 1 << 63);
-        assert_eq!((e.fresh_until, e.dead_at, e.expire_at), (410, 7_000_010, 7_000_010));
+        let e = ends(
+            &Windows {
+                if_error_ms: 90_000_000,
+                ..W
+            },
+            10,
+            true,
+            1 << 63,
+        );
+        assert_eq!(
+            (e.fresh_until, e.dead_at, e.expire_at),
+            (410, 7_000_010, 7_000_010)
+        );
     }
 
     #[test]

@@ -10,7 +10,11 @@ pub enum Name<'a> {
     /// `<entity>:<id>`
     Record { entity: &'a str, id: &'a str },
     /// `<entity>:<field>:<value>`
-    Index { entity: &'a str, field: &'a str, value: &'a [u8] },
+    Index {
+        entity: &'a str,
+        field: &'a str,
+        value: &'a [u8],
+    },
     /// `<entity>:*`
     All { entity: &'a str },
     /// `tomb:<entity>:<id>`
@@ -32,8 +36,12 @@ pub fn parse(name: &[u8]) -> Option<Name<'_>> {
     }
     if let Some(rest) = name.strip_prefix(TOMB) {
         let (entity, id) = split(rest)?;
-        return record_id_ok(id).then_some(())
-            .and_then(|()| Some(Name::Tomb { entity, id: core::str::from_utf8(id).ok()? }));
+        return record_id_ok(id).then_some(()).and_then(|()| {
+            Some(Name::Tomb {
+                entity,
+                id: core::str::from_utf8(id).ok()?,
+            })
+        });
     }
     let (entity, rest) = split(name)?;
     if rest == b"*" {
@@ -44,12 +52,19 @@ pub fn parse(name: &[u8]) -> Option<Name<'_>> {
             if !record_id_ok(rest) {
                 return None;
             }
-            Some(Name::Record { entity, id: core::str::from_utf8(rest).ok()? })
+            Some(Name::Record {
+                entity,
+                id: core::str::from_utf8(rest).ok()?,
+            })
         }
         Some(at) => {
             let field = core::str::from_utf8(rest.get(..at)?).ok()?;
             let value = rest.get(at + 1..)?;
-            (!field.is_empty()).then_some(Name::Index { entity, field, value })
+            (!field.is_empty()).then_some(Name::Index {
+                entity,
+                field,
+                value,
+            })
         }
     }
 }
@@ -90,8 +105,13 @@ pub fn view_right(entity: &str, view: &str) -> Vec<u8> {
 }
 /// The entity that a `podium:<what>:<entity>` key belongs to.
 pub fn own_entity<'a>(name: &'a [u8], what: &str) -> Option<&'a str> {
-    let rest = name.strip_prefix(OWN)?.strip_prefix(what.as_bytes())?.strip_prefix(b":")?;
-    entity_name_ok(rest).then(|| core::str::from_utf8(rest).ok()).flatten()
+    let rest = name
+        .strip_prefix(OWN)?
+        .strip_prefix(what.as_bytes())?
+        .strip_prefix(b":")?;
+    entity_name_ok(rest)
+        .then(|| core::str::from_utf8(rest).ok())
+        .flatten()
 }
 /// The `{tag}` of an entity's name, braces included; empty if it has none.
 pub fn tag(entity: &str) -> &str {
@@ -108,7 +128,10 @@ pub fn untagged(entity: &str) -> &str {
 /// A name fit for an error message or a log line: printable, and not too long.
 pub fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name.get(..name.len().min(120)).unwrap_or(name));
-    let mut out: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+    let mut out: String = text
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
     if name.len() > 120 {
         out.push('…');
     }
@@ -130,13 +153,50 @@ mod tests {
     #[test]
     fn names_are_told_apart() {
         let rows: &[(&[u8], Option<Name>)] = &[
-            (b"events:recA1", Some(Name::Record { entity: "events", id: "recA1" })),
-            (b"{shop}events:recA1", Some(Name::Record { entity: "{shop}events", id: "recA1" })),
-            (b"events:slug:a:b", Some(Name::Index { entity: "events", field: "slug", value: b"a:b" })),
-            (b"events:slug:", Some(Name::Index { entity: "events", field: "slug", value: b"" })),
+            (
+                b"events:recA1",
+                Some(Name::Record {
+                    entity: "events",
+                    id: "recA1",
+                }),
+            ),
+            (
+                b"{shop}events:recA1",
+                Some(Name::Record {
+                    entity: "{shop}events",
+                    id: "recA1",
+                }),
+            ),
+            (
+                b"events:slug:a:b",
+                Some(Name::Index {
+                    entity: "events",
+                    field: "slug",
+                    value: b"a:b",
+                }),
+            ),
+            (
+                b"events:slug:",
+                Some(Name::Index {
+                    entity: "events",
+                    field: "slug",
+                    value: b"",
+                }),
+            ),
             (b"events:*", Some(Name::All { entity: "events" })),
-            (b"tomb:events:recA1", Some(Name::Tomb { entity: "events", id: "recA1" })),
-            (b"podium:spec:events", Some(Name::Own { what: b"spec:events" })),
+            (
+                b"tomb:events:recA1",
+                Some(Name::Tomb {
+                    entity: "events",
+                    id: "recA1",
+                }),
+            ),
+            (
+                b"podium:spec:events",
+                Some(Name::Own {
+                    what: b"spec:events",
+                }),
+            ),
             (b"events:nope", None),
             (b"events", None),
             (b"events:rec\0", None),
@@ -154,7 +214,10 @@ mod tests {
         assert_eq!(tag("{shop}events"), "{shop}");
         assert_eq!(untagged("{shop}events"), "events");
         assert_eq!(untagged("events"), "events");
-        assert_eq!(own_entity(&own("spec", "{shop}events"), "spec"), Some("{shop}events"));
+        assert_eq!(
+            own_entity(&own("spec", "{shop}events"), "spec"),
+            Some("{shop}events")
+        );
         assert_eq!(own_entity(b"podium:doubt:events", "spec"), None);
     }
 }

@@ -54,18 +54,45 @@ pub struct Batch {
 impl Sweep {
     /// `full`: trust nothing but Airtable's own word on every single record.
     pub fn new(full: bool) -> Sweep {
-        Sweep { items: Vec::new(), by_id: HashMap::new(), full }
+        Sweep {
+            items: Vec::new(),
+            by_id: HashMap::new(),
+            full,
+        }
     }
     /// A cached record: in scope if the sweep is to say whether it exists (else it may only serve as a parent);
     /// `vouched` if the feed already says so; `refs` are the ids in its link cells as cached, a hint of what re-reading it would settle.
-    pub fn add(&mut self, entity: u32, id: &str, refs: Vec<CompactString>, in_scope: bool, vouched: bool) {
+    pub fn add(
+        &mut self,
+        entity: u32,
+        id: &str,
+        refs: Vec<CompactString>,
+        in_scope: bool,
+        vouched: bool,
+    ) {
         let id = CompactString::new(id);
-        let state = if in_scope && vouched && !self.full { State::There } else { State::Open };
-        self.by_id.entry(id.clone()).or_default().push(self.items.len());
-        self.items.push(Item { entity, id, refs, in_scope, state, asked: false });
+        let state = if in_scope && vouched && !self.full {
+            State::There
+        } else {
+            State::Open
+        };
+        self.by_id
+            .entry(id.clone())
+            .or_default()
+            .push(self.items.len());
+        self.items.push(Item {
+            entity,
+            id,
+            refs,
+            in_scope,
+            state,
+            asked: false,
+        });
     }
     fn open(&self, at: usize) -> bool {
-        self.items.get(at).is_some_and(|i| i.in_scope && i.state == State::Open)
+        self.items
+            .get(at)
+            .is_some_and(|i| i.in_scope && i.state == State::Open)
     }
     /// The records that reading `item` is expected to settle.
     fn settles<'a>(&'a self, at: usize, item: &'a Item) -> impl Iterator<Item = usize> + 'a {
@@ -96,7 +123,9 @@ impl Sweep {
         let mut entities: Vec<u32> = by_entity.keys().copied().collect();
         entities.sort_unstable();
         for entity in entities {
-            let Some(mut candidates) = by_entity.remove(&entity) else { continue };
+            let Some(mut candidates) = by_entity.remove(&entity) else {
+                continue;
+            };
             candidates.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
             let mut settled: HashSet<usize> = HashSet::new();
             let mut ids = Vec::new();
@@ -104,7 +133,9 @@ impl Sweep {
                 if ids.len() == BATCH {
                     break;
                 }
-                let Some(item) = self.items.get(at) else { continue };
+                let Some(item) = self.items.get(at) else {
+                    continue;
+                };
                 let before = settled.len();
                 settled.extend(self.settles(at, item));
                 if settled.len() > before {
@@ -146,7 +177,11 @@ impl Sweep {
     /// The outcome for one entity so far.
     pub fn tally(&self, entity: u32) -> Tally {
         let mut t = Tally::default();
-        for i in self.items.iter().filter(|i| i.entity == entity && i.in_scope) {
+        for i in self
+            .items
+            .iter()
+            .filter(|i| i.entity == entity && i.in_scope)
+        {
             t.cached += 1;
             t.checked += u64::from(i.state != State::Open);
             t.removed += u64::from(i.state == State::Gone);
@@ -171,7 +206,8 @@ mod tests {
             for id in b.ids {
                 match truth(b.entity, &id) {
                     Some(refs) => {
-                        let refs: Vec<CompactString> = refs.iter().map(CompactString::new).collect();
+                        let refs: Vec<CompactString> =
+                            refs.iter().map(CompactString::new).collect();
                         s.there(b.entity, &id, &refs)
                     }
                     None => s.gone(b.entity, &id),
@@ -189,13 +225,22 @@ mod tests {
         }
         let calls = run(&mut s, &|_, id| (id != "rec7").then(Vec::new));
         assert_eq!(calls, 3);
-        assert_eq!(s.tally(1), Tally { cached: 250, checked: 250, removed: 1 });
+        assert_eq!(
+            s.tally(1),
+            Tally {
+                cached: 250,
+                checked: 250,
+                removed: 1
+            }
+        );
     }
 
     fn family(full: bool) -> Sweep {
         let mut s = Sweep::new(full);
         for p in 0..10 {
-            let refs = (0..100).map(|c| CompactString::new(format!("recC{}", p * 100 + c))).collect();
+            let refs = (0..100)
+                .map(|c| CompactString::new(format!("recC{}", p * 100 + c)))
+                .collect();
             s.add(1, &format!("recP{p}"), refs, false, false);
         }
         for c in 0..1000 {
@@ -207,7 +252,12 @@ mod tests {
         move |e, id| match e {
             1 => {
                 let p: usize = id[4..].parse().unwrap();
-                Some((0..100).map(|c| format!("recC{}", p * 100 + c)).filter(|c| c != gone).collect())
+                Some(
+                    (0..100)
+                        .map(|c| format!("recC{}", p * 100 + c))
+                        .filter(|c| c != gone)
+                        .collect(),
+                )
             }
             _ => (id != gone).then(Vec::new),
         }
@@ -217,15 +267,29 @@ mod tests {
     fn parents_are_read_where_they_settle_more() {
         let mut s = family(false);
         let calls = run(&mut s, &children("recC555"));
-        assert_eq!(calls, 2, "ten parents in one call, the one child they no longer link to in another");
-        assert_eq!(s.tally(2), Tally { cached: 1000, checked: 1000, removed: 1 });
+        assert_eq!(
+            calls, 2,
+            "ten parents in one call, the one child they no longer link to in another"
+        );
+        assert_eq!(
+            s.tally(2),
+            Tally {
+                cached: 1000,
+                checked: 1000,
+                removed: 1
+            }
+        );
     }
 
     #[test]
     fn a_parent_cached_before_the_deletion_is_no_evidence() {
         let mut s = family(false);
         run(&mut s, &children("recC3"));
-        assert_eq!(s.tally(2).removed, 1, "the cached parent still links to it; only the fresh one counts");
+        assert_eq!(
+            s.tally(2).removed,
+            1,
+            "the cached parent still links to it; only the fresh one counts"
+        );
     }
 
     #[test]
@@ -242,6 +306,13 @@ mod tests {
             s.add(1, &format!("rec{i}"), Vec::new(), true, true);
         }
         assert_eq!(run(&mut s, &|_, _| None), 0);
-        assert_eq!(s.tally(1), Tally { cached: 250, checked: 250, removed: 0 });
+        assert_eq!(
+            s.tally(1),
+            Tally {
+                cached: 250,
+                checked: 250,
+                removed: 0
+            }
+        );
     }
 }

@@ -73,7 +73,10 @@ impl Tokens {
             self.recent.clear();
             self.floor = self.last;
         }
-        let slot = self.recent.entry((entity, CompactString::new(what))).or_insert(0);
+        let slot = self
+            .recent
+            .entry((entity, CompactString::new(what)))
+            .or_insert(0);
         *slot = (*slot).max(seq);
     }
     /// Everything of an entity changed.
@@ -89,7 +92,10 @@ impl Tokens {
     /// May what was sent as `sent` be stored for this record, and may somebody who asks now wait for it?
     pub fn current(&self, entity: EntityIx, what: &str, sent: u64) -> bool {
         self.entity_current(entity, sent)
-            && self.recent.get(&(entity, CompactString::new(what))).is_none_or(|s| *s < sent)
+            && self
+                .recent
+                .get(&(entity, CompactString::new(what)))
+                .is_none_or(|s| *s < sent)
     }
     /// Was the entity as a whole left alone since?
     pub fn entity_current(&self, entity: EntityIx, sent: u64) -> bool {
@@ -97,7 +103,10 @@ impl Tokens {
     }
     /// Records of an entity of which something newer than `sent` is known.
     pub fn newer_than(&self, entity: EntityIx, sent: u64) -> impl Iterator<Item = &str> {
-        self.recent.iter().filter(move |((e, _), s)| *e == entity && **s > sent).map(|((_, id), _)| id.as_str())
+        self.recent
+            .iter()
+            .filter(move |((e, _), s)| *e == entity && **s > sent)
+            .map(|((_, id), _)| id.as_str())
     }
 }
 

@@ -2,19 +2,19 @@
 
 use super::{count_fetch, entity_of, render, render_shared, Judge, Progress, Want};
 use crate::server::config;
+use crate::server::fault::Fault;
+use crate::server::log;
 use crate::server::op::{LandedRecord, Seen};
 use crate::server::query::{Condition, Output};
 use crate::server::reply::{self, Body, CacheWord, Fwd};
 use crate::server::state::{Entity, EntityIx, State};
 use crate::server::store::{self, Copy, Set};
-use crate::server::fault::Fault;
-use crate::server::log;
 use compact_str::CompactString;
 use podium_core::doubt::cheaper_to_refetch;
 use podium_core::entry::{Entry, Header};
 use podium_core::freshness::{self, Use, Windows};
-use podium_core::{key, question};
 use podium_core::spec::Spec;
+use podium_core::{key, question};
 use std::sync::Arc;
 
 /// An index question being answered: which records are candidates, which of them belong, what is lacking.
@@ -63,15 +63,27 @@ impl Judge<'_> {
         if let Some((read, ids)) = self.preread.and_then(|p| p.get(suffix)) {
             let (head, len, _) = store::set_state(self.ctx, e, suffix);
             if head.as_ref() == Some(read) && len == ids.len() {
-                return Set::Complete { sentinel: *read, ids: ids.clone() };
+                return Set::Complete {
+                    sentinel: *read,
+                    ids: ids.clone(),
+                };
             }
         }
         store::read_set(self.ctx, e, suffix)
     }
 
     /// Finds the candidates of an index question. `asked`: the number under which the client asked.
-    pub(crate) fn start(&mut self, st: &mut State, ix: EntityIx, conditions: &[Condition], asked: u64, name: &[u8]) -> Start {
-        let Some(e) = st.get(ix) else { return Start::Done(Body::error(reply::no_entity(entity_of(name)))) };
+    pub(crate) fn start(
+        &mut self,
+        st: &mut State,
+        ix: EntityIx,
+        conditions: &[Condition],
+        asked: u64,
+        name: &[u8],
+    ) -> Start {
+        let Some(e) = st.get(ix) else {
+            return Start::Done(Body::error(reply::no_entity(entity_of(name))));
+        };
         e.read_ms.set(self.now);
         let suffixes: Vec<Arc<[u8]>> = if conditions.is_empty() {
             vec![Arc::from(&b"*"[..])]
@@ -88,7 +100,10 @@ impl Judge<'_> {
                 if suffixes.len() > 1 && !s.stale {
                     sets.push((s.confirmed, s.candidates.clone()));
                 }
-                if best.as_ref().is_none_or(|b| s.candidates.len() < b.candidates.len()) {
+                if best
+                    .as_ref()
+                    .is_none_or(|b| s.candidates.len() < b.candidates.len())
+                {
                     best = Some(s);
                 }
             };
@@ -119,14 +134,24 @@ impl Judge<'_> {
                         let mut ids: Vec<CompactString> = records.keys().cloned().collect();
                         // Stored as a set, it may have been amended by what was told meanwhile.
                         if q.stored {
-                            if let Set::Complete { sentinel, ids: now } = store::read_set(self.ctx, e, suffix) {
+                            if let Set::Complete { sentinel, ids: now } =
+                                store::read_set(self.ctx, e, suffix)
+                            {
                                 if sentinel.seq >= q.sent {
                                     ids = now;
                                 }
                             }
                         }
                         ids.sort_unstable();
-                        consider(scan(ids, q.sent, q.asked_ms, q.fresh_until, true, q.stored, false));
+                        consider(scan(
+                            ids,
+                            q.sent,
+                            q.asked_ms,
+                            q.fresh_until,
+                            true,
+                            q.stored,
+                            false,
+                        ));
                     }
                     Err(f) => failed = Some(f.clone()),
                 }
@@ -142,30 +167,56 @@ impl Judge<'_> {
                 Set::Complete { mut sentinel, ids } => {
                     if ids.is_empty() && e.complete.is_none() {
                         // Its members left since it was asked for: empty, it lives no longer than one that was empty at once.
-                        let until = sentinel.asked_ms.saturating_add(config::EMPTY_TTL.seconds_as_ms());
+                        let until = sentinel
+                            .asked_ms
+                            .saturating_add(config::EMPTY_TTL.seconds_as_ms());
                         sentinel.fresh_until = sentinel.fresh_until.min(until);
                     }
                     let vouched = e.feed.vouches(sentinel.seq, self.now);
-                    let usable = match freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now) {
-                        _ if vouched => Use::Fresh,
-                        by_time => by_time,
-                    };
-                    let fresh_until = sentinel.fresh_until.max(if vouched { e.feed.vouched_until } else { 0 });
+                    let usable =
+                        match freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now) {
+                            _ if vouched => Use::Fresh,
+                            by_time => by_time,
+                        };
+                    let fresh_until =
+                        sentinel
+                            .fresh_until
+                            .max(if vouched { e.feed.vouched_until } else { 0 });
                     let stale = match usable {
                         Use::Fresh if self.young_enough(sentinel.asked_ms) => false,
                         Use::WhileRevalidate if self.options.max_age.is_none() => true,
                         _ => continue,
                     };
-                    consider(scan(ids, sentinel.seq, sentinel.asked_ms, fresh_until, false, true, stale));
+                    consider(scan(
+                        ids,
+                        sentinel.seq,
+                        sentinel.asked_ms,
+                        fresh_until,
+                        false,
+                        true,
+                        stale,
+                    ));
                 }
                 Set::Foreign => {
                     let full = [e.name.as_bytes(), b":", suffix].concat();
                     return Start::Done(Body::error(reply::wrong_type(&full)));
                 }
                 Set::Absent => {
-                    let fresh = |c: &crate::server::state::Complete| self.now < c.fresh_until || e.feed.vouches(c.seq, self.now);
-                    if let Some(c) = e.complete.filter(|c| fresh(c) && self.young_enough(c.asked_ms) && &suffix[..] != b"*") {
-                        consider(scan(Vec::new(), c.seq, c.asked_ms, c.fresh_until, false, true, false));
+                    let fresh = |c: &crate::server::state::Complete| {
+                        self.now < c.fresh_until || e.feed.vouches(c.seq, self.now)
+                    };
+                    if let Some(c) = e.complete.filter(|c| {
+                        fresh(c) && self.young_enough(c.asked_ms) && &suffix[..] != b"*"
+                    }) {
+                        consider(scan(
+                            Vec::new(),
+                            c.seq,
+                            c.asked_ms,
+                            c.fresh_until,
+                            false,
+                            true,
+                            false,
+                        ));
                     }
                 }
             }
@@ -175,9 +226,18 @@ impl Judge<'_> {
                 return self.set_instead(st, ix, conditions, &suffixes, f);
             }
             if self.options.cache_only {
-                return Start::Done(Body::Null.with_meta(self.options.meta.then(|| self.meta(name, CacheWord::Miss, self.now, self.now))));
+                return Start::Done(
+                    Body::Null.with_meta(
+                        self.options
+                            .meta
+                            .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
+                    ),
+                );
             }
-            return Start::Need(vec![Want::Question(ix, most_selective(&e.spec, conditions))]);
+            return Start::Need(vec![Want::Question(
+                ix,
+                most_selective(&e.spec, conditions),
+            )]);
         };
         if !scan.own && self.must_hear(e) {
             return Start::Need(vec![Want::Feed(ix)]);
@@ -206,13 +266,21 @@ impl Judge<'_> {
             }
             if !open.is_empty() {
                 if self.options.cache_only {
-                    return Start::Done(Body::Null.with_meta(self.options.meta.then(|| self.meta(name, CacheWord::Miss, self.now, self.now))));
+                    return Start::Done(
+                        Body::Null.with_meta(
+                            self.options
+                                .meta
+                                .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
+                        ),
+                    );
                 }
-                return Start::Need(if cheaper_to_refetch(open.len(), scan.candidates.len()) || scan.own {
-                    open.into_iter().map(|id| Want::Record(ix, id)).collect()
-                } else {
-                    vec![Want::Question(ix, most_selective(&e.spec, conditions))]
-                });
+                return Start::Need(
+                    if cheaper_to_refetch(open.len(), scan.candidates.len()) || scan.own {
+                        open.into_iter().map(|id| Want::Record(ix, id)).collect()
+                    } else {
+                        vec![Want::Question(ix, most_selective(&e.spec, conditions))]
+                    },
+                );
             }
             scan.candidates.extend(seen_meanwhile);
         }
@@ -224,17 +292,32 @@ impl Judge<'_> {
         }
         scan.candidates.sort_unstable();
         scan.candidates.dedup();
-        let ending = !scan.own && !scan.stale && crate::server::refresh::is_due(scan.asked_ms, scan.fresh_until, self.now);
+        let ending = !scan.own
+            && !scan.stale
+            && crate::server::refresh::is_due(scan.asked_ms, scan.fresh_until, self.now);
         if (scan.stale || ending) && !self.options.cache_only {
-            self.refresh.push(Want::Question(ix, most_selective(&e.spec, conditions)));
+            self.refresh
+                .push(Want::Question(ix, most_selective(&e.spec, conditions)));
         }
         Start::Scan(Box::new(scan))
     }
 
     /// Airtable failed to answer a question: a stale set answers if nothing in it is in doubt.
-    fn set_instead(&self, st: &mut State, ix: EntityIx, conditions: &[Condition], suffixes: &[Arc<[u8]>], fault: Fault) -> Start {
-        let allowed = fault.outage && !self.options.no_cache && self.options.max_age.is_none() && config::enabled();
-        let Some(e) = st.get(ix).filter(|_| allowed) else { return Start::Done(Body::error(fault.line)) };
+    fn set_instead(
+        &self,
+        st: &mut State,
+        ix: EntityIx,
+        conditions: &[Condition],
+        suffixes: &[Arc<[u8]>],
+        fault: Fault,
+    ) -> Start {
+        let allowed = fault.outage
+            && !self.options.no_cache
+            && self.options.max_age.is_none()
+            && config::enabled();
+        let Some(e) = st.get(ix).filter(|_| allowed) else {
+            return Start::Done(Body::error(fault.line));
+        };
         let w = Self::windows(e);
         for suffix in suffixes {
             if let Set::Complete { sentinel, ids } = store::read_set(self.ctx, e, suffix) {
@@ -269,9 +352,15 @@ impl Judge<'_> {
 
     /// Looks at up to `n` candidates; true when all have been seen. What stays in the scan belongs to no lock if `keep`.
     pub(crate) fn step(&self, st: &State, scan: &mut Scan, n: usize, keep: bool) -> bool {
-        let Some(e) = st.get(scan.ix) else { return true };
+        let Some(e) = st.get(scan.ix) else {
+            return true;
+        };
         let w = Self::windows(e);
-        let sort = self.options.sort.as_ref().and_then(|(f, _)| e.spec.field(f));
+        let sort = self
+            .options
+            .sort
+            .as_ref()
+            .and_then(|(f, _)| e.spec.field(f));
         let enough = match (self.options.limit, sort, self.options.output) {
             (Some((offset, count)), None, Output::Records | Output::Ids) if count >= 0 => {
                 Some((offset as usize).saturating_add(count as usize))
@@ -282,18 +371,32 @@ impl Judge<'_> {
             if enough.is_some_and(|m| scan.found.len() + scan.lacking.len() >= m) {
                 scan.at = scan.candidates.len();
             }
-            let Some(id) = scan.candidates.get(scan.at).cloned() else { return true };
+            let Some(id) = scan.candidates.get(scan.at).cloned() else {
+                return true;
+            };
             scan.at += 1;
             self.candidate(e, &w, scan, &id, sort, keep);
         }
         scan.at >= scan.candidates.len()
     }
 
-    fn candidate(&self, e: &Entity, w: &Windows, scan: &mut Scan, id: &CompactString, sort: Option<u16>, keep: bool) {
+    fn candidate(
+        &self,
+        e: &Entity,
+        w: &Windows,
+        scan: &mut Scan,
+        id: &CompactString,
+        sort: Option<u16>,
+        keep: bool,
+    ) {
         let name = key::record(&e.name, id);
         let brought = self.brought.records.get(&(e.ix, id.clone()));
         // The newest of what is known: the cache's copy, what was fetched by id, what the question returned.
-        let copy = if config::enabled() { store::copy(self.ctx, e, id, true) } else { Copy::Absent };
+        let copy = if config::enabled() {
+            store::copy(self.ctx, e, id, true)
+        } else {
+            Copy::Absent
+        };
         let cached = match &copy {
             Copy::Record(b) => Entry::read(b, &name),
             _ => None,
@@ -337,7 +440,8 @@ impl Judge<'_> {
                 let belongs = scan.conditions.iter().all(|c| entry.has(c.field, &c.value));
                 if !belongs {
                     // The set was confirmed after this copy was seen, and says otherwise: look again.
-                    if h.seq < scan.confirmed && scan.conditions.len() == 1 && scan.failed.is_none() {
+                    if h.seq < scan.confirmed && scan.conditions.len() == 1 && scan.failed.is_none()
+                    {
                         self.lack(e, scan, id, brought);
                     }
                     return;
@@ -375,7 +479,13 @@ impl Judge<'_> {
             && freshness::judge(w, h.fresh_until, h.dead_at, self.now) != Use::No
     }
 
-    fn lack(&self, e: &Entity, scan: &mut Scan, id: &CompactString, brought: Option<&Arc<LandedRecord>>) {
+    fn lack(
+        &self,
+        e: &Entity,
+        scan: &mut Scan,
+        id: &CompactString,
+        brought: Option<&Arc<LandedRecord>>,
+    ) {
         match brought.map(|b| &b.seen) {
             Some(Seen::Failed(f)) => scan.failed = Some(f.clone()),
             Some(Seen::Gone(_)) => {}
@@ -384,7 +494,18 @@ impl Judge<'_> {
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn take(&self, e: &Entity, spec: &Spec, scan: &mut Scan, id: &CompactString, entry: &Entry, sort: Option<u16>, shared: Option<&Arc<[u8]>>, keep: bool, fetched: bool) {
+    fn take(
+        &self,
+        e: &Entity,
+        spec: &Spec,
+        scan: &mut Scan,
+        id: &CompactString,
+        entry: &Entry,
+        sort: Option<u16>,
+        shared: Option<&Arc<[u8]>>,
+        keep: bool,
+        fetched: bool,
+    ) {
         if !scan.conditions.iter().all(|c| entry.has(c.field, &c.value)) {
             return;
         }
@@ -407,11 +528,21 @@ impl Judge<'_> {
         }
         if !fetched && self.fresh_until(e, &entry.header) <= self.now {
             scan.stale_members = true;
-        } else if !fetched && crate::server::refresh::is_due(entry.header.asked_ms, entry.header.fresh_until, self.now) {
+        } else if !fetched
+            && crate::server::refresh::is_due(
+                entry.header.asked_ms,
+                entry.header.fresh_until,
+                self.now,
+            )
+        {
             scan.ending.push(Want::Record(e.ix, id.clone()));
         }
         let sort = sort.and_then(|f| entry.texts(f).next()).map(<[u8]>::to_vec);
-        scan.found.push(Item { id: id.clone(), body, sort });
+        scan.found.push(Item {
+            id: id.clone(),
+            body,
+            sort,
+        });
     }
 
     /// What the scan came to.
@@ -421,7 +552,13 @@ impl Judge<'_> {
         }
         if !scan.lacking.is_empty() {
             if self.options.cache_only {
-                return Progress::Done(Body::Null.with_meta(self.options.meta.then(|| self.meta(name, CacheWord::Miss, self.now, self.now))));
+                return Progress::Done(
+                    Body::Null.with_meta(
+                        self.options
+                            .meta
+                            .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
+                    ),
+                );
             }
             if let Some(f) = scan.failed {
                 return Progress::Done(Body::error(f.line));
@@ -433,24 +570,39 @@ impl Judge<'_> {
             return Progress::Done(Body::error(f.line.clone()));
         }
         if scan.stale_members && !error_served && !self.options.cache_only {
-            let stale: Vec<Want> = scan.found.iter().map(|i| Want::Record(scan.ix, i.id.clone())).take(100).collect();
+            let stale: Vec<Want> = scan
+                .found
+                .iter()
+                .map(|i| Want::Record(scan.ix, i.id.clone()))
+                .take(100)
+                .collect();
             self.refresh.extend(stale);
         }
         if !self.options.cache_only {
             self.refresh.append(&mut scan.ending);
         }
         let total = scan.found.len();
-        let Some(e) = st.get_mut(scan.ix) else { return Progress::Done(Body::error(reply::no_entity(entity_of(name)))) };
+        let Some(e) = st.get_mut(scan.ix) else {
+            return Progress::Done(Body::error(reply::no_entity(entity_of(name))));
+        };
         let behind = e.feed.behind;
         if let Some((field, descending)) = &self.options.sort {
-            let kind = e.spec.field(field).and_then(|f| e.spec.fields().get(f as usize)).map(|f| f.kind);
+            let kind = e
+                .spec
+                .field(field)
+                .and_then(|f| e.spec.fields().get(f as usize))
+                .map(|f| f.kind);
             let descending = *descending;
             scan.found.sort_by(|a, b| {
                 use std::cmp::Ordering;
                 let by_value = match (&a.sort, &b.sort, kind) {
                     (Some(x), Some(y), Some(k)) => {
                         let o = question::compare(k, x, y);
-                        if descending { o.reverse() } else { o }
+                        if descending {
+                            o.reverse()
+                        } else {
+                            o
+                        }
                     }
                     (Some(_), None, _) => Ordering::Less,
                     (None, Some(_), _) => Ordering::Greater,
@@ -502,7 +654,11 @@ impl Judge<'_> {
             let mut m = self.meta(name, word, scan.oldest, scan.shortest);
             m.airtable_hits = i64::from(self.brought.hits_total);
             m.stored = scan.stored;
-            m.fwd = if word == CacheWord::Bypass { Fwd::Bypass } else { Fwd::UriMiss };
+            m.fwd = if word == CacheWord::Bypass {
+                Fwd::Bypass
+            } else {
+                Fwd::UriMiss
+            };
             m.collapsed = self.brought.collapsed && !self.brought.led;
             m.detail = if error_served {
                 "stale-if-error"
@@ -521,7 +677,12 @@ impl Judge<'_> {
         });
         let body = match self.options.output {
             Output::Count => Body::Int(total as i64),
-            Output::Ids => Body::List(scan.found.into_iter().map(|i| Body::Bytes(i.id.as_bytes().to_vec())).collect()),
+            Output::Ids => Body::List(
+                scan.found
+                    .into_iter()
+                    .map(|i| Body::Bytes(i.id.as_bytes().to_vec()))
+                    .collect(),
+            ),
             Output::Records => Body::List(scan.found.into_iter().map(|i| i.body).collect()),
         };
         Progress::Done(body.with_meta(meta))
@@ -544,5 +705,8 @@ fn most_selective(spec: &Spec, conditions: &[Condition]) -> Arc<[u8]> {
         Some(Kind::Links) => 2,
         _ => 3,
     };
-    conditions.iter().min_by_key(|c| rank(c)).map_or_else(|| Arc::from(&b"*"[..]), |c| c.suffix.clone())
+    conditions
+        .iter()
+        .min_by_key(|c| rank(c))
+        .map_or_else(|| Arc::from(&b"*"[..]), |c| c.suffix.clone())
 }

@@ -30,25 +30,43 @@ entry!(run, discover_inner);
 const SHORTEST_BASE: usize = 10;
 
 fn looks_like_base(text: &str) -> bool {
-    text.starts_with("app") && text.len() >= SHORTEST_BASE && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    text.starts_with("app")
+        && text.len() >= SHORTEST_BASE
+        && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 /// Base and prefix as given, with what stands in for the one left out.
 fn asked(ctx: Ctx, given: &[&[u8]]) -> Result<(String, String), String> {
     let mut words = Vec::with_capacity(2);
     for w in given {
-        words.push(std::str::from_utf8(w).map_err(|_| format!("ERR syntax error: {} is neither a base nor a prefix", key::shown(w)))?);
+        words.push(std::str::from_utf8(w).map_err(|_| {
+            format!(
+                "ERR syntax error: {} is neither a base nor a prefix",
+                key::shown(w)
+            )
+        })?);
     }
     let (base, prefix) = match words.as_slice() {
         [] => (config::BASE.get(), ""),
         [one] if looks_like_base(one) => ((*one).to_string(), ""),
         [one] => (config::BASE.get(), *one),
-        [base, prefix] if base.starts_with("app") && base.bytes().all(|b| b.is_ascii_alphanumeric()) => ((*base).to_string(), *prefix),
-        [base, _] => return Err(format!("ERR syntax error: {} is no base's id: it looks like appXXXXXXXXXXXXXX", key::shown(base.as_bytes()))),
+        [base, prefix]
+            if base.starts_with("app") && base.bytes().all(|b| b.is_ascii_alphanumeric()) =>
+        {
+            ((*base).to_string(), *prefix)
+        }
+        [base, _] => {
+            return Err(format!(
+                "ERR syntax error: {} is no base's id: it looks like appXXXXXXXXXXXXXX",
+                key::shown(base.as_bytes())
+            ))
+        }
         _ => return Err("ERR syntax error: give PODIUM.SPEC DISCOVER [<base>] [<prefix>]".into()),
     };
     if base.is_empty() {
-        return Err("BADSPEC no base is named: give PODIUM.SPEC DISCOVER app..., or set podium.base".into());
+        return Err(
+            "BADSPEC no base is named: give PODIUM.SPEC DISCOVER app..., or set podium.base".into(),
+        );
     }
     if !discover::prefix_ok(prefix) {
         return Err(format!(
@@ -78,10 +96,16 @@ unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return reply::error(ctx, "WOULDBLOCK the base's schema is asked of Airtable and this command may not wait here: nothing was defined");
     }
     let timeout = config::FETCH_TIMEOUT_MS.get();
-    if let Some(busy) = desk().busy_for(&base).filter(|b| b.ms_left >= timeout.max(0) as u64) {
+    if let Some(busy) = desk()
+        .busy_for(&base)
+        .filter(|b| b.ms_left >= timeout.max(0) as u64)
+    {
         return reply::error(ctx, &Fault::busy(busy).line);
     }
-    let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+    let query = Query {
+        ask: Ask::Many(Vec::new()),
+        options: Options::default(),
+    };
     let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), timeout) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
@@ -100,7 +124,12 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
         cause: Cause::Meta,
         write: false,
         run: Box::new(move |client, token, deadline| {
-            let ask = podium_airtable::Ask { base: &asked, table: "", token, deadline };
+            let ask = podium_airtable::Ask {
+                base: &asked,
+                table: "",
+                token,
+                deadline,
+            };
             *brought.lock() = client.tables(&ask)?;
             Ok(0)
         }),
@@ -120,7 +149,12 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
     {
         let mut d = desk();
         let b = d.base(&base);
-        d.sched.submit(b, Class::Read, Arc::new(Job::Errand(errand)), engine::mono_ms());
+        d.sched.submit(
+            b,
+            Class::Read,
+            Arc::new(Job::Errand(errand)),
+            engine::mono_ms(),
+        );
     }
     engine::close_now();
 }
@@ -145,11 +179,19 @@ fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
         let name = p.name.clone();
         match define(p) {
             Ok(()) => names.push(name),
-            Err(why) => ffi::log(Level::Warning, &format!("the entity {name} was left as it is: {why}")),
+            Err(why) => ffi::log(
+                Level::Warning,
+                &format!("the entity {name} was left as it is: {why}"),
+            ),
         }
     }
     names.sort();
-    Body::List(names.into_iter().map(|n| Body::Bytes(n.into_bytes())).collect())
+    Body::List(
+        names
+            .into_iter()
+            .map(|n| Body::Bytes(n.into_bytes()))
+            .collect(),
+    )
 }
 
 fn define(p: Planned) -> Result<(), String> {
@@ -157,13 +199,20 @@ fn define(p: Planned) -> Result<(), String> {
     let ctx = held.ctx();
     let done = gil::enter(|st| {
         if !p.users_own {
-            let given: Option<Value> = st.by_name(&p.name).and_then(|e| serde_json::from_str(&e.spec.to_json()).ok());
-            let before = st.by_name(&p.name).and_then(|e| e.found.as_ref()).map(|f: &Arc<Found>| f.made.clone()).unwrap_or_default();
+            let given: Option<Value> = st
+                .by_name(&p.name)
+                .and_then(|e| serde_json::from_str(&e.spec.to_json()).ok());
+            let before = st
+                .by_name(&p.name)
+                .and_then(|e| e.found.as_ref())
+                .map(|f: &Arc<Found>| f.made.clone())
+                .unwrap_or_default();
             let json = match &given {
                 Some(given) => discover::merged(&before, given, &p.found.made),
                 None => p.found.made.clone(),
             };
-            let spec = Spec::parse(&p.name, json.to_string().as_bytes()).map_err(|why| why.to_string())?;
+            let spec =
+                Spec::parse(&p.name, json.to_string().as_bytes()).map_err(|why| why.to_string())?;
             super::spec::define(st, ctx, &p.name, spec);
         }
         if let Some(e) = st.by_name_mut(&p.name) {

@@ -23,7 +23,9 @@ macro_rules! entry {
             argv: $crate::server::ffi::Argv,
             argc: ::std::ffi::c_int,
         ) -> ::std::ffi::c_int {
-            match ::std::panic::catch_unwind(::std::panic::AssertUnwindSafe(|| unsafe { $inner(ctx, argv, argc) })) {
+            match ::std::panic::catch_unwind(::std::panic::AssertUnwindSafe(|| unsafe {
+                $inner(ctx, argv, argc)
+            })) {
                 Ok(r) => r,
                 Err(_) => $crate::server::reply::error(ctx, "ERR internal error"),
             }
@@ -48,7 +50,8 @@ pub(crate) unsafe fn numkeys_positions(ctx: Ctx, argv: Argv, argc: c_int) -> c_i
         let n = super::ffi::bytes(*argv.add(1));
         if let Some(n) = super::query::decimal(n) {
             if n <= (argc as u64).saturating_sub(2) {
-                let flags = redis_module::raw::REDISMODULE_CMD_KEY_RO | redis_module::raw::REDISMODULE_CMD_KEY_ACCESS;
+                let flags = redis_module::raw::REDISMODULE_CMD_KEY_RO
+                    | redis_module::raw::REDISMODULE_CMD_KEY_ACCESS;
                 for i in 0..n as c_int {
                     rm!(RedisModule_KeyAtPosWithFlags(ctx, 2 + i, flags as c_int));
                 }

@@ -32,7 +32,9 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     let name = bytes(raw_name);
     let key = Key::read(ctx, raw_name);
     let Some(body) = key.body() else { return false };
-    let Some(e) = Entry::read(body, name) else { return false };
+    let Some(e) = Entry::read(body, name) else {
+        return false;
+    };
     let now = cached_now_ms();
     let h = e.header;
     if now >= h.dead_at {
@@ -47,9 +49,18 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
         return false;
     }
     let answer = e.answer();
-    rm!(RedisModule_ReplyWithStringBuffer(ctx, answer.as_ptr().cast(), answer.len()));
+    rm!(RedisModule_ReplyWithStringBuffer(
+        ctx,
+        answer.as_ptr().cast(),
+        answer.len()
+    ));
     // The reply is on its way before the copy is touched again.
-    if vouched.is_none() && podium_core::refresh::near_end(h.fresh_until.wrapping_sub(h.asked_ms), h.fresh_until - now) {
+    if vouched.is_none()
+        && podium_core::refresh::near_end(
+            h.fresh_until.wrapping_sub(h.asked_ms),
+            h.fresh_until - now,
+        )
+    {
         refresh::renew(ctx, name, &h, now);
     }
     true
@@ -67,7 +78,8 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         let key = Key::read(ctx, raw_name);
         let entry = key.body().and_then(|body| Entry::read(body, name));
         let fresh = entry.filter(|e| now < e.header.fresh_until && now < e.header.dead_at);
-        let served = fresh.filter(|e| gil::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));
+        let served =
+            fresh.filter(|e| gil::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));
         let Some(e) = served else {
             gil::enter(|st| generations.iter().for_each(|g| st.unhit(*g)));
             return false;
@@ -76,7 +88,10 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         generations.push(h.generation);
         // The bytes belong to the keyspace, which nothing changes before the reply is written below.
         answers.push((answer.as_ptr(), answer.len()));
-        if podium_core::refresh::near_end(h.fresh_until.wrapping_sub(h.asked_ms), h.fresh_until - now) {
+        if podium_core::refresh::near_end(
+            h.fresh_until.wrapping_sub(h.asked_ms),
+            h.fresh_until - now,
+        ) {
             renewals.push((i, h));
         }
     }
@@ -117,7 +132,10 @@ fn parse_get(ctx: Ctx, st: &State, a: &[&[u8]]) -> Result<Query, String> {
     let options = query::options(a.get(2..).unwrap_or(&[]), false)?;
     let k = query::record_key(st, a.get(1).copied().unwrap_or(b""))?;
     check_entity(ctx, st, k.ix, &options)?;
-    Ok(Query { ask: Ask::Get(k), options })
+    Ok(Query {
+        ask: Ask::Get(k),
+        options,
+    })
 }
 
 fn check_entity(ctx: Ctx, st: &State, ix: u32, options: &Options) -> Result<(), String> {
@@ -134,7 +152,10 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
     if argc > 2 && config::enabled() && !config::logging() {
         let n = query::decimal(bytes(*argv.add(1)));
-        if n == u64::try_from(argc - 2).ok() && argc - 2 <= MOST_KEYS as c_int && all_hit(ctx, argv, argc - 2) {
+        if n == u64::try_from(argc - 2).ok()
+            && argc - 2 <= MOST_KEYS as c_int
+            && all_hit(ctx, argv, argc - 2)
+        {
             return 0;
         }
     }
@@ -142,7 +163,10 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let query = gil::enter(|st| {
         let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
         let options = query::options(rest, false)?;
-        let keys = keys.iter().map(|n| query::record_key(st, n)).collect::<Result<Vec<_>, _>>()?;
+        let keys = keys
+            .iter()
+            .map(|n| query::record_key(st, n))
+            .collect::<Result<Vec<_>, _>>()?;
         let mut checked = Vec::new();
         for k in &keys {
             if !checked.contains(&k.ix) {
@@ -150,7 +174,10 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 checked.push(k.ix);
             }
         }
-        Ok(Query { ask: Ask::Many(keys), options })
+        Ok(Query {
+            ask: Ask::Many(keys),
+            options,
+        })
     });
     run(ctx, query)
 }
@@ -181,7 +208,10 @@ unsafe fn inter_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let query = gil::enter(|st| {
         let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
         let options = query::options(rest, true)?;
-        if let Some(all) = keys.iter().find(|k| matches!(key::parse(k), Some(key::Name::All { .. }))) {
+        if let Some(all) = keys
+            .iter()
+            .find(|k| matches!(key::parse(k), Some(key::Name::All { .. })))
+        {
             return Err(reply::bad_index_key(all));
         }
         parse_index(ctx, st, keys, options)
@@ -197,7 +227,10 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
     for name in keys {
         let (i, condition) = query::index_key(st, name)?;
         if ix.is_some_and(|x| x != i) {
-            return Err(format!("BADKEY all keys of PODIUM.INTER are of one entity; '{}' is of another", key::shown(name)));
+            return Err(format!(
+                "BADKEY all keys of PODIUM.INTER are of one entity; '{}' is of another",
+                key::shown(name)
+            ));
         }
         ix = Some(i);
         let e = st.get(i).ok_or("ERR internal error")?;
@@ -227,5 +260,12 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
         })?;
         query::check_field(ctx, e, f)?;
     }
-    Ok(Query { ask: Ask::Index { ix, conditions, names }, options })
+    Ok(Query {
+        ask: Ask::Index {
+            ix,
+            conditions,
+            names,
+        },
+        options,
+    })
 }

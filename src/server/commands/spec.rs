@@ -50,12 +50,20 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let (name, json) = (a.get(2).copied().unwrap_or(b""), a.get(3).copied().unwrap_or(b""));
+    let (name, json) = (
+        a.get(2).copied().unwrap_or(b""),
+        a.get(3).copied().unwrap_or(b""),
+    );
     let parsed = name_of(ctx, name).and_then(|name| {
         if json.len() > LARGEST {
-            return Err(format!("BADSPEC a spec of {} bytes: at most {LARGEST}", json.len()));
+            return Err(format!(
+                "BADSPEC a spec of {} bytes: at most {LARGEST}",
+                json.len()
+            ));
         }
-        Spec::parse(name, json).map(|s| (name, s)).map_err(|why| format!("BADSPEC {name}: {why}"))
+        Spec::parse(name, json)
+            .map(|s| (name, s))
+            .map_err(|why| format!("BADSPEC {name}: {why}"))
     });
     let (name, spec) = match parsed {
         Ok(p) => p,
@@ -82,7 +90,10 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
                 // Another table or base: the feed says so when it is next heard.
                 e.feed = podium_core::feed::View::OFF;
                 // What was found of another table says nothing of this one.
-                e.found = e.found.take().filter(|f| e.base() == base && f.is_table(e.spec.table()));
+                e.found = e
+                    .found
+                    .take()
+                    .filter(|f| e.base() == base && f.is_table(e.spec.table()));
             }
             store::drop_all(st, ctx, ix);
         }
@@ -132,7 +143,8 @@ fn effective(spec: &Spec) -> Value {
             &config::WARM_LIMIT,
             &config::MAX_ANSWER,
         ] {
-            o.entry(n.name.replace('-', "_")).or_insert_with(|| json!(n.get()));
+            o.entry(n.name.replace('-', "_"))
+                .or_insert_with(|| json!(n.get()));
         }
     }
     v
@@ -146,7 +158,12 @@ unsafe fn list_inner(ctx: Ctx, _: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let r = gil::enter(|st| {
-        Ok(Body::List(st.sorted_names().iter().map(|n| Body::Bytes(n.as_bytes().to_vec())).collect()))
+        Ok(Body::List(
+            st.sorted_names()
+                .iter()
+                .map(|n| Body::Bytes(n.as_bytes().to_vec()))
+                .collect(),
+        ))
     });
     answer(ctx, r)
 }
@@ -161,7 +178,12 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let a = args(argv, argc);
     let name = a.get(2).copied().unwrap_or(b"");
     let r = gil::enter(|st| {
-        let Some(name) = std::str::from_utf8(name).ok().filter(|n| st.by_name(n).is_some()) else { return Ok(Body::Int(0)) };
+        let Some(name) = std::str::from_utf8(name)
+            .ok()
+            .filter(|n| st.by_name(n).is_some())
+        else {
+            return Ok(Body::Int(0));
+        };
         if let Some(e) = st.remove(name) {
             let seq = desk().next_seq();
             desk().tokens.note_entity(e.ix, seq);

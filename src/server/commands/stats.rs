@@ -26,7 +26,10 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let what = a.get(1).copied();
     if what.is_some_and(|w| w.eq_ignore_ascii_case(b"RESET")) {
         if !is_admin(ctx) {
-            return reply::error(ctx, "NOPERM PODIUM.STATS RESET is @admin: this user may not run it");
+            return reply::error(
+                ctx,
+                "NOPERM PODIUM.STATS RESET is @admin: this user may not run it",
+            );
         }
         gil::enter(|st| {
             crate::server::serve::count_now(st);
@@ -44,11 +47,14 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             Some(name) => {
                 let text = std::str::from_utf8(name).unwrap_or("");
                 crate::server::serve::count_now(st);
-                let e = query::entity(st, text).map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
+                let e = query::entity(st, text)
+                    .map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
                 info::of_entity(e)
             }
         };
-        Ok(Body::Map(all.into_iter().map(|(k, v)| (k, v.into_body())).collect()))
+        Ok(Body::Map(
+            all.into_iter().map(|(k, v)| (k, v.into_body())).collect(),
+        ))
     });
     answer(ctx, r)
 }
@@ -64,9 +70,17 @@ fn is_admin(ctx: Ctx) -> bool {
     if user.is_null() {
         return false;
     }
-    let words = [RString::new(b"PODIUM.SPEC"), RString::new(b"DEL"), RString::new(b"x")];
+    let words = [
+        RString::new(b"PODIUM.SPEC"),
+        RString::new(b"DEL"),
+        RString::new(b"x"),
+    ];
     let mut raws: Vec<_> = words.iter().map(RString::raw).collect();
-    let allowed = rm!(RedisModule_ACLCheckCommandPermissions(user, raws.as_mut_ptr(), raws.len() as c_int)) == OK;
+    let allowed = rm!(RedisModule_ACLCheckCommandPermissions(
+        user,
+        raws.as_mut_ptr(),
+        raws.len() as c_int
+    )) == OK;
     rm!(RedisModule_FreeModuleUser(user));
     allowed
 }

@@ -32,17 +32,31 @@ unsafe fn sweep_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             b"FULL" => &mut full,
             b"DRYRUN" => &mut dry,
             b"ASYNC" => &mut behind,
-            _ => return reply::error(ctx, &format!("ERR syntax error: {} is no option of this command", key::shown(word))),
+            _ => {
+                return reply::error(
+                    ctx,
+                    &format!(
+                        "ERR syntax error: {} is no option of this command",
+                        key::shown(word)
+                    ),
+                )
+            }
         };
         if std::mem::replace(flag, true) {
-            return reply::error(ctx, &format!("ERR syntax error: {} is given twice", key::shown(word)));
+            return reply::error(
+                ctx,
+                &format!("ERR syntax error: {} is given twice", key::shown(word)),
+            );
         }
     }
     let name = a.get(1).copied().unwrap_or(b"");
     let found = gil::enter(|st| match (name, key::parse(name)) {
         (b"*", _) => Ok((st.entities().map(|e| e.ix).collect::<Vec<_>>(), true)),
         (_, Some(Name::All { entity })) => Ok((vec![query::entity(st, entity)?.ix], false)),
-        _ => Err(format!("BADKEY '{}' names no entity: give <entity>:* or *", key::shown(name))),
+        _ => Err(format!(
+            "BADKEY '{}' names no entity: give <entity>:* or *",
+            key::shown(name)
+        )),
     });
     let (entities, all) = match found {
         Some(Ok(f)) => f,
@@ -59,7 +73,10 @@ unsafe fn sweep_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if behind {
         let started = start(move || {
             if let Err(f) = sweep::run(&entities, full, dry, &cancelled) {
-                ffi::log(ffi::Level::Warning, &format!("the sweep stopped: {}", f.line));
+                ffi::log(
+                    ffi::Level::Warning,
+                    &format!("the sweep stopped: {}", f.line),
+                );
             }
         });
         return match started {
@@ -68,7 +85,10 @@ unsafe fn sweep_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         };
     }
     // No deadline: a sweep takes as long as the budget lets it; CLIENT UNBLOCK or a closed connection ends the wait.
-    let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+    let query = Query {
+        ask: Ask::Many(Vec::new()),
+        options: Options::default(),
+    };
     let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), 0) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
@@ -102,7 +122,12 @@ fn shape(reports: Vec<Report>, all: bool) -> Body {
         ])
     };
     if all {
-        Body::Map(reports.iter().map(|r| (r.entity.to_string(), one(r))).collect())
+        Body::Map(
+            reports
+                .iter()
+                .map(|r| (r.entity.to_string(), one(r)))
+                .collect(),
+        )
     } else {
         reports.first().map_or(Body::Map(Vec::new()), one)
     }

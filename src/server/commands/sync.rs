@@ -34,24 +34,43 @@ const START_PATIENCE: i64 = 4;
 /// The base that is meant.
 fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
     if let Some(b) = given {
-        let good = b.starts_with(b"app") && b.len() > 3 && b.len() <= 64 && b.iter().all(u8::is_ascii_alphanumeric);
+        let good = b.starts_with(b"app")
+            && b.len() > 3
+            && b.len() <= 64
+            && b.iter().all(u8::is_ascii_alphanumeric);
         return std::str::from_utf8(b)
             .ok()
             .filter(|_| good)
             .map(str::to_string)
-            .ok_or_else(|| format!("BADKEY '{}' is no base id: one looks like appXXXXXXXXXXXXXX", key::shown(b)));
+            .ok_or_else(|| {
+                format!(
+                    "BADKEY '{}' is no base id: one looks like appXXXXXXXXXXXXXX",
+                    key::shown(b)
+                )
+            });
     }
     let set = config::BASE.get();
     if !set.is_empty() {
         return Ok(set);
     }
-    let mut bases: Vec<String> = st.entities().map(|e| e.base()).chain(st.feeds.keys().map(|b| b.to_string())).filter(|b| !b.is_empty()).collect();
+    let mut bases: Vec<String> = st
+        .entities()
+        .map(|e| e.base())
+        .chain(st.feeds.keys().map(|b| b.to_string()))
+        .filter(|b| !b.is_empty())
+        .collect();
     bases.sort();
     bases.dedup();
     match &bases[..] {
         [one] => Ok(one.clone()),
-        [] => Err("BADSPEC no base is known: set podium.base, or name one: PODIUM.SYNC START app...".into()),
-        _ => Err(format!("BADSPEC the entities are of several bases, name one of them: {}", bases.join(" "))),
+        [] => Err(
+            "BADSPEC no base is known: set podium.base, or name one: PODIUM.SYNC START app..."
+                .into(),
+        ),
+        _ => Err(format!(
+            "BADSPEC the entities are of several bases, name one of them: {}",
+            bases.join(" ")
+        )),
     }
 }
 
@@ -73,7 +92,10 @@ fn answered(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {
 
 /// Keeps the client waiting for a poll.
 fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
-    let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+    let query = Query {
+        ask: Ask::Many(Vec::new()),
+        options: Options::default(),
+    };
     let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), timeout_ms) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
@@ -82,7 +104,17 @@ fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
         let goes_on = if starting { "it goes on trying" } else { "the poll goes on" };
         Body::error(format!("UPSTREAMTIMEOUT the change feed of {of} was not heard in time: {goes_on}, see PODIUM.SYNC STATUS"))
     }));
-    let waiting = gil::enter(|st| sync::poll(st, base, Waiter::Client { op: op.clone(), starting }).is_ok());
+    let waiting = gil::enter(|st| {
+        sync::poll(
+            st,
+            base,
+            Waiter::Client {
+                op: op.clone(),
+                starting,
+            },
+        )
+        .is_ok()
+    });
     if waiting != Some(true) {
         op.finish(Body::error("ERR the change feed ended meanwhile"));
     }
@@ -102,12 +134,23 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         [base] => (Some(*base), None),
         [word, url] if word.eq_ignore_ascii_case(b"NOTIFY") => (None, Some(*url)),
         [base, word, url] if word.eq_ignore_ascii_case(b"NOTIFY") => (Some(*base), Some(*url)),
-        _ => return reply::error(ctx, "ERR syntax error: PODIUM.SYNC START [<base>] [NOTIFY <url>]"),
+        _ => {
+            return reply::error(
+                ctx,
+                "ERR syntax error: PODIUM.SYNC START [<base>] [NOTIFY <url>]",
+            )
+        }
     };
-    let notify = match notify.map(|u| std::str::from_utf8(u).ok().filter(|u| u.starts_with("http") && !u.bytes().any(|b| b <= b' '))) {
+    let notify = match notify.map(|u| {
+        std::str::from_utf8(u)
+            .ok()
+            .filter(|u| u.starts_with("http") && !u.bytes().any(|b| b <= b' '))
+    }) {
         None => None,
         Some(Some(u)) => Some(u.to_string()),
-        Some(None) => return reply::error(ctx, "ERR NOTIFY takes the URL that Airtable is to post to"),
+        Some(None) => {
+            return reply::error(ctx, "ERR NOTIFY takes the URL that Airtable is to post to")
+        }
     };
     let waits = ffi::may_wait(ctx);
     let cluster = ffi::is_cluster(ctx);
@@ -116,24 +159,40 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         if cluster && !st.entities().any(|e| e.base() == base) {
             return Err(format!("NOENTITY in a cluster the feed lives with its entities: define one of the base {base} first"));
         }
-        if st.feeds.get(&*base).is_some_and(|f| f.feed.state() == "following" && notify.is_none()) {
+        if st
+            .feeds
+            .get(&*base)
+            .is_some_and(|f| f.feed.state() == "following" && notify.is_none())
+        {
             return Ok((base, true));
         }
         if !waits {
-            return Err("WOULDBLOCK starting a feed goes upstream and this command may not wait here".into());
+            return Err(
+                "WOULDBLOCK starting a feed goes upstream and this command may not wait here"
+                    .into(),
+            );
         }
         let done = sync::begin(st, &base, notify);
         Ok((base, done))
     });
     match r {
         Some(Ok((_, true))) => Body::Ok.send(ctx),
-        Some(Ok((base, false))) => wait(ctx, &base, config::FETCH_TIMEOUT_MS.get().saturating_mul(START_PATIENCE), true),
+        Some(Ok((base, false))) => wait(
+            ctx,
+            &base,
+            config::FETCH_TIMEOUT_MS
+                .get()
+                .saturating_mul(START_PATIENCE),
+            true,
+        ),
         other => answered(ctx, other.map(|r| r.map(|_| Body::Ok))),
     }
 }
 
 unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    let Some(given) = only_base(ctx, argv, argc) else { return 0 };
+    let Some(given) = only_base(ctx, argv, argc) else {
+        return 0;
+    };
     let r = gil::enter(|st| {
         let base = base_of(st, given)?;
         let webhook = sync::end(st, ctx, &base);
@@ -145,7 +204,10 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     log::event("sync", base.as_bytes(), &[("detail", "stopped".into())]);
     let op = ffi::may_wait(ctx).then(|| {
-        let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+        let query = Query {
+            ask: Ask::Many(Vec::new()),
+            options: Options::default(),
+        };
         Op::block(ctx, query, 0, ffi::now_ms(), config::FETCH_TIMEOUT_MS.get())
     });
     match op.flatten() {
@@ -162,7 +224,9 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 }
 
 unsafe fn status_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    let Some(given) = only_base(ctx, argv, argc) else { return 0 };
+    let Some(given) = only_base(ctx, argv, argc) else {
+        return 0;
+    };
     let r = gil::enter(|st| {
         let base = base_of(st, given)?;
         Ok(Body::Map(sync::status(st, &base)))
@@ -171,15 +235,21 @@ unsafe fn status_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 }
 
 unsafe fn now_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    let Some(given) = only_base(ctx, argv, argc) else { return 0 };
+    let Some(given) = only_base(ctx, argv, argc) else {
+        return 0;
+    };
     let waits = ffi::may_wait(ctx);
     let r = gil::enter(|st| {
         let base = base_of(st, given)?;
         if !st.feeds.contains_key(&*base) {
-            return Err(format!("ERR the change feed of {base} is off: PODIUM.SYNC START {base}"));
+            return Err(format!(
+                "ERR the change feed of {base} is off: PODIUM.SYNC START {base}"
+            ));
         }
         if !waits {
-            return Err("WOULDBLOCK a poll goes upstream and this command may not wait here".into());
+            return Err(
+                "WOULDBLOCK a poll goes upstream and this command may not wait here".into(),
+            );
         }
         Ok(base)
     });
@@ -197,11 +267,18 @@ unsafe fn ping_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let (body, header) = (a.get(2).copied().unwrap_or(b""), a.get(3).copied().unwrap_or(b""));
+    let (body, header) = (
+        a.get(2).copied().unwrap_or(b""),
+        a.get(3).copied().unwrap_or(b""),
+    );
     let r = gil::enter(|st| {
         let denied = "DENIED this is no notification of a webhook that is followed here: its MAC does not fit";
         let (base, webhook) = sync::ping_names(body).ok_or(denied)?;
-        let hook = st.feeds.get(&*base).and_then(|f| f.feed.hook.as_ref()).filter(|h| h.id == webhook);
+        let hook = st
+            .feeds
+            .get(&*base)
+            .and_then(|f| f.feed.hook.as_ref())
+            .filter(|h| h.id == webhook);
         let secret = hook.and_then(|h| h.secret.as_ref()).ok_or(denied)?;
         if !sync::genuine(secret.reveal(), body, header) {
             return Err(denied.to_string());

@@ -79,7 +79,11 @@ fn read_options() -> Vec<Arg> {
         optional(Arg::With("view", "VIEW", 0)),
         optional(Arg::Choice(
             "freshness",
-            vec![Arg::Word("NOCACHE"), Arg::Word("CACHEONLY"), Arg::With("max-age", "MAXAGE", 1)],
+            vec![
+                Arg::Word("NOCACHE"),
+                Arg::Word("CACHEONLY"),
+                Arg::With("max-age", "MAXAGE", 1),
+            ],
         )),
         optional(Arg::Word("NOWAIT")),
         optional(Arg::Word("META")),
@@ -91,10 +95,23 @@ fn index_options() -> Vec<Arg> {
     o.push(optional(Arg::Block(
         "sort",
         Some("SORT"),
-        vec![Arg::Text("field"), optional(Arg::Choice("order", vec![Arg::Word("ASC"), Arg::Word("DESC")]))],
+        vec![
+            Arg::Text("field"),
+            optional(Arg::Choice(
+                "order",
+                vec![Arg::Word("ASC"), Arg::Word("DESC")],
+            )),
+        ],
     )));
-    o.push(optional(Arg::Block("limit", Some("LIMIT"), vec![Arg::Int("offset"), Arg::Int("count")])));
-    o.push(optional(Arg::Choice("output", vec![Arg::Word("IDS"), Arg::Word("COUNT")])));
+    o.push(optional(Arg::Block(
+        "limit",
+        Some("LIMIT"),
+        vec![Arg::Int("offset"), Arg::Int("count")],
+    )));
+    o.push(optional(Arg::Choice(
+        "output",
+        vec![Arg::Word("IDS"), Arg::Word("COUNT")],
+    )));
     o
 }
 
@@ -107,34 +124,49 @@ fn counted() -> Vec<Arg> {
 }
 
 fn commands() -> Vec<Command> {
-    let c = |name, handler: Handler, flags, categories, arity, keys, summary, complexity, args| Command {
-        name,
-        parent: None,
-        handler: Some(handler),
-        flags,
-        categories,
-        arity,
-        keys,
-        summary,
-        complexity,
-        args,
+    let c = |name, handler: Handler, flags, categories, arity, keys, summary, complexity, args| {
+        Command {
+            name,
+            parent: None,
+            handler: Some(handler),
+            flags,
+            categories,
+            arity,
+            keys,
+            summary,
+            complexity,
+            args,
+        }
     };
-    let sub = |name, handler: Handler, flags, categories, arity, keys, summary, complexity, args| Command {
-        name,
-        parent: Some("podium.spec"),
-        handler: Some(handler),
-        flags,
-        categories,
-        arity,
-        keys,
-        summary,
-        complexity,
-        args,
-    };
+    let sub =
+        |name, handler: Handler, flags, categories, arity, keys, summary, complexity, args| {
+            Command {
+                name,
+                parent: Some("podium.spec"),
+                handler: Some(handler),
+                flags,
+                categories,
+                arity,
+                keys,
+                summary,
+                complexity,
+                args,
+            }
+        };
     let entity = || vec![Arg::Text("entity")];
     let feed = |name, handler: Handler, flags, arity, summary, complexity, args| Command {
         parent: Some("podium.sync"),
-        ..sub(name, handler, flags, "podium admin dangerous", arity, Keys::None, summary, complexity, args)
+        ..sub(
+            name,
+            handler,
+            flags,
+            "podium admin dangerous",
+            arity,
+            Keys::None,
+            summary,
+            complexity,
+            args,
+        )
     };
     let base = || optional(Arg::Text("base"));
     vec![
@@ -231,7 +263,13 @@ pub(crate) fn register(ctx: Ctx) -> Result<(), String> {
     // A category outlives the module: that it is there already (MODULE LOAD after UNLOAD) is no failure.
     rm!(RedisModule_AddACLCategory(ctx, c"podium".as_ptr()));
     for c in commands() {
-        declare(ctx, &c).map_err(|()| format!("the command {} {} could not be registered", c.parent.unwrap_or(""), c.name))?;
+        declare(ctx, &c).map_err(|()| {
+            format!(
+                "the command {} {} could not be registered",
+                c.parent.unwrap_or(""),
+                c.name
+            )
+        })?;
     }
     Ok(())
 }
@@ -247,7 +285,16 @@ fn declare(ctx: Ctx, c: &Command) -> Result<(), ()> {
     };
     let command = match c.parent {
         None => {
-            if rm!(RedisModule_CreateCommand(ctx, name.as_ptr(), c.handler.map(|h| h as _), flags.as_ptr(), first, last, step)) != OK {
+            if rm!(RedisModule_CreateCommand(
+                ctx,
+                name.as_ptr(),
+                c.handler.map(|h| h as _),
+                flags.as_ptr(),
+                first,
+                last,
+                step
+            )) != OK
+            {
                 return Err(());
             }
             rm!(RedisModule_GetCommand(ctx, name.as_ptr()))
@@ -256,7 +303,15 @@ fn declare(ctx: Ctx, c: &Command) -> Result<(), ()> {
             let parent_name = CString::new(parent).map_err(drop)?;
             let parent_command = rm!(RedisModule_GetCommand(ctx, parent_name.as_ptr()));
             if parent_command.is_null()
-                || rm!(RedisModule_CreateSubcommand(parent_command, name.as_ptr(), c.handler.map(|h| h as _), flags.as_ptr(), first, last, step)) != OK
+                || rm!(RedisModule_CreateSubcommand(
+                    parent_command,
+                    name.as_ptr(),
+                    c.handler.map(|h| h as _),
+                    flags.as_ptr(),
+                    first,
+                    last,
+                    step
+                )) != OK
             {
                 return Err(());
             }
@@ -264,7 +319,12 @@ fn declare(ctx: Ctx, c: &Command) -> Result<(), ()> {
             rm!(RedisModule_GetCommand(ctx, full.as_ptr()))
         }
     };
-    if command.is_null() || rm!(RedisModule_SetCommandACLCategories(command, categories.as_ptr())) != OK {
+    if command.is_null()
+        || rm!(RedisModule_SetCommandACLCategories(
+            command,
+            categories.as_ptr()
+        )) != OK
+    {
         return Err(());
     }
     describe(command, c)
@@ -374,9 +434,14 @@ fn describe(command: *mut raw::RedisModuleCommand, c: &Command) -> Result<(), ()
         Keys::None => has_keys = false,
         Keys::One(access) => range(1, 0, access.flags()),
         Keys::All(access) => range(1, -1, access.flags()),
-        Keys::Entity(at) => range(at, 0, u64::from(raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_NOT_KEY)),
+        Keys::Entity(at) => range(
+            at,
+            0,
+            u64::from(raw::REDISMODULE_CMD_KEY_RW | raw::REDISMODULE_CMD_KEY_NOT_KEY),
+        ),
         Keys::Counted => {
-            key.begin_search_type = raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
+            key.begin_search_type =
+                raw::RedisModuleKeySpecBeginSearchType_REDISMODULE_KSPEC_BS_INDEX;
             key.bs.index.pos = 1;
             key.find_keys_type = raw::RedisModuleKeySpecFindKeysType_REDISMODULE_KSPEC_FK_KEYNUM;
             key.fk.keynum.keynumidx = 0;
@@ -392,7 +457,11 @@ fn describe(command: *mut raw::RedisModuleCommand, c: &Command) -> Result<(), ()
     info.complexity = scratch.text(c.complexity);
     info.since = scratch.text("0.1.0");
     info.arity = c.arity;
-    info.key_specs = if has_keys { specs.as_mut_ptr() } else { ptr::null_mut() };
+    info.key_specs = if has_keys {
+        specs.as_mut_ptr()
+    } else {
+        ptr::null_mut()
+    };
     info.args = scratch.list(&c.args);
     if rm!(RedisModule_SetCommandInfo(command, &info)) == OK {
         Ok(())

@@ -90,7 +90,9 @@ fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i6
         _ => Vec::new(),
     };
     let seq = desk().next_seq();
-    desk().tokens.note(ix, &String::from_utf8_lossy(suffix), seq);
+    desk()
+        .tokens
+        .note(ix, &String::from_utf8_lossy(suffix), seq);
     let mut n = 0;
     for id in ids {
         let seq = desk().next_seq();
@@ -112,7 +114,12 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
     let a = args(argv, argc);
     let r = gil::enter(|st| {
-        let keys = a.get(1..).unwrap_or(&[]).iter().map(|n| query::record_key(st, n)).collect::<Result<Vec<_>, _>>()?;
+        let keys = a
+            .get(1..)
+            .unwrap_or(&[])
+            .iter()
+            .map(|n| query::record_key(st, n))
+            .collect::<Result<Vec<_>, _>>()?;
         let now = ffi::now_ms();
         let mut n = 0i64;
         for k in keys {
@@ -131,7 +138,11 @@ pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u
     let (header, expire_at) = land::tombstone(&lane, seq, now, told_at);
     let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
     store::signal_fetch(ctx, &k.name);
-    log::event("cache_invalidated", &k.name, &[("detail", "tombstone".into())]);
+    log::event(
+        "cache_invalidated",
+        &k.name,
+        &[("detail", "tombstone".into())],
+    );
     cached
 }
 
@@ -147,14 +158,34 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         None | Some([]) => None,
         Some([word, ms]) if word.eq_ignore_ascii_case(b"AT") => match query::decimal(ms) {
             Some(ms) => Some(ms),
-            None => return reply::error(ctx, &format!("ERR syntax error: {} is no unix time in ms (AT)", key::shown(ms))),
+            None => {
+                return reply::error(
+                    ctx,
+                    &format!(
+                        "ERR syntax error: {} is no unix time in ms (AT)",
+                        key::shown(ms)
+                    ),
+                )
+            }
         },
-        Some([word, ..]) => return reply::error(ctx, &format!("ERR syntax error: {} is no option of this command", key::shown(word))),
+        Some([word, ..]) => {
+            return reply::error(
+                ctx,
+                &format!(
+                    "ERR syntax error: {} is no option of this command",
+                    key::shown(word)
+                ),
+            )
+        }
     };
-    let (name, json) = (a.get(1).copied().unwrap_or(b""), a.get(2).copied().unwrap_or(b""));
+    let (name, json) = (
+        a.get(1).copied().unwrap_or(b""),
+        a.get(2).copied().unwrap_or(b""),
+    );
     let r = gil::enter(|st| {
         let k = query::record_key(st, name)?;
-        let (cells, source) = record::read_upsert(&k.id, json).map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
+        let (cells, source) = record::read_upsert(&k.id, json)
+            .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
         Ok(i64::from(tell(st, ctx, &k, &cells, source, at)?))
     });
     answer(ctx, r.map(|r| r.map(Body::Int)))
@@ -165,15 +196,24 @@ const TOO_CLOSE_MS: u64 = 60_000;
 
 /// Is what is told older than the copy or the tombstone? Too close to call, the record is put in doubt. Err: the key holds
 /// what is not ours.
-pub(crate) fn too_late(st: &mut State, ctx: Ctx, k: &RecordKey, at: Option<u64>) -> Result<bool, String> {
-    let Some(e) = st.get(k.ix) else { return Ok(false) };
+pub(crate) fn too_late(
+    st: &mut State,
+    ctx: Ctx,
+    k: &RecordKey,
+    at: Option<u64>,
+) -> Result<bool, String> {
+    let Some(e) = st.get(k.ix) else {
+        return Ok(false);
+    };
     let known = match store::copy(ctx, e, &k.id, false) {
         Copy::Foreign => return Err(reply::wrong_type(&k.name)),
         Copy::Record(b) => Entry::read(b, &k.name).map(|c| c.header),
         Copy::Tomb(h) => Some(h),
         Copy::Absent => None,
     };
-    let (Some(h), Some(at)) = (known, at) else { return Ok(false) };
+    let (Some(h), Some(at)) = (known, at) else {
+        return Ok(false);
+    };
     if at >= h.as_of() {
         return Ok(false);
     }
@@ -186,8 +226,17 @@ pub(crate) fn too_late(st: &mut State, ctx: Ctx, k: &RecordKey, at: Option<u64>)
 }
 
 /// The whole record as somebody tells it; true if it was stored. Err: the key holds what is not ours.
-pub(crate) fn tell(st: &mut State, ctx: Ctx, k: &RecordKey, cells: &Map<String, Value>, source: Source, at: Option<u64>) -> Result<bool, String> {
-    let Some(e) = st.get(k.ix) else { return Ok(false) };
+pub(crate) fn tell(
+    st: &mut State,
+    ctx: Ctx,
+    k: &RecordKey,
+    cells: &Map<String, Value>,
+    source: Source,
+    at: Option<u64>,
+) -> Result<bool, String> {
+    let Some(e) = st.get(k.ix) else {
+        return Ok(false);
+    };
     let now = ffi::now_ms();
     let lane = Lane::of(e, Cause::Get);
     if too_late(st, ctx, k, at)? {
@@ -203,7 +252,15 @@ pub(crate) fn tell(st: &mut State, ctx: Ctx, k: &RecordKey, cells: &Map<String, 
         return Ok(false);
     }
     let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, at.unwrap_or(now));
-    match store::put(st, ctx, k.ix, &k.id, &stored.bytes, stored.expire_at, By::Told) {
+    match store::put(
+        st,
+        ctx,
+        k.ix,
+        &k.id,
+        &stored.bytes,
+        stored.expire_at,
+        By::Told,
+    ) {
         Stored::Yes => Ok(true),
         Stored::Outdated | Stored::Refused => {
             // What cannot be stored is at least not answered from the old copy.

@@ -27,12 +27,26 @@ unsafe fn warm_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let behind = match a.get(2..) {
         None | Some([]) => false,
         Some([word]) if word.eq_ignore_ascii_case(b"ASYNC") => true,
-        Some([word, ..]) => return reply::error(ctx, &format!("ERR syntax error: {} is no option of this command, or one too many", key::shown(word))),
+        Some([word, ..]) => {
+            return reply::error(
+                ctx,
+                &format!(
+                    "ERR syntax error: {} is no option of this command, or one too many",
+                    key::shown(word)
+                ),
+            )
+        }
     };
     let name = a.get(1).copied().unwrap_or(b"");
     let found = gil::enter(|st| match (name, key::parse(name)) {
         // Entities without a base hold what they are told; there is nothing to load for them.
-        (b"*", _) => Ok((st.entities().filter(|e| !e.base().is_empty()).map(|e| e.ix).collect::<Vec<_>>(), true)),
+        (b"*", _) => Ok((
+            st.entities()
+                .filter(|e| !e.base().is_empty())
+                .map(|e| e.ix)
+                .collect::<Vec<_>>(),
+            true,
+        )),
         (_, Some(Name::All { entity })) => {
             let e = query::entity(st, entity)?;
             if e.base().is_empty() {
@@ -40,7 +54,10 @@ unsafe fn warm_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             }
             Ok((vec![e.ix], false))
         }
-        _ => Err(format!("BADKEY '{}' names no entity: give <entity>:* or *", key::shown(name))),
+        _ => Err(format!(
+            "BADKEY '{}' names no entity: give <entity>:* or *",
+            key::shown(name)
+        )),
     });
     let (entities, all) = match found {
         Some(Ok(f)) => f,
@@ -63,11 +80,16 @@ unsafe fn warm_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         };
     }
     // No deadline: it takes as long as the budget lets it.
-    let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+    let query = Query {
+        ask: Ask::Many(Vec::new()),
+        options: Options::default(),
+    };
     let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), 0) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
-    op.when_late(Box::new(|| Body::error("ERR the wait was ended; the warming goes on, see podium_warm_… in INFO podium")));
+    op.when_late(Box::new(|| {
+        Body::error("ERR the wait was ended; the warming goes on, see podium_warm_… in INFO podium")
+    }));
     let waiting = op.clone();
     let started = engine::background("podium-warm", move || {
         let _answered = Answered(waiting.clone());
@@ -85,7 +107,12 @@ fn shape(reports: Vec<Report>, all: bool) -> Body {
         Err(f) => Body::error(f.line),
     };
     if all {
-        return Body::Map(reports.into_iter().map(|r| (r.entity.to_string(), one(r))).collect());
+        return Body::Map(
+            reports
+                .into_iter()
+                .map(|r| (r.entity.to_string(), one(r)))
+                .collect(),
+        );
     }
     match reports.into_iter().next() {
         Some(r) => one(r),

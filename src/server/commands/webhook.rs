@@ -33,7 +33,10 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return rm!(RedisModule_WrongArity(ctx));
     };
     if !word.eq_ignore_ascii_case(b"SECRET") {
-        return reply::error(ctx, "ERR syntax error: give PODIUM.WEBHOOK <payload> SECRET <secret>");
+        return reply::error(
+            ctx,
+            "ERR syntax error: give PODIUM.WEBHOOK <payload> SECRET <secret>",
+        );
     }
     let right = secrets::webhook().map(|right| same(right.as_bytes(), secret));
     if !right.unwrap_or(false) {
@@ -62,7 +65,10 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 
 /// Compares in a time that depends on the secret's length alone.
 fn same(right: &[u8], given: &[u8]) -> bool {
-    let mut padded = given.get(..right.len().min(given.len())).unwrap_or(&[]).to_vec();
+    let mut padded = given
+        .get(..right.len().min(given.len()))
+        .unwrap_or(&[])
+        .to_vec();
     padded.resize(right.len(), 0);
     let long_as = Choice::from(u8::from(right.len() == given.len()));
     bool::from(right.ct_eq(&padded) & long_as) && !right.is_empty()
@@ -71,7 +77,11 @@ fn same(right: &[u8], given: &[u8]) -> bool {
 /// The entities that hold a table: the one of that name and those of the same table, else those whose table is called so.
 fn named(st: &State, name: &str) -> Vec<EntityIx> {
     let by_name = |e: &&Entity| same_name(&e.name, name) || same_name(key::untagged(&e.name), name);
-    let tables: Vec<(String, String)> = st.entities().filter(by_name).map(|e| (e.base(), e.spec.table().to_string())).collect();
+    let tables: Vec<(String, String)> = st
+        .entities()
+        .filter(by_name)
+        .map(|e| (e.base(), e.spec.table().to_string()))
+        .collect();
     let holds = |e: &&Entity| {
         if tables.is_empty() {
             e.is_table(name)
@@ -85,9 +95,15 @@ fn named(st: &State, name: &str) -> Vec<EntityIx> {
 
 /// True if the record is now stored, or known to be gone, as the notice says.
 fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, String> {
-    let Some(e) = st.get(ix) else { return Ok(false) };
+    let Some(e) = st.get(ix) else {
+        return Ok(false);
+    };
     let spec = e.spec.clone();
-    let k = RecordKey { ix, id: CompactString::new(&n.id), name: key::record(&e.name, &n.id).into() };
+    let k = RecordKey {
+        ix,
+        id: CompactString::new(&n.id),
+        name: key::record(&e.name, &n.id).into(),
+    };
     match (n.action, &n.cells) {
         (Action::Delete, _) => {
             if too_late(st, ctx, &k, n.at)? {
@@ -97,7 +113,9 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             bury(st, ctx, &k, now, n.at.unwrap_or(now));
             Ok(true)
         }
-        (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => tell(st, ctx, &k, cells, Source::ToldCells, n.at),
+        (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => {
+            tell(st, ctx, &k, cells, Source::ToldCells, n.at)
+        }
         (Action::Upsert, _) => {
             let seq = desk().next_seq();
             store::invalidate(st, ctx, ix, &k.id, seq);

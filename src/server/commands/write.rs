@@ -50,13 +50,19 @@ fn words<'a, 'b>(rest: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], Words), String
             _ => break,
         };
         if std::mem::replace(flag, true) {
-            return Err(format!("ERR syntax error: {} is given twice", key::shown(last)));
+            return Err(format!(
+                "ERR syntax error: {} is given twice",
+                key::shown(last)
+            ));
         }
         left = before;
     }
     for word in left.iter().skip(1) {
         if word.first().is_some_and(u8::is_ascii_alphabetic) {
-            return Err(format!("ERR syntax error: {} is no option of this command", key::shown(word)));
+            return Err(format!(
+                "ERR syntax error: {} is no option of this command",
+                key::shown(word)
+            ));
         }
     }
     Ok((left, w))
@@ -73,17 +79,33 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let name = a.get(1).copied().unwrap_or(b"");
     let order = gil::enter(|st| {
         let Some(Name::All { entity }) = key::parse(name) else {
-            return Err(format!("BADKEY '{}' names no entity to create a record of: give <entity>:*", key::shown(name)));
+            return Err(format!(
+                "BADKEY '{}' names no entity to create a record of: give <entity>:*",
+                key::shown(name)
+            ));
         };
         let e = query::entity(st, entity)?;
         let (given, w) = words(a.get(2..).unwrap_or(&[]))?;
         if given.len() > MOST {
-            return Err(format!("ERR at most {MOST} records in one command, not {}", given.len()));
+            return Err(format!(
+                "ERR at most {MOST} records in one command, not {}",
+                given.len()
+            ));
         }
-        let cells = |json: &&[u8]| record::cells_to_write(&e.spec, json).map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)));
+        let cells = |json: &&[u8]| {
+            record::cells_to_write(&e.spec, json)
+                .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))
+        };
         let records = given.iter().map(cells).collect::<Result<Vec<_>, _>>()?;
         let lane = lane(e)?;
-        Ok((Order::Create { lane, records, typecast: w.typecast }, w.meta))
+        Ok((
+            Order::Create {
+                lane,
+                records,
+                typecast: w.typecast,
+            },
+            w.meta,
+        ))
     });
     run(ctx, name, order)
 }
@@ -104,8 +126,17 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let [json] = given else {
             return Err("ERR syntax error: PODIUM.UPDATE takes one object of fields".to_string());
         };
-        let cells = record::cells_to_write(&e.spec, json).map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
-        Ok((Order::Update { lane: lane(e)?, id: k.id, cells, typecast: w.typecast }, w.meta))
+        let cells = record::cells_to_write(&e.spec, json)
+            .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
+        Ok((
+            Order::Update {
+                lane: lane(e)?,
+                id: k.id,
+                cells,
+                typecast: w.typecast,
+            },
+            w.meta,
+        ))
     });
     run(ctx, name, order)
 }
@@ -122,7 +153,10 @@ unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let order = gil::enter(|st| {
         let names = a.get(1..).unwrap_or(&[]);
         if names.len() > MOST {
-            return Err(format!("ERR at most {MOST} records in one command, not {}", names.len()));
+            return Err(format!(
+                "ERR at most {MOST} records in one command, not {}",
+                names.len()
+            ));
         }
         let mut tables: Vec<(Lane, Vec<CompactString>)> = Vec::new();
         for name in names {
@@ -166,8 +200,14 @@ fn run(ctx: Ctx, name: &[u8], order: Option<Result<(Order, bool), String>>) -> c
         return reply::error(ctx, &format!("{}; nothing was written", f.line));
     }
     // The time of one call, queueing included, for each call that the command takes.
-    let ms = config::FETCH_TIMEOUT_MS.get().max(1).saturating_mul(write::calls_of(&order) as i64);
-    let query = Query { ask: Ask::Many(Vec::new()), options: Options::default() };
+    let ms = config::FETCH_TIMEOUT_MS
+        .get()
+        .max(1)
+        .saturating_mul(write::calls_of(&order) as i64);
+    let query = Query {
+        ask: Ask::Many(Vec::new()),
+        options: Options::default(),
+    };
     let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), ms.saturating_add(GRACE_MS)) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
@@ -187,5 +227,8 @@ fn refuse(order: &Order) -> Option<Fault> {
         Order::Delete(tables) => tables.iter().map(|(l, _)| &*l.base).collect(),
     };
     let mut d = desk();
-    bases.into_iter().find_map(|b| d.busy_for(b).filter(|b| b.ms_left >= timeout)).map(Fault::busy)
+    bases
+        .into_iter()
+        .find_map(|b| d.busy_for(b).filter(|b| b.ms_left >= timeout))
+        .map(Fault::busy)
 }

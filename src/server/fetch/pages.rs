@@ -17,27 +17,59 @@ use podium_core::question;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
-pub(super) fn question_page(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, flight: Option<FlightId>) {
+pub(super) fn question_page(
+    id: CallId,
+    job: &Arc<Job>,
+    q: &Question,
+    sent: u64,
+    flight: Option<FlightId>,
+) {
     if let Some(f) = flight {
         q.flight.store(f, Ordering::Relaxed);
     }
     let (offset, table, asked_ms, probing) = {
         let p = q.progress.lock();
-        (p.offset.clone(), p.table || q.formula.is_none(), p.asked_ms, p.probing)
+        (
+            p.offset.clone(),
+            p.table || q.formula.is_none(),
+            p.asked_ms,
+            p.probing,
+        )
     };
-    if let Some(way) = q.way_back.as_ref().filter(|_| table && q.asks.is_some() && !q.progress.lock().back.closed) {
+    if let Some(way) = q
+        .way_back
+        .as_ref()
+        .filter(|_| table && q.asks.is_some() && !q.progress.lock().back.closed)
+    {
         return inverse::step(id, job, q, way, sent, asked_ms);
     }
     let formula = if table {
         None
     } else if probing {
-        q.asks.as_ref().and_then(|(f, _)| q.lane.spec.fields().get(*f as usize)).map(linked_formula)
+        q.asks
+            .as_ref()
+            .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
+            .map(linked_formula)
     } else {
         q.formula.clone()
     };
-    let (page_size, max_records) = if probing && !table { (PROBE as u16, Some(PROBE)) } else { (100, None) };
-    let query = ListQuery { formula: formula.as_deref(), offset: offset.as_deref(), page_size, max_records, ..ListQuery::default() };
-    let cause = if q.class == Class::Read { q.lane.cause } else { Cause::Refresh };
+    let (page_size, max_records) = if probing && !table {
+        (PROBE as u16, Some(PROBE))
+    } else {
+        (100, None)
+    };
+    let query = ListQuery {
+        formula: formula.as_deref(),
+        offset: offset.as_deref(),
+        page_size,
+        max_records,
+        ..ListQuery::default()
+    };
+    let cause = if q.class == Class::Read {
+        q.lane.cause
+    } else {
+        Cause::Refresh
+    };
     match list(&q.lane, &query, cause) {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
@@ -55,18 +87,37 @@ pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
         let mut d = desk();
         let next = d.sched.call_more(id, job.clone(), engine::mono_ms());
         if let Some(id) = next {
-            d.calls.insert(q.flight.load(Ordering::Relaxed), engine::QuestionCall { id, repeats: false });
+            d.calls.insert(
+                q.flight.load(Ordering::Relaxed),
+                engine::QuestionCall { id, repeats: false },
+            );
         }
         next.is_none()
     };
     engine::close_now();
     if gone {
-        land::question_failed(q, sent, Fault::outage("UPSTREAMBUSY the question was dropped: ask again"));
+        land::question_failed(
+            q,
+            sent,
+            Fault::outage("UPSTREAMBUSY the question was dropped: ask again"),
+        );
     }
 }
 
-fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64, page: Page, table: bool) {
-    let is_link = q.asks.as_ref().and_then(|(f, _)| q.lane.spec.fields().get(*f as usize)).is_some_and(|f| f.kind.is_link());
+fn page_came(
+    id: CallId,
+    job: &Arc<Job>,
+    q: &Question,
+    sent: u64,
+    asked_ms: u64,
+    page: Page,
+    table: bool,
+) {
+    let is_link = q
+        .asks
+        .as_ref()
+        .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
+        .is_some_and(|f| f.kind.is_link());
     let mut p = q.progress.lock();
     p.pages += 1;
     if let (true, false, Some((field, _))) = (is_link, table, &q.asks) {
@@ -98,7 +149,10 @@ fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64,
             drop(p);
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
             figures::error(false);
-            let line = format!("UPSTREAMBAD the listing of {} does not end: its offset repeats", q.lane.entity);
+            let line = format!(
+                "UPSTREAMBAD the listing of {} does not end: its offset repeats",
+                q.lane.entity
+            );
             land::question_failed(q, sent, Fault::outage(line));
         }
         Some(next) if !p.probing => {
@@ -128,7 +182,14 @@ const PROBE: u32 = 10;
 /// A listing that dies is begun anew at most this often.
 const RESTARTS: u32 = 3;
 
-pub(crate) fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure, table: bool) {
+pub(crate) fn page_failed(
+    id: CallId,
+    job: &Arc<Job>,
+    q: &Question,
+    sent: u64,
+    f: Failure,
+    table: bool,
+) {
     let lookup = q
         .asks
         .as_ref()
@@ -138,7 +199,8 @@ pub(crate) fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f
         let mut p = q.progress.lock();
         match (&f.kind, &lookup) {
             (FailureKind::UnknownField(names), Some(l))
-                if !table && (names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(l))) =>
+                if !table
+                    && (names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(l))) =>
             {
                 p.lookup_broken = true;
                 p.start_over(true);
@@ -164,11 +226,16 @@ pub(crate) fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f
             let mut d = desk();
             // Another worker may have repeated and landed it by now.
             if d.flights.thing(flight).is_some() {
-                d.calls.insert(flight, engine::QuestionCall { id, repeats: true });
+                d.calls
+                    .insert(flight, engine::QuestionCall { id, repeats: true });
             }
         }
         _ => {
-            let fault = Fault::of(&f, &format!("a question about {}", q.lane.entity), "data.records:read");
+            let fault = Fault::of(
+                &f,
+                &format!("a question about {}", q.lane.entity),
+                "data.records:read",
+            );
             let fault = {
                 let mut d = desk();
                 if verdict == Verdict::Retrying {
@@ -216,7 +283,14 @@ fn no_lookup(q: &Question, limit: usize) -> Fault {
         .asks
         .as_ref()
         .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
-        .map_or(("", "".to_string()), |f| (f.name.as_str(), f.lookup.clone().unwrap_or_else(|| format!("{}_id", f.airtable))));
+        .map_or(("", "".to_string()), |f| {
+            (
+                f.name.as_str(),
+                f.lookup
+                    .clone()
+                    .unwrap_or_else(|| format!("{}_id", f.airtable)),
+            )
+        });
     Fault::new(format!(
         "NOINDEX {e}:{field} cannot be asked of Airtable: the table {t} has no lookup '{lookup}' that holds the ids of the records linked in '{field}',          and more than podium.warm-limit ({limit}) records. Create that lookup (of a formula field RECORD_ID() in the linked table),          or name an existing one: \"index_to_airtable\": {{\"{field}\": \"<lookup>\"}}",
         e = q.lane.entity,

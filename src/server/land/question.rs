@@ -40,9 +40,21 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         .map(|(id, s)| (id.clone(), s.bytes.clone()))
         .collect();
     let (fresh_until, expire_at) = set_ends(lane, asked_ms, matching.is_empty());
-    let head = Sentinel { generation: 0, asked_ms, fresh_until, seq: sent, name: 0 };
+    let head = Sentinel {
+        generation: 0,
+        asked_ms,
+        fresh_until,
+        seq: sent,
+        name: 0,
+    };
 
-    let mut stored = store_set(q, &q.suffix, matching.keys().cloned().collect(), head, expire_at);
+    let mut stored = store_set(
+        q,
+        &q.suffix,
+        matching.keys().cloned().collect(),
+        head,
+        expire_at,
+    );
     if table {
         stored &= store_table(q, &all, head, expire_at, sent);
     }
@@ -65,9 +77,21 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
 fn told_meanwhile(q: &Question, sent: u64, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
     let held = gil::lock();
     gil::enter(|st| {
-        let Some(e) = st.get(q.lane.ix).filter(|e| e.generation == q.lane.generation) else { return };
-        let newer: Vec<CompactString> = desk().tokens.newer_than(q.lane.ix, sent).map(CompactString::new).collect();
-        for id in newer.into_iter().filter(|id| podium_core::spec::record_id_ok(id.as_bytes())) {
+        let Some(e) = st
+            .get(q.lane.ix)
+            .filter(|e| e.generation == q.lane.generation)
+        else {
+            return;
+        };
+        let newer: Vec<CompactString> = desk()
+            .tokens
+            .newer_than(q.lane.ix, sent)
+            .map(CompactString::new)
+            .collect();
+        for id in newer
+            .into_iter()
+            .filter(|id| podium_core::spec::record_id_ok(id.as_bytes()))
+        {
             if let store::Copy::Record(b) = store::copy(held.ctx(), e, &id, false) {
                 if fetch::matches(&q.lane, &id, b, &q.asks) {
                     matching.insert(id, b.into());
@@ -130,7 +154,10 @@ fn learn_lookup(q: &Question, proven: bool, broken: bool) {
 
 /// A lookup was seen to agree with its link cell, or not: one lie is enough.
 pub(crate) fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
-    if let Some(e) = st.get_mut(lane.ix).filter(|e| e.generation == lane.generation) {
+    if let Some(e) = st
+        .get_mut(lane.ix)
+        .filter(|e| e.generation == lane.generation)
+    {
         let slot = e.trust.entry(field).or_default();
         if !agrees {
             *slot = Trust::Broken;
@@ -158,12 +185,20 @@ const MEMBERS: usize = 500;
 fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
     let what = String::from_utf8_lossy(suffix);
     config::enabled()
-        && st.get(q.lane.ix).is_some_and(|e| e.generation == q.lane.generation)
+        && st
+            .get(q.lane.ix)
+            .is_some_and(|e| e.generation == q.lane.generation)
         && desk().tokens.current(q.lane.ix, &what, sent)
 }
 
 /// Writes one set; true if it is complete in the cache now.
-fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sentinel, expire_at: u64) -> bool {
+fn store_set(
+    q: &Question,
+    suffix: &[u8],
+    mut ids: Vec<CompactString>,
+    head: Sentinel,
+    expire_at: u64,
+) -> bool {
     ids.sort_unstable();
     ids.dedup();
     let ix = q.lane.ix;
@@ -183,7 +218,9 @@ fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sen
                 if let Some(e) = st.get(ix) {
                     match store::read_set(ctx, e, suffix) {
                         // A later question answered first.
-                        store::Set::Complete { sentinel, .. } if sentinel.seq > sent => return Some(true),
+                        store::Set::Complete { sentinel, .. } if sentinel.seq > sent => {
+                            return Some(true)
+                        }
                         store::Set::Complete { ids, .. } => before = Some(ids),
                         _ => {}
                     }
@@ -226,7 +263,11 @@ fn store_set(q: &Question, suffix: &[u8], mut ids: Vec<CompactString>, head: Sen
 /// Corrects a set by what was told, or seen by later fetches, while its question was under way.
 fn amend(st: &mut State, ctx: ffi::Ctx, q: &Question, suffix: &[u8], sent: u64) {
     let ix = q.lane.ix;
-    let newer: Vec<CompactString> = desk().tokens.newer_than(ix, sent).map(CompactString::new).collect();
+    let newer: Vec<CompactString> = desk()
+        .tokens
+        .newer_than(ix, sent)
+        .map(CompactString::new)
+        .collect();
     for id in newer {
         if !podium_core::spec::record_id_ok(id.as_bytes()) {
             continue;
@@ -263,19 +304,40 @@ fn belongs_to(e: &crate::server::state::Entity, entry: &Entry, suffix: &[u8]) ->
     if suffix == b"*" {
         return true;
     }
-    let Some(at) = suffix.iter().position(|b| *b == b':') else { return false };
-    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else { return false };
-    std::str::from_utf8(field).ok().and_then(|f| e.spec.field(f)).is_some_and(|f| entry.has(f, value))
+    let Some(at) = suffix.iter().position(|b| *b == b':') else {
+        return false;
+    };
+    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else {
+        return false;
+    };
+    std::str::from_utf8(field)
+        .ok()
+        .and_then(|f| e.spec.field(f))
+        .is_some_and(|f| entry.has(f, value))
 }
 
 /// The whole table was read: every index value is complete, the unknown ones empty.
-fn store_table(q: &Question, all: &[(CompactString, Shaped)], head: Sentinel, expire_at: u64, sent: u64) -> bool {
+fn store_table(
+    q: &Question,
+    all: &[(CompactString, Shaped)],
+    head: Sentinel,
+    expire_at: u64,
+    sent: u64,
+) -> bool {
     let lane = &q.lane;
     let mut sets: HashMap<Vec<u8>, Vec<CompactString>> = HashMap::new();
     for (id, s) in all {
         let name = key::record(&lane.entity, id);
-        let Some(entry) = Entry::read(&s.bytes, &name) else { continue };
-        for (f, field) in lane.spec.fields().iter().enumerate().filter(|(_, f)| f.indexed) {
+        let Some(entry) = Entry::read(&s.bytes, &name) else {
+            continue;
+        };
+        for (f, field) in lane
+            .spec
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, f)| f.indexed)
+        {
             for text in entry.texts(f as u16) {
                 let suffix = [field.name.as_bytes(), b":", text].concat();
                 sets.entry(suffix).or_default().push(id.clone());
@@ -288,19 +350,46 @@ fn store_table(q: &Question, all: &[(CompactString, Shaped)], head: Sentinel, ex
 }
 
 /// The whole table was read and its records stored: the set of all, and that of every value. True if they are complete.
-pub(crate) fn whole_table(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<CompactString>>, sent: u64, asked_ms: u64) -> bool {
+pub(crate) fn whole_table(
+    q: &Question,
+    ids: Vec<CompactString>,
+    sets: HashMap<Vec<u8>, Vec<CompactString>>,
+    sent: u64,
+    asked_ms: u64,
+) -> bool {
     let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
-    let head = Sentinel { generation: 0, asked_ms, fresh_until, seq: sent, name: 0 };
+    let head = Sentinel {
+        generation: 0,
+        asked_ms,
+        fresh_until,
+        seq: sent,
+        name: 0,
+    };
     store_set(q, &q.suffix, ids.clone(), head, expire_at) && store_sets(q, ids, sets, head, sent)
 }
 
 /// `ids`: all of the table; `sets`: by value.
-fn store_sets(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<CompactString>>, head: Sentinel, sent: u64) -> bool {
+fn store_sets(
+    q: &Question,
+    ids: Vec<CompactString>,
+    sets: HashMap<Vec<u8>, Vec<CompactString>>,
+    head: Sentinel,
+    sent: u64,
+) -> bool {
     let lane = &q.lane;
     let mut stored = true;
     if q.asks.is_some() {
         let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, ids.is_empty());
-        stored &= store_set(q, b"*", ids, Sentinel { fresh_until, ..head }, expire_at);
+        stored &= store_set(
+            q,
+            b"*",
+            ids,
+            Sentinel {
+                fresh_until,
+                ..head
+            },
+            expire_at,
+        );
     }
     let asked_for: HashSet<&[u8]> = std::iter::once(&q.suffix[..]).collect();
     for (suffix, ids) in sets {
@@ -308,7 +397,16 @@ fn store_sets(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<
             continue;
         }
         let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, false);
-        stored &= store_set(q, &suffix, ids, Sentinel { fresh_until, ..head }, expire_at);
+        stored &= store_set(
+            q,
+            &suffix,
+            ids,
+            Sentinel {
+                fresh_until,
+                ..head
+            },
+            expire_at,
+        );
     }
     if !stored {
         return false;
@@ -320,12 +418,27 @@ fn store_sets(q: &Question, ids: Vec<CompactString>, sets: HashMap<Vec<u8>, Vec<
             return false;
         }
         // Unknown values are empty from here on; what was told meanwhile may have brought some.
-        let newer: Vec<CompactString> = desk().tokens.newer_than(lane.ix, sent).map(CompactString::new).collect();
-        let until = if q.asks.is_some() { set_ends(lane, head.asked_ms, true).0 } else { head.fresh_until };
+        let newer: Vec<CompactString> = desk()
+            .tokens
+            .newer_than(lane.ix, sent)
+            .map(CompactString::new)
+            .collect();
+        let until = if q.asks.is_some() {
+            set_ends(lane, head.asked_ms, true).0
+        } else {
+            head.fresh_until
+        };
         if let Some(e) = st.get_mut(lane.ix) {
-            e.complete = Some(Complete { seq: sent, asked_ms: head.asked_ms, fresh_until: until });
+            e.complete = Some(Complete {
+                seq: sent,
+                asked_ms: head.asked_ms,
+                fresh_until: until,
+            });
         }
-        let told = st.get(lane.ix).map(|e| e.told.iter().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let told = st
+            .get(lane.ix)
+            .map(|e| e.told.iter().cloned().collect::<Vec<_>>())
+            .unwrap_or_default();
         for id in newer.into_iter().chain(told) {
             store::index_newcomer(st, ctx, lane.ix, &id);
         }

@@ -52,16 +52,20 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
     if !dropped.is_empty() {
         // Its entity is gone: whoever waits is answered, by a worker, as nothing will land for it.
         let op = op.clone();
-        engine::spawn(Box::new(move || op.finish(Body::error("NOENTITY the entity was removed meanwhile"))));
+        engine::spawn(Box::new(move || {
+            op.finish(Body::error("NOENTITY the entity was removed meanwhile"))
+        }));
     }
 }
 
 fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
     match w {
-        Want::Record(ix, id) => st.get(*ix).is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
-        Want::Question(ix, suffix) => {
-            st.get(*ix).is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some())
-        }
+        Want::Record(ix, id) => st
+            .get(*ix)
+            .is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
+        Want::Question(ix, suffix) => st
+            .get(*ix)
+            .is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some()),
         Want::Feed(_) => true,
     }
 }
@@ -74,7 +78,13 @@ fn ffi_on_main() -> bool {
 }
 
 /// Orders one thing; its key's name.
-fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_start: bool) -> Option<(Joined, Vec<u8>)> {
+fn place(
+    st: &mut State,
+    w: &Want,
+    class: Class,
+    op: Option<&Arc<Op>>,
+    fresh_start: bool,
+) -> Option<(Joined, Vec<u8>)> {
     match w {
         Want::Feed(_) => None,
         Want::Record(ix, id) => {
@@ -89,13 +99,21 @@ fn place(st: &mut State, w: &Want, class: Class, op: Option<&Arc<Op>>, fresh_sta
                 return None;
             }
             let lane = Lane::of(e, Cause::Index);
-            let formula = asks.as_ref().and_then(|(f, v)| match e.trust.get(f).copied().unwrap_or_default() {
-                Trust::Broken => None,
-                Trust::Proven | Trust::Unproven => question::formula(&e.spec, *f, v, Lookup::Proven),
+            let formula = asks.as_ref().and_then(|(f, v)| {
+                match e.trust.get(f).copied().unwrap_or_default() {
+                    Trust::Broken => None,
+                    Trust::Proven | Trust::Unproven => {
+                        question::formula(&e.spec, *f, v, Lookup::Proven)
+                    }
+                }
             });
-            let proven = asks.as_ref().is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
+            let proven = asks
+                .as_ref()
+                .is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
             let name = [e.name.as_bytes(), b":", suffix].concat();
-            let way_back = asks.as_ref().and_then(|(f, _)| crate::server::inverse::of(st, *ix, *f));
+            let way_back = asks
+                .as_ref()
+                .and_then(|(f, _)| crate::server::inverse::of(st, *ix, *f));
             let e = st.get_mut(*ix)?;
             let job = || {
                 Job::Question(Question {

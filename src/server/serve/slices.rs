@@ -19,11 +19,24 @@ use std::sync::Arc;
 pub(super) fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
     if !ffi::may_wait(ctx) {
         // It may not wait, so it is answered in one go.
-        let b = gil::enter(|st| match evaluate(ctx, st, &q, &Brought::default(), asked, now, &mut Vec::new(), false) {
-            Evaluated::Progress(Progress::Done(b)) => b,
-            _ => Body::error(reply::would_block(&q.shown_name(), false)),
+        let b = gil::enter(|st| {
+            match evaluate(
+                ctx,
+                st,
+                &q,
+                &Brought::default(),
+                asked,
+                now,
+                &mut Vec::new(),
+                false,
+            ) {
+                Evaluated::Progress(Progress::Done(b)) => b,
+                _ => Body::error(reply::would_block(&q.shown_name(), false)),
+            }
         });
-        return b.unwrap_or_else(|| Body::error("ERR internal error")).send(ctx);
+        return b
+            .unwrap_or_else(|| Body::error("ERR internal error"))
+            .send(ctx);
     }
     match Op::block(ctx, q, asked, now, config::FETCH_TIMEOUT_MS.get()) {
         Some(op) => {
@@ -40,8 +53,11 @@ const IDS: usize = 2_000;
 /// Reads the ids of large sets in slices, before anything is decided under one hold of the lock.
 fn preread(ix: EntityIx, conditions: &[crate::server::query::Condition]) -> answer::Preread {
     let mut out = answer::Preread::default();
-    let suffixes: Vec<Arc<[u8]>> =
-        if conditions.is_empty() { vec![Arc::from(&b"*"[..])] } else { conditions.iter().map(|c| c.suffix.clone()).collect() };
+    let suffixes: Vec<Arc<[u8]>> = if conditions.is_empty() {
+        vec![Arc::from(&b"*"[..])]
+    } else {
+        conditions.iter().map(|c| c.suffix.clone()).collect()
+    };
     for suffix in suffixes {
         let mut ids: Vec<CompactString> = Vec::new();
         let mut head = None;
@@ -73,7 +89,11 @@ fn preread(ix: EntityIx, conditions: &[crate::server::query::Condition]) -> answ
 }
 
 /// Collects an index answer, slice by slice; `None`: more was ordered.
-pub(super) fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[crate::server::query::Condition]) -> Option<Body> {
+pub(super) fn collect(
+    op: &Arc<Op>,
+    ix: EntityIx,
+    conditions: &[crate::server::query::Condition],
+) -> Option<Body> {
     let name = op.query.shown_name();
     let options = &op.query.options;
     let preread = preread(ix, conditions);
@@ -83,7 +103,15 @@ pub(super) fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[crate::server::q
         let now = ffi::now_ms();
         gil::enter(|st| {
             op.with_brought(|brought| {
-                let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: Some(&preread) };
+                let mut judge = Judge {
+                    ctx,
+                    brought,
+                    options,
+                    now,
+                    refresh: Vec::new(),
+                    unheard: false,
+                    preread: Some(&preread),
+                };
                 let s = judge.start(st, ix, conditions, op.asked, &name);
                 (s, judge.refresh)
             })
@@ -101,7 +129,15 @@ pub(super) fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[crate::server::q
         let now = ffi::now_ms();
         let all = gil::enter(|st| {
             op.with_brought(|brought| {
-                let judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
+                let judge = Judge {
+                    ctx,
+                    brought,
+                    options,
+                    now,
+                    refresh: Vec::new(),
+                    unheard: false,
+                    preread: None,
+                };
                 judge.step(st, &mut scan, SLICE, true)
             })
         })?;
@@ -114,7 +150,15 @@ pub(super) fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[crate::server::q
     let now = ffi::now_ms();
     let progress = gil::enter(|st| {
         let p = op.with_brought(|brought| {
-            let mut judge = Judge { ctx, brought, options, now, refresh: Vec::new(), unheard: false, preread: None };
+            let mut judge = Judge {
+                ctx,
+                brought,
+                options,
+                now,
+                refresh: Vec::new(),
+                unheard: false,
+                preread: None,
+            };
             let p = judge.finish(st, *scan, &name);
             refresh.append(&mut judge.refresh);
             p
@@ -131,7 +175,9 @@ pub(super) fn collect(op: &Arc<Op>, ix: EntityIx, conditions: &[crate::server::q
 
 fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
     if op.next_round() > ROUNDS {
-        return Some(Body::error("UPSTREAMBUSY the data change faster than they can be read: try again in 1 s"));
+        return Some(Body::error(
+            "UPSTREAMBUSY the data change faster than they can be read: try again in 1 s",
+        ));
     }
     let held = gil::lock();
     let ctx = held.ctx();

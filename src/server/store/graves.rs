@@ -19,7 +19,9 @@ pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
     }
     let mut left = slice;
     while left > 0 {
-        let Some(grave) = st.graves.front_mut() else { return false };
+        let Some(grave) = st.graves.front_mut() else {
+            return false;
+        };
         let entity = grave.entity.clone();
         let name = if let Some(id) = grave.records.next() {
             key::record(&entity, &id)
@@ -41,7 +43,9 @@ pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
 
 /// Does a key hold something of ours that belongs to no generation in force?
 fn is_dead(st: &State, ctx: Ctx, entity: &Arc<str>, name: &[u8]) -> bool {
-    let (generation, sets) = st.by_name(entity).map_or((0, 0), |e| (e.generation, e.sets_generation));
+    let (generation, sets) = st
+        .by_name(entity)
+        .map_or((0, 0), |e| (e.generation, e.sets_generation));
     let s = RString::new(name);
     let k = Key::peek(ctx, s.raw());
     match k.kind() {
@@ -61,9 +65,13 @@ fn is_dead(st: &State, ctx: Ctx, entity: &Arc<str>, name: &[u8]) -> bool {
             match first.as_deref().and_then(|m| Sentinel::read(m, name)) {
                 Some(h) => h.generation != sets,
                 // Under construction when its generation ended: members only.
-                None => st.by_name(entity).is_none_or(|e| {
-                    !name.get(entity.len() + 1..).is_some_and(|suffix| e.sets.contains(suffix))
-                }) && first.is_some_and(|m| podium_core::spec::record_id_ok(&m)),
+                None => {
+                    st.by_name(entity).is_none_or(|e| {
+                        !name
+                            .get(entity.len() + 1..)
+                            .is_some_and(|suffix| e.sets.contains(suffix))
+                    }) && first.is_some_and(|m| podium_core::spec::record_id_ok(&m))
+                }
             }
         }
         _ => false,

@@ -20,23 +20,35 @@ pub(crate) fn ids_in(entry: &Entry, field: u16) -> Vec<CompactString> {
 
 /// The ids in a record's link cells, by field.
 pub(crate) fn link_cells(st: &State, ix: EntityIx, entry: &Entry) -> LinkCells {
-    let Some(e) = st.get(ix) else { return Vec::new() };
+    let Some(e) = st.get(ix) else {
+        return Vec::new();
+    };
     e.spec
         .link_fields()
-        .map(|f| {
-            (f, ids_in(entry, f))
-        })
+        .map(|f| (f, ids_in(entry, f)))
         .collect()
 }
 
 /// Link cells changed: what was gained and lost is in doubt at its own end too.
-pub(super) fn relink(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, before: &LinkCells, after: &LinkCells) {
+pub(super) fn relink(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    before: &LinkCells,
+    after: &LinkCells,
+) {
     let none: Vec<CompactString> = Vec::new();
     let mut fields: Vec<u16> = before.iter().chain(after).map(|(f, _)| *f).collect();
     fields.sort_unstable();
     fields.dedup();
     for f in fields {
-        let of = |cells: &LinkCells| cells.iter().find(|(g, _)| *g == f).map_or(none.clone(), |(_, ids)| ids.clone());
+        let of = |cells: &LinkCells| {
+            cells
+                .iter()
+                .find(|(g, _)| *g == f)
+                .map_or(none.clone(), |(_, ids)| ids.clone())
+        };
         let (was, is) = (of(before), of(after));
         for other in was.iter().filter(|o| !is.contains(o)) {
             doubt_other_end(st, ctx, ix, f, id, other, false);
@@ -48,18 +60,36 @@ pub(super) fn relink(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, before: &
 }
 
 /// The record at the other end of a link that `id` gained or lost is in doubt.
-pub(crate) fn doubt_other_end(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, id: &str, other: &str, gained: bool) {
-    let Some(base) = st.get(ix).map(Entity::base) else { return };
+pub(crate) fn doubt_other_end(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    field: u16,
+    id: &str,
+    other: &str,
+    gained: bool,
+) {
+    let Some(base) = st.get(ix).map(Entity::base) else {
+        return;
+    };
     let learnt = st.get(ix).and_then(|e| e.link_targets.get(&field).copied());
     let known = learnt.or_else(|| st.link_found(ix, field).map(|(t, _)| t));
-    let holder = known.or_else(|| st.of_base(&base).into_iter().find(|t| st.get(*t).is_some_and(|e| e.records.contains(other))));
+    let holder = known.or_else(|| {
+        st.of_base(&base)
+            .into_iter()
+            .find(|t| st.get(*t).is_some_and(|e| e.records.contains(other)))
+    });
     if let (Some(t), Some(e)) = (holder, st.get_mut(ix)) {
         e.link_targets.insert(field, t);
     }
     let targets = match holder {
         Some(t) => vec![t],
         // Nobody holds it: whichever entity it is of, its index sets may hold it.
-        None => st.of_base(&base).into_iter().filter(|t| st.get(*t).is_some_and(Entity::has_sets)).collect(),
+        None => st
+            .of_base(&base)
+            .into_iter()
+            .filter(|t| st.get(*t).is_some_and(Entity::has_sets))
+            .collect(),
     };
     for t in targets {
         if t == ix && other == id {
@@ -77,7 +107,9 @@ pub(crate) fn doubt_other_end(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16
 
 fn holds_link_to(st: &State, ctx: Ctx, ix: EntityIx, id: &str, to: &str) -> bool {
     let Some(e) = st.get(ix) else { return false };
-    let Copy::Record(b) = copy(ctx, e, id, false) else { return false };
+    let Copy::Record(b) = copy(ctx, e, id, false) else {
+        return false;
+    };
     let name = key::record(&e.name, id);
     Entry::read(b, &name).is_some_and(|en| e.spec.link_fields().any(|f| en.has(f, to.as_bytes())))
 }
@@ -89,16 +121,17 @@ pub(super) fn learn_targets(st: &mut State, ix: EntityIx, entry: &Entry) {
         .spec
         .link_fields()
         .filter(|f| !e.link_targets.contains_key(f))
-        .filter_map(|f| {
-            Some((f, ids_in(entry, f).into_iter().next()?))
-        })
+        .filter_map(|f| Some((f, ids_in(entry, f).into_iter().next()?)))
         .collect();
     if unknown.is_empty() {
         return;
     }
     let base = e.base();
     for (f, id) in unknown {
-        let t = st.of_base(&base).into_iter().find(|t| st.get(*t).is_some_and(|e| e.records.contains(&id)));
+        let t = st
+            .of_base(&base)
+            .into_iter()
+            .find(|t| st.get(*t).is_some_and(|e| e.records.contains(&id)));
         if let (Some(t), Some(e)) = (t, st.get_mut(ix)) {
             e.link_targets.insert(f, t);
         }

@@ -11,9 +11,17 @@ use podium_core::key;
 
 /// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
 pub(super) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
-    let Some(e) = st.get(ix) else { return Vec::new() };
+    let Some(e) = st.get(ix) else {
+        return Vec::new();
+    };
     let mut out = vec![b"*".to_vec()];
-    for (f, field) in e.spec.fields().iter().enumerate().filter(|(_, field)| field.indexed) {
+    for (f, field) in e
+        .spec
+        .fields()
+        .iter()
+        .enumerate()
+        .filter(|(_, field)| field.indexed)
+    {
         for text in entry.texts(f as u16) {
             let mut suffix = Vec::with_capacity(field.name.len() + 1 + text.len());
             suffix.extend_from_slice(field.name.as_bytes());
@@ -39,7 +47,15 @@ pub(super) fn signal_set(ctx: Ctx, e: &Entity, suffix: &[u8]) {
 }
 
 /// Moves a record between the index sets that exist. `seq`: the number under which its new cells were seen.
-pub(super) fn reindex(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, old: Option<&Entry>, new: Option<&Entry>, seq: u64) {
+pub(super) fn reindex(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    old: Option<&Entry>,
+    new: Option<&Entry>,
+    seq: u64,
+) {
     let before = old.map(|o| set_suffixes(st, ix, o)).unwrap_or_default();
     let after = new.map(|n| set_suffixes(st, ix, n)).unwrap_or_default();
     let same = matches!((old, new), (Some(o), Some(n)) if o.same_content(n));
@@ -96,8 +112,16 @@ pub(super) fn reindex(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, old: Opt
 
 /// A set for a value that was known to be empty, with its first member.
 fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str) {
-    let Some(c) = st.get(ix).and_then(|e| e.complete) else { return };
-    let head = Sentinel { generation: 0, asked_ms: c.asked_ms, fresh_until: c.fresh_until, seq: c.seq, name: 0 };
+    let Some(c) = st.get(ix).and_then(|e| e.complete) else {
+        return;
+    };
+    let head = Sentinel {
+        generation: 0,
+        asked_ms: c.asked_ms,
+        fresh_until: c.fresh_until,
+        seq: c.seq,
+        name: 0,
+    };
     let whole = begin_set(st, ctx, ix, suffix)
         && extend_set(st, ctx, ix, suffix, &[CompactString::new(id)])
         && finish_set(st, ctx, ix, suffix, 1, head, c.fresh_until);
@@ -111,7 +135,9 @@ fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str) {
 /// A record that was told while the whole table was being read joins the sets of its values, new ones included.
 pub(crate) fn index_newcomer(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
     let Some(e) = st.get(ix) else { return };
-    let Copy::Record(b) = copy(ctx, e, id, false) else { return };
+    let Copy::Record(b) = copy(ctx, e, id, false) else {
+        return;
+    };
     let (name, bytes) = (key::record(&e.name, id), b.to_vec());
     if let Some(entry) = Entry::read(&bytes, &name) {
         reindex(st, ctx, ix, id, None, Some(&entry), entry.header.seq);
@@ -154,7 +180,10 @@ pub(crate) fn sentinel(key: &Key, name: &[u8]) -> Option<Sentinel> {
 
 /// An index set as it stands.
 pub(crate) enum Set {
-    Complete { sentinel: Sentinel, ids: Vec<CompactString> },
+    Complete {
+        sentinel: Sentinel,
+        ids: Vec<CompactString>,
+    },
     Absent,
     Foreign,
 }
@@ -175,7 +204,10 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
     k.members(|m| {
         if std::mem::take(&mut first) {
             head = Sentinel::read(m, &name);
-            if head.as_ref().is_none_or(|h| h.generation != e.sets_generation) {
+            if head
+                .as_ref()
+                .is_none_or(|h| h.generation != e.sets_generation)
+            {
                 return false;
             }
         } else if let Ok(id) = std::str::from_utf8(m) {
@@ -185,7 +217,9 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
     });
     match head {
         // Only what is in the register follows what is told.
-        Some(sentinel) if sentinel.generation == e.sets_generation && e.sets.contains(suffix) => Set::Complete { sentinel, ids },
+        Some(sentinel) if sentinel.generation == e.sets_generation && e.sets.contains(suffix) => {
+            Set::Complete { sentinel, ids }
+        }
         Some(_) => Set::Absent,
         None if e.sets.contains(suffix) => Set::Absent,
         None => Set::Foreign,
@@ -211,7 +245,13 @@ pub(crate) fn set_state(ctx: Ctx, e: &Entity, suffix: &[u8]) -> (Option<Sentinel
 }
 
 /// Part of a large set: up to `n` ids behind `after`. `None`: the set is not complete (any more).
-pub(crate) fn read_part(ctx: Ctx, e: &Entity, suffix: &[u8], after: Option<&CompactString>, n: usize) -> Option<(Sentinel, Vec<CompactString>)> {
+pub(crate) fn read_part(
+    ctx: Ctx,
+    e: &Entity,
+    suffix: &[u8],
+    after: Option<&CompactString>,
+    n: usize,
+) -> Option<(Sentinel, Vec<CompactString>)> {
     let (head, _, _) = set_state(ctx, e, suffix);
     let head = head?;
     let s = RString::new(&set_name(e, suffix));
@@ -237,7 +277,9 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
     if !ffi::writable(ctx) {
         return false;
     }
-    let Some(e) = st.get_mut(ix) else { return false };
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
     if set_state(ctx, e, suffix).2 {
         return false;
     }
@@ -258,7 +300,13 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
 const CONSTRUCTION_MS: u64 = 600_000;
 
 /// Adds members to a set under construction. Without its sentinel it is no answer yet.
-pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids: &[CompactString]) -> bool {
+pub(crate) fn extend_set(
+    st: &State,
+    ctx: Ctx,
+    ix: EntityIx,
+    suffix: &[u8],
+    ids: &[CompactString],
+) -> bool {
     let Some(e) = st.get(ix) else { return false };
     if !ffi::writable(ctx) || !e.sets.contains(suffix) || ids.is_empty() {
         return ids.is_empty();
@@ -287,7 +335,15 @@ pub(crate) fn extend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], ids:
 }
 
 /// Completes a set of `members`: from here on it answers.
-pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], members: usize, mut head: Sentinel, expire_at: u64) -> bool {
+pub(crate) fn finish_set(
+    st: &State,
+    ctx: Ctx,
+    ix: EntityIx,
+    suffix: &[u8],
+    members: usize,
+    mut head: Sentinel,
+    expire_at: u64,
+) -> bool {
     let Some(e) = st.get(ix) else { return false };
     if !ffi::writable(ctx) || !e.sets.contains(suffix) {
         return false;
@@ -309,16 +365,29 @@ pub(crate) fn finish_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], memb
             k.expire_at(expire_at);
         }
         ffi::replicate(ctx, c"ZADD", &[&name, b"0", &member]);
-        ffi::replicate(ctx, c"PEXPIREAT", &[&name, expire_at.to_string().as_bytes()]);
+        ffi::replicate(
+            ctx,
+            c"PEXPIREAT",
+            &[&name, expire_at.to_string().as_bytes()],
+        );
         notify(ctx, ZSET_EVENT, c"zadd", &s);
         true
     })
 }
 
 /// Takes one record out of a set, or puts it in, because something newer than the question is known of it.
-pub(crate) fn amend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str, belongs: bool) {
+pub(crate) fn amend_set(
+    st: &State,
+    ctx: Ctx,
+    ix: EntityIx,
+    suffix: &[u8],
+    id: &str,
+    belongs: bool,
+) {
     let Some(e) = st.get(ix) else { return };
-    let Some(s) = open_set(ctx, e, suffix, u64::MAX) else { return };
+    let Some(s) = open_set(ctx, e, suffix, u64::MAX) else {
+        return;
+    };
     let member = RString::new(id.as_bytes());
     own_write(|| {
         if belongs {
@@ -332,7 +401,9 @@ pub(crate) fn amend_set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &
 
 /// Drops one index set; true if there was one.
 pub(crate) fn drop_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> bool {
-    let Some(e) = st.get_mut(ix) else { return false };
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
     e.complete = None;
     e.sets.remove(suffix);
     let name = set_name(e, suffix);
@@ -358,7 +429,11 @@ pub(super) fn holders(ctx: Ctx, e: &Entity, id: &str) -> Vec<Box<[u8]>> {
         let k = Key::peek(ctx, s.raw());
         k.kind() == KeyKind::Zset && k.zholds(&member)
     };
-    e.sets.iter().filter(|suffix| holds(suffix)).cloned().collect()
+    e.sets
+        .iter()
+        .filter(|suffix| holds(suffix))
+        .cloned()
+        .collect()
 }
 
 /// Takes note of the numbers under which sets were confirmed: after a promotion they are another server's.

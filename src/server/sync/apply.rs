@@ -40,8 +40,11 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> Option<u64> {
                     return None;
                 }
                 gil::enter(|st| {
-                    let wanted: Vec<CompactString> =
-                        part.iter().filter(|(id, fate)| change(st, ctx, ix, id, *fate, table, changes, schema)).map(|(id, _)| id.clone()).collect();
+                    let wanted: Vec<CompactString> = part
+                        .iter()
+                        .filter(|(id, fate)| change(st, ctx, ix, id, *fate, table, changes, schema))
+                        .map(|(id, _)| id.clone())
+                        .collect();
                     renew(st, ix, &wanted);
                 });
             }
@@ -59,14 +62,28 @@ fn entities_of(base: &str, schema: &Schema, table: &str) -> Vec<EntityIx> {
     let _held = gil::lock();
     gil::enter(|st| {
         let all = st.of_base(base);
-        all.into_iter().filter(|ix| st.get(*ix).is_some_and(|e| schema.table_id(e.spec.table()) == Some(table))).collect()
+        all.into_iter()
+            .filter(|ix| {
+                st.get(*ix)
+                    .is_some_and(|e| schema.table_id(e.spec.table()) == Some(table))
+            })
+            .collect()
     })
     .unwrap_or_default()
 }
 
 /// Takes note of one record's change; true if it is to be read anew.
 #[allow(clippy::too_many_arguments)]
-fn change(st: &mut State, ctx: Ctx, ix: EntityIx, id: &CompactString, fate: Fate, table: &str, changes: &TableChanges, schema: &Schema) -> bool {
+fn change(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &CompactString,
+    fate: Fate,
+    table: &str,
+    changes: &TableChanges,
+    schema: &Schema,
+) -> bool {
     let seq = desk().next_seq();
     let Some(e) = st.get(ix) else { return false };
     if fate == Fate::Destroyed {
@@ -90,15 +107,24 @@ fn change(st: &mut State, ctx: Ctx, ix: EntityIx, id: &CompactString, fate: Fate
 
 /// Could the changed cells move a record between index sets?
 fn moves(e: &Entity, table: &str, changes: &TableChanges, schema: &Schema) -> bool {
-    changes.fields.iter().any(|f| match schema.field_name(table, f) {
-        Some(name) => e.spec.fields().iter().any(|f| f.indexed && f.airtable == name),
-        None => true,
-    })
+    changes
+        .fields
+        .iter()
+        .any(|f| match schema.field_name(table, f) {
+            Some(name) => e
+                .spec
+                .fields()
+                .iter()
+                .any(|f| f.indexed && f.airtable == name),
+            None => true,
+        })
 }
 
 /// Orders records anew, in the background.
 fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
-    let Some(e) = st.get(ix).filter(|e| !e.base().is_empty()) else { return };
+    let Some(e) = st.get(ix).filter(|e| !e.base().is_empty()) else {
+        return;
+    };
     let mut d = desk();
     for id in ids {
         d.want_record(e, id, Class::Background, None, false);
@@ -116,7 +142,11 @@ fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) 
                 return None;
             }
             gil::enter(|st| {
-                let hit: Vec<CompactString> = part.iter().filter(|id| st.get(ix).is_some_and(|e| shows(ctx, e, id, &links, &ids))).cloned().collect();
+                let hit: Vec<CompactString> = part
+                    .iter()
+                    .filter(|id| st.get(ix).is_some_and(|e| shows(ctx, e, id, &links, &ids)))
+                    .cloned()
+                    .collect();
                 for id in &hit {
                     let seq = desk().next_seq();
                     store::invalidate(st, ctx, ix, id, seq);
@@ -129,25 +159,44 @@ fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) 
 }
 
 /// Entities whose records show cells of this table, through which of their link fields, and what is cached of them.
-fn who_depends(base: &str, schema: &Schema, table: &str, changes: &TableChanges) -> Vec<(EntityIx, Vec<u16>, Vec<CompactString>)> {
+fn who_depends(
+    base: &str,
+    schema: &Schema,
+    table: &str,
+    changes: &TableChanges,
+) -> Vec<(EntityIx, Vec<u16>, Vec<CompactString>)> {
     let through = schema.dependents(table, &changes.fields, changes.all_fields);
     let _held = gil::lock();
     gil::enter(|st| {
         let all = st.of_base(base);
         let of = |ix: &EntityIx| st.get(*ix).and_then(|e| schema.table_id(e.spec.table()));
-        let changed: Vec<&str> = all.iter().filter(|ix| of(ix) == Some(table)).filter_map(|ix| st.get(*ix)).map(|e| &*e.name).collect();
+        let changed: Vec<&str> = all
+            .iter()
+            .filter(|ix| of(ix) == Some(table))
+            .filter_map(|ix| st.get(*ix))
+            .map(|e| &*e.name)
+            .collect();
         let mut out = Vec::new();
         for ix in &all {
-            let Some(e) = st.get(*ix).filter(|e| !e.records.is_empty()) else { continue };
+            let Some(e) = st.get(*ix).filter(|e| !e.records.is_empty()) else {
+                continue;
+            };
             let declared = e.spec.fields().iter().any(|f| {
-                f.depends.as_deref().is_some_and(|d| changed.iter().any(|name| *name == d || key::untagged(name) == d))
+                f.depends.as_deref().is_some_and(|d| {
+                    changed
+                        .iter()
+                        .any(|name| *name == d || key::untagged(name) == d)
+                })
             });
             let links: Vec<u16> = e
                 .spec
                 .link_fields()
                 .filter(|f| {
                     let column = e.spec.get(*f).map_or("", |f| f.airtable.as_str());
-                    declared || through.iter().any(|d| of(ix) == Some(d.table.as_str()) && d.link == column)
+                    declared
+                        || through
+                            .iter()
+                            .any(|d| of(ix) == Some(d.table.as_str()) && d.link == column)
                 })
                 .collect();
             if !links.is_empty() {
@@ -160,10 +209,16 @@ fn who_depends(base: &str, schema: &Schema, table: &str, changes: &TableChanges)
 }
 
 fn shows(ctx: Ctx, e: &Entity, id: &CompactString, links: &[u16], changed: &HashSet<&str>) -> bool {
-    let Copy::Record(b) = store::copy(ctx, e, id, false) else { return false };
+    let Copy::Record(b) = store::copy(ctx, e, id, false) else {
+        return false;
+    };
     let name = key::record(&e.name, id);
     Entry::read(b, &name).is_some_and(|entry| {
-        links.iter().any(|f| entry.texts(*f).any(|t| std::str::from_utf8(t).is_ok_and(|t| changed.contains(t))))
+        links.iter().any(|f| {
+            entry
+                .texts(*f)
+                .any(|t| std::str::from_utf8(t).is_ok_and(|t| changed.contains(t)))
+        })
     })
 }
 
@@ -177,7 +232,12 @@ pub(super) fn settle(base: &str) {
             }
             for ix in st.of_base(base) {
                 let open: Vec<CompactString> = match st.get(ix) {
-                    Some(e) if e.has_sets() => e.doubts.iter().take(SETTLE).map(|(id, _)| CompactString::new(id)).collect(),
+                    Some(e) if e.has_sets() => e
+                        .doubts
+                        .iter()
+                        .take(SETTLE)
+                        .map(|(id, _)| CompactString::new(id))
+                        .collect(),
                     _ => continue,
                 };
                 renew(st, ix, &open);

@@ -8,6 +8,9 @@ use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
 
+/// An entity's records and index sets.
+type KeysOf = (EntityIx, Vec<CompactString>, Vec<Box<[u8]>>);
+
 /// Keys are looked through so often.
 pub(super) fn every_ms() -> u64 {
     kept_ms() / 4
@@ -17,13 +20,17 @@ const SLICE: usize = 250;
 
 /// Puts off the end of what the feed of this base vouches for and would end before the next look but one.
 pub(super) fn extend(base: &str) {
-    let mut all: Vec<(EntityIx, Vec<CompactString>, Vec<Box<[u8]>>)> = Vec::new();
+    let mut all: Vec<KeysOf> = Vec::new();
     {
         let _held = gil::lock();
         gil::enter(|st| {
             for ix in st.of_base(base) {
                 if let Some(e) = st.get(ix) {
-                    all.push((ix, e.records.iter().cloned().collect(), e.sets.iter().cloned().collect()));
+                    all.push((
+                        ix,
+                        e.records.iter().cloned().collect(),
+                        e.sets.iter().cloned().collect(),
+                    ));
                 }
             }
         });
@@ -35,7 +42,10 @@ pub(super) fn extend(base: &str) {
         }
         for part in sets.chunks(SLICE) {
             let held = gil::lock();
-            gil::enter(|st| part.iter().for_each(|suffix| set(st, held.ctx(), ix, suffix)));
+            gil::enter(|st| {
+                part.iter()
+                    .for_each(|suffix| set(st, held.ctx(), ix, suffix))
+            });
         }
     }
 }
@@ -43,7 +53,9 @@ pub(super) fn extend(base: &str) {
 fn record(st: &State, ctx: Ctx, ix: EntityIx, id: &str) {
     let Some(e) = st.get(ix) else { return };
     let name = key::record(&e.name, id);
-    let Copy::Record(b) = store::copy(ctx, e, id, false) else { return };
+    let Copy::Record(b) = store::copy(ctx, e, id, false) else {
+        return;
+    };
     if Entry::read(b, &name).is_some_and(|entry| e.feed.renews(&entry.header, ffi::now_ms())) {
         put_off(ctx, &name);
     }
@@ -56,7 +68,9 @@ fn set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) {
         let s = RString::new(&name);
         let k = Key::peek(ctx, s.raw());
         k.kind() == KeyKind::Zset
-            && store::sentinel(&k, &name).is_some_and(|h| h.generation == e.sets_generation && e.feed.vouches(h.seq, ffi::now_ms()))
+            && store::sentinel(&k, &name).is_some_and(|h| {
+                h.generation == e.sets_generation && e.feed.vouches(h.seq, ffi::now_ms())
+            })
     };
     if vouched {
         put_off(ctx, &name);

@@ -21,17 +21,29 @@ pub(super) fn land(l: Landed) {
             if st.replica || st.loading {
                 return;
             }
-            let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) else {
+            let Some(f) = st
+                .feeds
+                .get_mut(&l.base)
+                .filter(|f| f.incarnation == l.incarnation)
+            else {
                 // Made for a feed that was stopped meanwhile.
                 if let Outcome::Created { id, .. } = l.outcome {
                     litter = Some(id);
                 }
                 return;
             };
-            let at = Landing { seq: desk().next_seq(), now: ffi::now_ms(), interval: interval(), ..l.at };
+            let at = Landing {
+                seq: desk().next_seq(),
+                now: ffi::now_ms(),
+                interval: interval(),
+                ..l.at
+            };
             if let Outcome::Failed(why) = &l.outcome {
                 if f.feed.failures() == 0 {
-                    logged.push((Level::Warning, format!("the change feed of {} fails: {}", l.base, why.line)));
+                    logged.push((
+                        Level::Warning,
+                        format!("the change feed of {} fails: {}", l.base, why.line),
+                    ));
                 }
             }
             if let Some(body) = &l.schema {
@@ -67,7 +79,11 @@ pub(super) fn land(l: Landed) {
                 // Writes are paused, or this node is a replica by now.
                 let _held = gil::lock();
                 gil::enter(|st| {
-                    if let Some(f) = st.feeds.get_mut(&l.base).filter(|f| f.incarnation == l.incarnation) {
+                    if let Some(f) = st
+                        .feeds
+                        .get_mut(&l.base)
+                        .filter(|f| f.incarnation == l.incarnation)
+                    {
                         f.feed.stalled(ffi::now_ms());
                     }
                 });
@@ -86,7 +102,13 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
             if st.replica || st.loading {
                 return;
             }
-            let Some(f) = st.feeds.get_mut(base).filter(|f| f.incarnation == incarnation) else { return };
+            let Some(f) = st
+                .feeds
+                .get_mut(base)
+                .filter(|f| f.incarnation == incarnation)
+            else {
+                return;
+            };
             f.feed.applied(page);
             f.changes += changes;
             let now = ffi::now_ms();
@@ -94,7 +116,9 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
             if keep {
                 f.kept_ms = now;
             }
-            if page.count > 0 || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000) {
+            if page.count > 0
+                || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000)
+            {
                 f.saved_polled = f.feed.polled;
                 saved::save(ctx, st, base);
             }
@@ -102,7 +126,15 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
         });
     }
     if page.count > 0 {
-        log::event("sync", base.as_bytes(), &[("payloads", page.count.into()), ("changes", changes.into()), ("cursor", page.next.into())]);
+        log::event(
+            "sync",
+            base.as_bytes(),
+            &[
+                ("payloads", page.count.into()),
+                ("changes", changes.into()),
+                ("cursor", page.next.into()),
+            ],
+        );
     }
     if !page.more {
         apply::settle(base);

@@ -16,8 +16,8 @@ mod told;
 mod views;
 
 pub(crate) use ping::{genuine, names as ping_names};
-pub(crate) use told::{figures, status};
 pub(crate) use saved::{follow_key, load_all, save_all};
+pub(crate) use told::{figures, status};
 
 use super::config;
 use super::ffi;
@@ -56,7 +56,10 @@ pub(crate) struct Follower {
 /// Somebody who asked for a poll.
 pub(crate) enum Waiter {
     /// PODIUM.SYNC NOW and START. The latter gives up what Airtable refuses.
-    Client { op: Arc<Op>, starting: bool },
+    Client {
+        op: Arc<Op>,
+        starting: bool,
+    },
     Thread(Arc<Heard>),
 }
 
@@ -102,7 +105,13 @@ struct Room {
     thread: Option<JoinHandle<()>>,
 }
 
-static ROOM: Mutex<Room> = Mutex::new(Room { inbox: Vec::new(), woken: false, stopping: false, busy: false, thread: None });
+static ROOM: Mutex<Room> = Mutex::new(Room {
+    inbox: Vec::new(),
+    woken: false,
+    stopping: false,
+    busy: false,
+    thread: None,
+});
 static BELL: Condvar = Condvar::new();
 
 /// What a feed's key is named: `podium:feed:<base>`.
@@ -112,7 +121,10 @@ pub(crate) const KEY: &str = "feed";
 const TICK_MS: u64 = 5_000;
 
 pub(crate) fn start() -> Result<(), String> {
-    let handle = std::thread::Builder::new().name("podium-sync".into()).spawn(run).map_err(|e| e.to_string())?;
+    let handle = std::thread::Builder::new()
+        .name("podium-sync".into())
+        .spawn(run)
+        .map_err(|e| e.to_string())?;
     let mut r = ROOM.lock();
     r.stopping = false;
     r.thread = Some(handle);
@@ -127,7 +139,11 @@ pub(crate) fn wake() {
 
 /// Stops the thread; called with the server's lock held, so only if it cannot be waiting for that.
 pub(crate) fn stop() -> Result<(), String> {
-    let waited_for = gil::enter(|st| st.feeds.values().any(|f| !f.readers.is_empty() || !f.waiters.is_empty()));
+    let waited_for = gil::enter(|st| {
+        st.feeds
+            .values()
+            .any(|f| !f.readers.is_empty() || !f.waiters.is_empty())
+    });
     let thread = {
         let mut r = ROOM.lock();
         if r.busy || waited_for != Some(false) {
@@ -173,10 +189,13 @@ fn interval() -> u64 {
     config::SYNC_INTERVAL.seconds_as_ms().max(1)
 }
 
+/// A call that is due, of one base.
+type Due = (Arc<str>, u64, u64, Action, Option<String>);
+
 /// Asks every feed what to do, and does it. Returns after how many ms to ask again.
 fn round() -> u64 {
     let now = ffi::now_ms();
-    let mut calls: Vec<(Arc<str>, u64, u64, Action, Option<String>)> = Vec::new();
+    let mut calls: Vec<Due> = Vec::new();
     let mut ready: Vec<Arc<Op>> = Vec::new();
     let mut over: Vec<(Waiter, Result<(), String>)> = Vec::new();
     let mut litter: Vec<(Arc<str>, String)> = Vec::new();
@@ -188,7 +207,15 @@ fn round() -> u64 {
             if st.replica || st.loading {
                 for f in st.feeds.values_mut() {
                     ready.append(&mut f.readers);
-                    over.extend(f.waiters.drain(..).map(|(_, w)| (w, Err("REPLICAMISS a replica follows no change feed: ask the primary".into()))));
+                    over.extend(f.waiters.drain(..).map(|(_, w)| {
+                        (
+                            w,
+                            Err(
+                                "REPLICAMISS a replica follows no change feed: ask the primary"
+                                    .into(),
+                            ),
+                        )
+                    }));
                 }
                 views::push(st);
                 return;
@@ -198,13 +225,21 @@ fn round() -> u64 {
                 let read = views::last_read(st, &base);
                 views::look_for_new_tables(st, &base);
                 let interval = interval();
-                let Some(f) = st.feeds.get_mut(&base) else { continue };
+                let Some(f) = st.feeds.get_mut(&base) else {
+                    continue;
+                };
                 match f.feed.next(now, read, interval) {
                     Step::Rest => {}
                     Step::Wait(at) => wait = wait.min(at.saturating_sub(now).max(1)),
                     Step::Do(action) => {
                         f.calls += 1;
-                        calls.push((base.clone(), f.incarnation, f.feed.ticket(), action, f.feed.notify.clone()));
+                        calls.push((
+                            base.clone(),
+                            f.incarnation,
+                            f.feed.ticket(),
+                            action,
+                            f.feed.notify.clone(),
+                        ));
                     }
                 }
                 if f.feed.releases(now, interval) {
@@ -292,7 +327,11 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
             return true;
         }
     }
-    if st.feeds.get(base).is_none_or(|f| notify.is_some() && notify != f.feed.notify) {
+    if st
+        .feeds
+        .get(base)
+        .is_none_or(|f| notify.is_some() && notify != f.feed.notify)
+    {
         let mut next = Follower::new(Feed::new(notify));
         if let Some(old) = st.feeds.remove(base) {
             // Another address for the pings is another webhook: who waits goes on waiting, for that.
@@ -309,7 +348,9 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
 
 /// Waits for a poll that goes out after now.
 pub(crate) fn poll(st: &mut State, base: &str, waiter: Waiter) -> Result<(), Waiter> {
-    let Some(f) = st.feeds.get_mut(base) else { return Err(waiter) };
+    let Some(f) = st.feeds.get_mut(base) else {
+        return Err(waiter);
+    };
     f.feed.poll_now();
     f.waiters.push((ffi::now_ms(), waiter));
     wake();
@@ -356,13 +397,17 @@ pub(crate) fn catch_up(base: &str) -> bool {
     {
         let _held = gil::lock();
         let asked = gil::enter(|st| {
-            st.feeds.get(base).is_some_and(|f| f.feed.state() == "following") && poll(st, base, Waiter::Thread(heard.clone())).is_ok()
+            st.feeds
+                .get(base)
+                .is_some_and(|f| f.feed.state() == "following")
+                && poll(st, base, Waiter::Thread(heard.clone())).is_ok()
         });
         if asked != Some(true) {
             return false;
         }
     }
-    let limit = Instant::now() + Duration::from_millis(config::FETCH_TIMEOUT_MS.get().max(1) as u64);
+    let limit =
+        Instant::now() + Duration::from_millis(config::FETCH_TIMEOUT_MS.get().max(1) as u64);
     let mut over = heard.over.lock();
     while over.is_none() && !heard.bell.wait_until(&mut over, limit).timed_out() {}
     *over == Some(true)
@@ -396,6 +441,11 @@ pub(crate) fn role_changed(st: &mut State) {
 
 /// Keys of a base's feed carry the tag of its entities, so that they share their slot.
 fn key_of(st: &State, base: &str) -> Vec<u8> {
-    let tag = st.entities().filter(|e| e.base() == base).map(|e| key::tag(&e.name).to_string()).max().unwrap_or_default();
+    let tag = st
+        .entities()
+        .filter(|e| e.base() == base)
+        .map(|e| key::tag(&e.name).to_string())
+        .max()
+        .unwrap_or_default();
     key::own(KEY, &format!("{tag}{base}"))
 }

@@ -14,9 +14,19 @@ pub(crate) fn names(body: &[u8]) -> Option<(String, String)> {
 
 /// Checks `hmac-sha256=<hex>` over the body as it was posted. `secret`: as Airtable gave it, base64.
 pub(crate) fn genuine(secret: &str, body: &[u8], header: &[u8]) -> bool {
-    let Ok(key) = base64::engine::general_purpose::STANDARD.decode(secret) else { return false };
-    let Some(claimed) = header.trim_ascii().strip_prefix(b"hmac-sha256=").and_then(unhex) else { return false };
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return false };
+    let Ok(key) = base64::engine::general_purpose::STANDARD.decode(secret) else {
+        return false;
+    };
+    let Some(claimed) = header
+        .trim_ascii()
+        .strip_prefix(b"hmac-sha256=")
+        .and_then(unhex)
+    else {
+        return false;
+    };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else {
+        return false;
+    };
     mac.update(body);
     mac.verify_slice(&claimed).is_ok()
 }
@@ -40,7 +50,8 @@ mod tests {
 
     const SECRET: &str = "YWlydGFibGUtY2FjaGUtZGVtby1zZWNyZXQtMDAwMSE=";
     const BODY: &[u8] = br#"{"base":{"id":"appK3xT9vQ2mWb7Rd"},"webhook":{"id":"achZ8nP1cYt5LqE4s"},"timestamp":"2026-03-04T05:06:07.890Z"}"#;
-    const HEADER: &[u8] = b"hmac-sha256=a7c4f421c3af86f27aa6b8645c979af61da9b119fe00578160210676892bc76b";
+    const HEADER: &[u8] =
+        b"hmac-sha256=a7c4f421c3af86f27aa6b8645c979af61da9b119fe00578160210676892bc76b";
 
     #[test]
     fn airtables_own_mac_is_genuine_and_nothing_else_is() {
@@ -50,7 +61,14 @@ mod tests {
         assert!(!genuine("b3RoZXI=", BODY, HEADER));
         let mut other = HEADER.to_vec();
         other[20] ^= 1;
-        for bad in [&other[..], b"", b"hmac-sha256=", b"hmac-sha256=zz", &HEADER[12..], &HEADER[..HEADER.len() - 2]] {
+        for bad in [
+            &other[..],
+            b"",
+            b"hmac-sha256=",
+            b"hmac-sha256=zz",
+            &HEADER[12..],
+            &HEADER[..HEADER.len() - 2],
+        ] {
             assert!(!genuine(SECRET, BODY, bad));
         }
         assert!(!genuine("no base64!", BODY, HEADER));
@@ -58,8 +76,17 @@ mod tests {
 
     #[test]
     fn a_body_names_its_base_and_webhook() {
-        assert_eq!(names(BODY), Some(("appK3xT9vQ2mWb7Rd".into(), "achZ8nP1cYt5LqE4s".into())));
-        for bad in [&b""[..], b"{}", b"[]", b"\xff", br#"{"base":"x","webhook":{"id":7}}"#] {
+        assert_eq!(
+            names(BODY),
+            Some(("appK3xT9vQ2mWb7Rd".into(), "achZ8nP1cYt5LqE4s".into()))
+        );
+        for bad in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            b"\xff",
+            br#"{"base":"x","webhook":{"id":7}}"#,
+        ] {
             assert_eq!(names(bad), None);
         }
     }

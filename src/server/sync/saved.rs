@@ -18,7 +18,9 @@ pub(super) fn save(ctx: Ctx, st: &State, base: &str) {
         b"webhook",
         hook.map_or("", |h| &h.id).as_bytes(),
         b"secret",
-        hook.and_then(|h| h.secret.as_ref()).map_or("", |s| s.reveal()).as_bytes(),
+        hook.and_then(|h| h.secret.as_ref())
+            .map_or("", |s| s.reveal())
+            .as_bytes(),
         b"cursor",
         cursor.as_bytes(),
         b"since",
@@ -54,7 +56,9 @@ fn base_of(name: &[u8]) -> Option<&str> {
 
 /// A feed's key was written or taken away by somebody else: this replica's primary, or a slot migration.
 pub(crate) fn follow_key(ctx: Ctx, st: &mut State, name: &[u8]) {
-    let Some(base) = base_of(name).map(str::to_string) else { return };
+    let Some(base) = base_of(name).map(str::to_string) else {
+        return;
+    };
     match read(ctx, name) {
         Some(feed) if st.replica || !st.feeds.contains_key(&*base) => {
             put(st, &base, feed);
@@ -70,9 +74,13 @@ pub(crate) fn follow_key(ctx: Ctx, st: &mut State, name: &[u8]) {
 
 /// Takes over the feeds whose keys are in the data set.
 pub(crate) fn load_all(ctx: Ctx, st: &mut State, names: &[Vec<u8>]) {
-    let found: Vec<(String, Feed)> = names.iter().filter_map(|n| Some((base_of(n)?.to_string(), read(ctx, n)?))).collect();
+    let found: Vec<(String, Feed)> = names
+        .iter()
+        .filter_map(|n| Some((base_of(n)?.to_string(), read(ctx, n)?)))
+        .collect();
     if st.replica {
-        st.feeds.retain(|base, _| found.iter().any(|(b, _)| **b == **base));
+        st.feeds
+            .retain(|base, _| found.iter().any(|(b, _)| **b == **base));
     }
     for (base, feed) in found {
         put(st, &base, feed);
@@ -98,11 +106,23 @@ fn read(ctx: Ctx, name: &[u8]) -> Option<Feed> {
     let fields = persist::hash_of(ctx, name)?;
     let text = |key: &[u8]| {
         let (_, v) = fields.iter().find(|(k, _)| k == key)?;
-        std::str::from_utf8(v).ok().filter(|t| !t.is_empty()).map(str::to_string)
+        std::str::from_utf8(v)
+            .ok()
+            .filter(|t| !t.is_empty())
+            .map(str::to_string)
     };
     let number = |key: &[u8]| text(key).and_then(|t| t.parse::<u64>().ok());
-    let hook = text(b"webhook").map(|id| Hook { id, secret: text(b"secret").map(MacSecret::new), cursor: number(b"cursor").unwrap_or(1).max(1) });
+    let hook = text(b"webhook").map(|id| Hook {
+        id,
+        secret: text(b"secret").map(MacSecret::new),
+        cursor: number(b"cursor").unwrap_or(1).max(1),
+    });
     let from = if hook.is_some() { number(b"since")? } else { 0 };
     crate::server::engine::desk().tokens.observe(from);
-    Some(Feed::restored(hook, from, number(b"polled").unwrap_or(0), text(b"notify")))
+    Some(Feed::restored(
+        hook,
+        from,
+        number(b"polled").unwrap_or(0),
+        text(b"notify"),
+    ))
 }

@@ -9,10 +9,27 @@ use std::sync::Arc;
 
 /// The state and lag for INFO: of the base that is worst off.
 pub(crate) fn figures(st: &State) -> (&'static str, u64) {
-    let rank = |s: &str| ["following", "starting", "behind"].iter().position(|w| *w == s).unwrap_or(0);
-    let state = st.feeds.values().map(|f| f.feed.state()).max_by_key(|s| rank(s)).unwrap_or("off");
-    let state = if st.replica && state != "off" { "replica" } else { state };
-    (state, st.feeds.values().map(|f| lag(&f.feed)).max().unwrap_or(0))
+    let rank = |s: &str| {
+        ["following", "starting", "behind"]
+            .iter()
+            .position(|w| *w == s)
+            .unwrap_or(0)
+    };
+    let state = st
+        .feeds
+        .values()
+        .map(|f| f.feed.state())
+        .max_by_key(|s| rank(s))
+        .unwrap_or("off");
+    let state = if st.replica && state != "off" {
+        "replica"
+    } else {
+        state
+    };
+    (
+        state,
+        st.feeds.values().map(|f| lag(&f.feed)).max().unwrap_or(0),
+    )
 }
 
 fn lag(feed: &Feed) -> u64 {
@@ -48,14 +65,25 @@ pub(crate) fn status(st: &State, base: &str) -> Vec<(String, Body)> {
         ("webhook".into(), text(hook.map_or("", |h| &h.id))),
         ("cursor".into(), int(hook.map(|h| h.cursor))),
         ("last-poll".into(), int(feed.map(|f| f.polled))),
-        ("interval-ms".into(), int(Some(feed.map_or(interval, |f| f.interval_in_force(interval))))),
+        (
+            "interval-ms".into(),
+            int(Some(
+                feed.map_or(interval, |f| f.interval_in_force(interval)),
+            )),
+        ),
         ("vouches-since".into(), int(feed.map(|f| f.from / 1000))),
         ("payloads".into(), int(feed.map(|f| f.payloads))),
         ("changes".into(), int(f.map(|f| f.changes))),
         ("gaps".into(), int(feed.map(|f| f.gaps))),
         ("calls".into(), int(f.map(|f| f.calls))),
-        ("notify".into(), text(feed.and_then(|f| f.notify.as_deref()).unwrap_or(""))),
-        ("error".into(), text(feed.and_then(|f| f.last_error.as_deref()).unwrap_or(""))),
+        (
+            "notify".into(),
+            text(feed.and_then(|f| f.notify.as_deref()).unwrap_or("")),
+        ),
+        (
+            "error".into(),
+            text(feed.and_then(|f| f.last_error.as_deref()).unwrap_or("")),
+        ),
         ("followed".into(), Body::List(followed)),
     ]
 }

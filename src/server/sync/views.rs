@@ -8,14 +8,25 @@ use std::sync::Arc;
 
 /// When the base was last read, unix ms.
 pub(super) fn last_read(st: &State, base: &str) -> u64 {
-    st.entities().filter(|e| e.base() == base).map(|e| st.last_read(e)).max().unwrap_or(0)
+    st.entities()
+        .filter(|e| e.base() == base)
+        .map(|e| st.last_read(e))
+        .max()
+        .unwrap_or(0)
 }
 
 /// Specs may name tables that the schema did not hold when it was read.
 pub(super) fn look_for_new_tables(st: &mut State, base: &Arc<str>) {
-    let named: Vec<String> = st.entities().filter(|e| e.base() == **base).map(|e| e.spec.table().to_string()).collect();
+    let named: Vec<String> = st
+        .entities()
+        .filter(|e| e.base() == **base)
+        .map(|e| e.spec.table().to_string())
+        .collect();
     if let Some(f) = st.feeds.get_mut(base) {
-        if named.iter().any(|t| f.schema.table_id(t).is_none() && !f.missing.contains(t)) {
+        if named
+            .iter()
+            .any(|t| f.schema.table_id(t).is_none() && !f.missing.contains(t))
+        {
             f.feed.read_schema();
         }
     }
@@ -23,23 +34,46 @@ pub(super) fn look_for_new_tables(st: &mut State, base: &Arc<str>) {
 
 /// Remembers which tables the schema lacks, so that it is not read for them again.
 pub(super) fn note_missing(st: &mut State, base: &Arc<str>) {
-    let named: Vec<String> = st.entities().filter(|e| e.base() == **base).map(|e| e.spec.table().to_string()).collect();
+    let named: Vec<String> = st
+        .entities()
+        .filter(|e| e.base() == **base)
+        .map(|e| e.spec.table().to_string())
+        .collect();
     if let Some(f) = st.feeds.get_mut(base) {
         let schema = f.schema.clone();
-        f.missing = named.into_iter().filter(|t| schema.table_id(t).is_none()).collect();
+        f.missing = named
+            .into_iter()
+            .filter(|t| schema.table_id(t).is_none())
+            .collect();
     }
 }
 
 /// Which entity a link leads to need not be guessed any more.
 pub(super) fn learn_links(st: &mut State, base: &Arc<str>) {
-    let Some(schema) = st.feeds.get(base).map(|f| f.schema.clone()) else { return };
+    let Some(schema) = st.feeds.get(base).map(|f| f.schema.clone()) else {
+        return;
+    };
     let of_base = st.of_base(base);
-    let table = |st: &State, ix: EntityIx| st.get(ix).and_then(|e| schema.table_id(e.spec.table())).map(str::to_string);
+    let table = |st: &State, ix: EntityIx| {
+        st.get(ix)
+            .and_then(|e| schema.table_id(e.spec.table()))
+            .map(str::to_string)
+    };
     for ix in &of_base {
-        let (Some(own), Some(spec)) = (table(st, *ix), st.get(*ix).map(|e| e.spec.clone())) else { continue };
+        let (Some(own), Some(spec)) = (table(st, *ix), st.get(*ix).map(|e| e.spec.clone())) else {
+            continue;
+        };
         for f in spec.link_fields() {
-            let Some(to) = spec.get(f).and_then(|field| schema.link_target(&own, &field.airtable)) else { continue };
-            let target = of_base.iter().find(|t| table(st, **t).as_deref() == Some(to)).copied();
+            let Some(to) = spec
+                .get(f)
+                .and_then(|field| schema.link_target(&own, &field.airtable))
+            else {
+                continue;
+            };
+            let target = of_base
+                .iter()
+                .find(|t| table(st, **t).as_deref() == Some(to))
+                .copied();
             if let (Some(target), Some(e)) = (target, st.get_mut(*ix)) {
                 e.link_targets.insert(f, target);
             }
@@ -50,16 +84,26 @@ pub(super) fn learn_links(st: &mut State, base: &Arc<str>) {
 /// Tells every entity what the feed of its base is worth now.
 pub(super) fn push(st: &mut State) {
     let (replica, interval) = (st.replica, interval());
-    let views: HashMap<Arc<str>, (View, Arc<Schema>)> =
-        st.feeds.iter().map(|(base, f)| (base.clone(), (f.feed.view(interval), f.schema.clone()))).collect();
+    let views: HashMap<Arc<str>, (View, Arc<Schema>)> = st
+        .feeds
+        .iter()
+        .map(|(base, f)| (base.clone(), (f.feed.view(interval), f.schema.clone())))
+        .collect();
     let mut changed = false;
     for e in st.entities_mut() {
         let view = match views.get(&*e.base()) {
             // A replica cannot ask: it tells what it was told.
-            Some((v, _)) if replica => View { settled_until: u64::MAX, ..*v },
+            Some((v, _)) if replica => View {
+                settled_until: u64::MAX,
+                ..*v
+            },
             // Of a table that is not in the schema the feed says nothing.
             Some((v, schema)) if schema.table_id(e.spec.table()).is_some() => *v,
-            Some((v, _)) if v.settled_until != u64::MAX && v.from > 0 => View { from: u64::MAX, vouched_until: 0, ..*v },
+            Some((v, _)) if v.settled_until != u64::MAX && v.from > 0 => View {
+                from: u64::MAX,
+                vouched_until: 0,
+                ..*v
+            },
             _ => View::OFF,
         };
         changed |= e.feed != view;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 /// The spec to put in force: what the base's schema changed, and what a user set. `before`: as it was made last time
 /// (null: never); `given`: as it is in force; `made`: as it is made now.
 pub fn merged(before: &Value, given: &Value, made: &Value) -> Value {
-    let (Value::Object(before), Value::Object(given), Value::Object(made)) = (before, given, made) else {
+    let (Value::Object(before), Value::Object(given), Value::Object(made)) = (before, given, made)
+    else {
         return given.clone();
     };
     let mut out = objects(before, given, made, 0);
@@ -23,7 +24,12 @@ pub fn merged(before: &Value, given: &Value, made: &Value) -> Value {
 }
 
 /// Objects are brought together member by member, everything else is one thing or the other.
-fn objects(before: &Map<String, Value>, given: &Map<String, Value>, made: &Map<String, Value>, depth: usize) -> Map<String, Value> {
+fn objects(
+    before: &Map<String, Value>,
+    given: &Map<String, Value>,
+    made: &Map<String, Value>,
+    depth: usize,
+) -> Map<String, Value> {
     let mut out = Map::new();
     for (name, now) in given {
         match (before.get(name), made.get(name)) {
@@ -36,7 +42,12 @@ fn objects(before: &Map<String, Value>, given: &Map<String, Value>, made: &Map<S
             (was, Some(Value::Object(new))) if depth < 4 => {
                 let nothing = Map::new();
                 let value = match now {
-                    Value::Object(now) => Value::Object(objects(was.and_then(Value::as_object).unwrap_or(&nothing), now, new, depth + 1)),
+                    Value::Object(now) => Value::Object(objects(
+                        was.and_then(Value::as_object).unwrap_or(&nothing),
+                        now,
+                        new,
+                        depth + 1,
+                    )),
                     _ => now.clone(),
                 };
                 out.insert(name.clone(), value);
@@ -69,7 +80,13 @@ fn is_own_model(before: &Value, given: &Value) -> bool {
 
 /// Entries for fields that the schema lacks would be refused.
 fn keep_known(spec: &mut Map<String, Value>, member: &str) {
-    let Some(known) = spec.get("schema").and_then(properties).map(|p| p.keys().cloned().collect::<alloc::vec::Vec<_>>()) else { return };
+    let Some(known) = spec
+        .get("schema")
+        .and_then(properties)
+        .map(|p| p.keys().cloned().collect::<alloc::vec::Vec<_>>())
+    else {
+        return;
+    };
     if let Some(Value::Object(o)) = spec.get_mut(member) {
         o.retain(|name, _| known.contains(name));
     }

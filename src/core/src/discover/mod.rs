@@ -73,12 +73,23 @@ impl Found {
     }
     /// Reads what [`Found::to_json`] wrote.
     pub fn parse(json: &[u8]) -> Option<Found> {
-        let Ok(Value::Object(mut o)) = serde_json::from_slice(json) else { return None };
+        let Ok(Value::Object(mut o)) = serde_json::from_slice(json) else {
+            return None;
+        };
         let text = |v: Option<&Value>| v.and_then(Value::as_str).map(ToOwned::to_owned);
         let links = o.get("links")?.as_array()?.iter();
         let links = links.map(|l| {
-            let (column, entity, table) = (text(l.get("column"))?, text(l.get("entity"))?, text(l.get("table"))?);
-            Some(LinkTo { column, entity, table, inverse: text(l.get("inverse")) })
+            let (column, entity, table) = (
+                text(l.get("column"))?,
+                text(l.get("entity"))?,
+                text(l.get("table"))?,
+            );
+            Some(LinkTo {
+                column,
+                entity,
+                table,
+                inverse: text(l.get("inverse")),
+            })
         });
         Some(Found {
             table_id: text(o.get("table_id"))?,
@@ -134,7 +145,11 @@ fn tables(schema: &Value) -> Vec<Table<'_>> {
                     options: f.get("options").and_then(Value::as_object),
                 })
             });
-            Some(Table { id: t.get("id")?.as_str()?, name: t.get("name")?.as_str()?, fields: fields.collect() })
+            Some(Table {
+                id: t.get("id")?.as_str()?,
+                name: t.get("name")?.as_str()?,
+                fields: fields.collect(),
+            })
         })
         .collect()
 }
@@ -147,10 +162,27 @@ pub fn plan(schema: &Value, base: &str, prefix: &str, existing: &[Existing]) -> 
         .iter()
         .zip(&names.0)
         .map(|(t, (_, name, users_own))| {
-            let made = if *users_own { Value::Null } else { spec_of(t, base, &tables, &names) };
-            let links = t.fields.iter().filter_map(|f| link(f, &tables, &names)).collect();
-            let found = Found { table_id: t.id.to_owned(), table_name: t.name.to_owned(), links, made };
-            Planned { name: name.clone(), found, users_own: *users_own }
+            let made = if *users_own {
+                Value::Null
+            } else {
+                spec_of(t, base, &tables, &names)
+            };
+            let links = t
+                .fields
+                .iter()
+                .filter_map(|f| link(f, &tables, &names))
+                .collect();
+            let found = Found {
+                table_id: t.id.to_owned(),
+                table_name: t.name.to_owned(),
+                links,
+                made,
+            };
+            Planned {
+                name: name.clone(),
+                found,
+                users_own: *users_own,
+            }
         })
         .collect()
 }
@@ -160,17 +192,35 @@ struct Names<'a>(Vec<(&'a str, String, bool)>);
 
 impl Names<'_> {
     fn entity(&self, table: &str) -> Option<&str> {
-        self.0.iter().find(|(id, _, _)| *id == table).map(|(_, name, _)| name.as_str())
+        self.0
+            .iter()
+            .find(|(id, _, _)| *id == table)
+            .map(|(_, name, _)| name.as_str())
     }
 }
 
 fn named<'a>(tables: &[Table<'a>], base: &str, prefix: &str, existing: &[Existing]) -> Names<'a> {
     // A table keeps the name of its entity, whatever it is called by now.
     let known = |t: &Table| {
-        let same_base = || existing.iter().filter(|e| e.base == base && e.name.starts_with(prefix));
+        let same_base = || {
+            existing
+                .iter()
+                .filter(|e| e.base == base && e.name.starts_with(prefix))
+        };
         let found = same_base().find(|e| e.found.as_ref().is_some_and(|f| f.table_id == t.id));
-        let called = || same_base().find(|e| e.found.is_none() && (e.table == t.id || same_name(&e.table, t.name)) && e.name == format!("{prefix}{}", plain(t.name)));
-        found.or_else(called).map(|e| (e.name.clone(), e.found.as_ref().is_none_or(|f| f.made.is_null())))
+        let called = || {
+            same_base().find(|e| {
+                e.found.is_none()
+                    && (e.table == t.id || same_name(&e.table, t.name))
+                    && e.name == format!("{prefix}{}", plain(t.name))
+            })
+        };
+        found.or_else(called).map(|e| {
+            (
+                e.name.clone(),
+                e.found.as_ref().is_none_or(|f| f.made.is_null()),
+            )
+        })
     };
     let mut out: Vec<(&str, String, bool)> = Vec::new();
     let reserved: Vec<Option<(String, bool)>> = tables.iter().map(known).collect();
@@ -203,7 +253,13 @@ fn plain(name: &str) -> String {
         .trim()
         .chars()
         .flat_map(char::to_lowercase)
-        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "_.-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     if out.is_empty() {
         "_".to_string()
@@ -217,12 +273,25 @@ fn link(f: &Column, tables: &[Table], names: &Names) -> Option<LinkTo> {
         return None;
     }
     let to = f.option_text("linkedTableId")?;
-    let inverse = f.option_text("inverseLinkFieldId").and_then(|id| field(tables, to, id)).map(|i| i.id.to_owned());
-    Some(LinkTo { column: f.name.to_owned(), entity: names.entity(to)?.to_owned(), table: to.to_owned(), inverse })
+    let inverse = f
+        .option_text("inverseLinkFieldId")
+        .and_then(|id| field(tables, to, id))
+        .map(|i| i.id.to_owned());
+    Some(LinkTo {
+        column: f.name.to_owned(),
+        entity: names.entity(to)?.to_owned(),
+        table: to.to_owned(),
+        inverse,
+    })
 }
 
 fn field<'t, 'a>(tables: &'t [Table<'a>], table: &str, id: &str) -> Option<&'t Column<'a>> {
-    tables.iter().find(|t| t.id == table)?.fields.iter().find(|f| f.id == id)
+    tables
+        .iter()
+        .find(|t| t.id == table)?
+        .fields
+        .iter()
+        .find(|f| f.id == id)
 }
 
 /// The spec of one table.
@@ -230,7 +299,11 @@ fn spec_of(t: &Table, base: &str, tables: &[Table], names: &Names) -> Value {
     let mut properties = Map::new();
     let mut lookups = Map::new();
     let mut depends = Map::new();
-    for f in t.fields.iter().filter(|f| f.name != "id" && !f.name.is_empty()) {
+    for f in t
+        .fields
+        .iter()
+        .filter(|f| f.name != "id" && !f.name.is_empty())
+    {
         properties.insert(f.name.to_owned(), property::of(f));
         if let Some(lookup) = id_lookup(t, f, tables) {
             lookups.insert(f.name.to_owned(), lookup.into());
@@ -242,7 +315,11 @@ fn spec_of(t: &Table, base: &str, tables: &[Table], names: &Names) -> Value {
     let mut out = Map::new();
     out.insert("table".into(), t.id.into());
     out.insert("base".into(), base.into());
-    let whole = if properties.is_empty() { None } else { Some(json!({"type": "object", "properties": properties})) };
+    let whole = if properties.is_empty() {
+        None
+    } else {
+        Some(json!({"type": "object", "properties": properties}))
+    };
     if let Some(schema) = whole {
         out.insert("schema".into(), schema);
     }
@@ -257,7 +334,9 @@ fn spec_of(t: &Table, base: &str, tables: &[Table], names: &Names) -> Value {
 
 /// The column of the same table that looks up the ids of a link's records, whatever it is called.
 fn id_lookup<'a>(t: &'a Table, link: &Column, tables: &[Table]) -> Option<&'a str> {
-    let to = link.option_text("linkedTableId").filter(|_| link.kind == "multipleRecordLinks")?;
+    let to = link
+        .option_text("linkedTableId")
+        .filter(|_| link.kind == "multipleRecordLinks")?;
     let holds_id = |id: &str| {
         field(tables, to, id).is_some_and(|f| {
             let formula = f.option_text("formula").unwrap_or("");
@@ -297,7 +376,13 @@ fn computed_from(t: &Table, f: &Column, tables: &[Table], names: &Names) -> Opti
 }
 
 /// Collects the tables that a field's value comes from; `None`: it cannot be told.
-fn sources<'a>(t: &Table<'a>, f: &Column<'a>, tables: &[Table<'a>], out: &mut Vec<&'a str>, depth: usize) -> Option<()> {
+fn sources<'a>(
+    t: &Table<'a>,
+    f: &Column<'a>,
+    tables: &[Table<'a>],
+    out: &mut Vec<&'a str>,
+    depth: usize,
+) -> Option<()> {
     let depth = depth.checked_sub(1)?;
     let mut add = |id: &'a str| {
         if !out.contains(&id) {
@@ -312,19 +397,35 @@ fn sources<'a>(t: &Table<'a>, f: &Column<'a>, tables: &[Table<'a>], out: &mut Ve
             add(to);
             // What is looked up may itself be computed over there.
             let linked = tables.iter().find(|t| t.id == to)?;
-            if let Some(of) = f.options?.get("fieldIdInLinkedTable").and_then(Value::as_str) {
-                if let Some(of) = linked.fields.iter().find(|l| l.id == of).filter(|l| property::is_computed(l.kind)) {
+            if let Some(of) = f
+                .options?
+                .get("fieldIdInLinkedTable")
+                .and_then(Value::as_str)
+            {
+                if let Some(of) = linked
+                    .fields
+                    .iter()
+                    .find(|l| l.id == of)
+                    .filter(|l| property::is_computed(l.kind))
+                {
                     sources(linked, of, tables, out, depth)?;
                 }
             }
         }
         "formula" => {
-            let used = f.options.and_then(|o| o.get("referencedFieldIds")).and_then(Value::as_array);
+            let used = f
+                .options
+                .and_then(|o| o.get("referencedFieldIds"))
+                .and_then(Value::as_array);
             for id in used.into_iter().flatten().filter_map(Value::as_str) {
                 let of = t.fields.iter().find(|l| l.id == id)?;
                 // A link's text is the primary field of the linked record.
                 if of.kind == "multipleRecordLinks" {
-                    if let Some(to) = of.options.and_then(|o| o.get("linkedTableId")).and_then(Value::as_str) {
+                    if let Some(to) = of
+                        .options
+                        .and_then(|o| o.get("linkedTableId"))
+                        .and_then(Value::as_str)
+                    {
                         add_to(out, to);
                     }
                 } else if property::is_computed(of.kind) {
@@ -345,5 +446,6 @@ fn add_to<'a>(out: &mut Vec<&'a str>, id: &'a str) {
 
 /// Is a prefix one that names can begin with?
 pub fn prefix_ok(prefix: &str) -> bool {
-    entity_name_ok(format!("{prefix}x").as_bytes()) && key::untagged(&format!("{prefix}x")).ends_with('x')
+    entity_name_ok(format!("{prefix}x").as_bytes())
+        && key::untagged(&format!("{prefix}x")).ends_with('x')
 }

@@ -32,14 +32,28 @@ pub(super) fn of(f: &Column) -> Value {
         } else if let Some(empty) = empty(o) {
             o.insert("default".into(), empty);
         }
-        let asked = matches!(f.kind, "singleLineText" | "email" | "singleSelect" | "checkbox");
+        let asked = matches!(
+            f.kind,
+            "singleLineText" | "email" | "singleSelect" | "checkbox"
+        );
         // A name with a colon does not fit into an index key.
         if asked && !f.name.contains(':') {
             o.insert("indexed".into(), true.into());
         }
         let sorted = matches!(
             f.kind,
-            "number" | "currency" | "percent" | "rating" | "duration" | "date" | "dateTime" | "autoNumber" | "createdTime" | "lastModifiedTime" | "singleLineText" | "count"
+            "number"
+                | "currency"
+                | "percent"
+                | "rating"
+                | "duration"
+                | "date"
+                | "dateTime"
+                | "autoNumber"
+                | "createdTime"
+                | "lastModifiedTime"
+                | "singleLineText"
+                | "count"
         );
         if sorted {
             o.insert("sortable".into(), true.into());
@@ -61,7 +75,8 @@ fn empty(p: &Map<String, Value>) -> Option<Value> {
 fn typed(kind: &str, options: Option<&Map<String, Value>>) -> Value {
     let option = |name: &str| options.and_then(|o| o.get(name));
     match kind {
-        "singleLineText" | "multilineText" | "richText" | "email" | "url" | "phoneNumber" | "singleSelect" | "externalSyncSource" => {
+        "singleLineText" | "multilineText" | "richText" | "email" | "url" | "phoneNumber"
+        | "singleSelect" | "externalSyncSource" => {
             json!({"type": ["string", "null"]})
         }
         "number" | "currency" | "percent" | "duration" => json!({"type": ["number", "null"]}),
@@ -70,32 +85,46 @@ fn typed(kind: &str, options: Option<&Map<String, Value>>) -> Value {
         "date" => json!({"type": ["string", "null"], "format": "date"}),
         "dateTime" => json!({"type": ["string", "null"], "format": "date-time"}),
         // A time, or a day where it is formatted as one.
-        "createdTime" | "lastModifiedTime" => match option("result").and_then(|r| r.get("type")).and_then(Value::as_str) {
+        "createdTime" | "lastModifiedTime" => match option("result")
+            .and_then(|r| r.get("type"))
+            .and_then(Value::as_str)
+        {
             Some("date") => json!({"type": ["string", "null"], "format": "date"}),
             _ => json!({"type": ["string", "null"], "format": "date-time"}),
         },
         "multipleSelects" => json!({"type": "array", "items": {"type": "string"}}),
         "multipleRecordLinks" => {
             let mut p = json!({"type": "array", "items": {"type": "string", "pattern": "^rec"}});
-            if let (Some(true), Some(o)) = (option("prefersSingleRecordLink").and_then(Value::as_bool), p.as_object_mut()) {
+            if let (Some(true), Some(o)) = (
+                option("prefersSingleRecordLink").and_then(Value::as_bool),
+                p.as_object_mut(),
+            ) {
                 o.insert("maxItems".into(), 1.into());
             }
             p
         }
-        "multipleAttachments" | "multipleCollaborators" => json!({"type": "array", "items": {"type": "object"}}),
-        "singleCollaborator" | "createdBy" | "lastModifiedBy" | "barcode" | "button" | "aiText" => json!({"type": ["object", "null"]}),
+        "multipleAttachments" | "multipleCollaborators" => {
+            json!({"type": "array", "items": {"type": "object"}})
+        }
+        "singleCollaborator" | "createdBy" | "lastModifiedBy" | "barcode" | "button" | "aiText" => {
+            json!({"type": ["object", "null"]})
+        }
         "multipleLookupValues" => json!({"type": "array"}),
         // Computed: what it comes to, where that is a plain value.
-        "formula" | "rollup" => match option("result").and_then(|r| r.get("type")).and_then(Value::as_str) {
-            Some(t @ ("singleLineText" | "multilineText" | "number" | "currency" | "percent" | "duration" | "date" | "dateTime" | "checkbox")) => {
-                match typed(t, None) {
-                    Value::Object(mut p) if t == "checkbox" => {
-                        p.insert("type".into(), json!(["boolean", "null"]));
-                        Value::Object(p)
-                    }
-                    p => p,
+        "formula" | "rollup" => match option("result")
+            .and_then(|r| r.get("type"))
+            .and_then(Value::as_str)
+        {
+            Some(
+                t @ ("singleLineText" | "multilineText" | "number" | "currency" | "percent"
+                | "duration" | "date" | "dateTime" | "checkbox"),
+            ) => match typed(t, None) {
+                Value::Object(mut p) if t == "checkbox" => {
+                    p.insert("type".into(), json!(["boolean", "null"]));
+                    Value::Object(p)
                 }
-            }
+                p => p,
+            },
             _ => json!({}),
         },
         _ => json!({}),

@@ -34,21 +34,30 @@ fn schema() -> Value {
 }
 
 fn of<'a>(all: &'a [Planned], name: &str) -> &'a Planned {
-    all.iter().find(|p| p.name == name).unwrap_or_else(|| panic!("no {name}"))
+    all.iter()
+        .find(|p| p.name == name)
+        .unwrap_or_else(|| panic!("no {name}"))
 }
 
 fn parsed(p: &Planned) -> Spec {
-    Spec::parse(&p.name, p.found.made.to_string().as_bytes()).unwrap_or_else(|e| panic!("{}: {e}", p.name))
+    Spec::parse(&p.name, p.found.made.to_string().as_bytes())
+        .unwrap_or_else(|e| panic!("{}: {e}", p.name))
 }
 
 #[test]
 fn an_entity_for_each_table() {
     let all = plan(&schema(), BASE, "", &[]);
     let names: Vec<&str> = all.iter().map(|p| p.name.as_str()).collect();
-    assert_eq!(names, ["projects", "our_people_", "our_people__2", "tomb_2"]);
+    assert_eq!(
+        names,
+        ["projects", "our_people_", "our_people__2", "tomb_2"]
+    );
     for p in &all {
         let spec = parsed(p);
-        assert_eq!((spec.base(), spec.table()), (Some(BASE), p.found.table_id.as_str()));
+        assert_eq!(
+            (spec.base(), spec.table()),
+            (Some(BASE), p.found.table_id.as_str())
+        );
     }
     let tagged = plan(&schema(), BASE, "{shop}", &[]);
     assert_eq!(tagged[0].name, "{shop}projects");
@@ -60,20 +69,40 @@ fn fields_follow_from_their_types() {
     let s = parsed(of(&all, "projects"));
     let kind = |name: &str| s.get(s.field(name).unwrap()).unwrap().kind;
     for (name, expected) in [
-        ("Name", Kind::Text), ("Stage", Kind::Text), ("Points", Kind::Number), ("Owner", Kind::Link), ("Done", Kind::Boolean), ("Due", Kind::Date),
-        ("Tags", Kind::Array), ("Double", Kind::Number), ("Greeting", Kind::Text), ("Shiny", Kind::Any), ("Files", Kind::Array),
+        ("Name", Kind::Text),
+        ("Stage", Kind::Text),
+        ("Points", Kind::Number),
+        ("Owner", Kind::Link),
+        ("Done", Kind::Boolean),
+        ("Due", Kind::Date),
+        ("Tags", Kind::Array),
+        ("Double", Kind::Number),
+        ("Greeting", Kind::Text),
+        ("Shiny", Kind::Any),
+        ("Files", Kind::Array),
     ] {
         assert_eq!(kind(name), expected, "{name}");
     }
     let field = |name: &str| s.get(s.field(name).unwrap()).unwrap();
-    assert!(field("Owner").indexed && field("Stage").indexed && field("Done").indexed && field("Points").sortable);
+    assert!(
+        field("Owner").indexed
+            && field("Stage").indexed
+            && field("Done").indexed
+            && field("Points").sortable
+    );
     assert_eq!(field("Done").default, Some(json!(false)));
     assert_eq!(field("Points").default, Some(Value::Null));
     for computed in ["Whose", "Owner Name", "Double", "Greeting"] {
-        assert!(field(computed).read_only && field(computed).fill.is_none(), "{computed}");
+        assert!(
+            field(computed).read_only && field(computed).fill.is_none(),
+            "{computed}"
+        );
     }
     assert_eq!(s.field("id"), None, "an id is the record's own");
-    assert_eq!(parsed(of(&all, "our_people_")).get(2).map(|f| f.kind), Some(Kind::Links));
+    assert_eq!(
+        parsed(of(&all, "our_people_")).get(2).map(|f| f.kind),
+        Some(Kind::Links)
+    );
 }
 
 #[test]
@@ -81,17 +110,44 @@ fn lookups_and_ways_back_are_found_by_the_schema() {
     let all = plan(&schema(), BASE, "", &[]);
     let p = of(&all, "projects");
     let s = parsed(p);
-    assert_eq!(s.get(s.field("Owner").unwrap()).unwrap().lookup.as_deref(), Some("Whose"));
-    assert_eq!(p.found.link("Owner"), Some(&LinkTo { column: "Owner".into(), entity: "our_people_".into(), table: "tblU".into(), inverse: Some("fldI".into()) }));
+    assert_eq!(
+        s.get(s.field("Owner").unwrap()).unwrap().lookup.as_deref(),
+        Some("Whose")
+    );
+    assert_eq!(
+        p.found.link("Owner"),
+        Some(&LinkTo {
+            column: "Owner".into(),
+            entity: "our_people_".into(),
+            table: "tblU".into(),
+            inverse: Some("fldI".into())
+        })
+    );
     let depends = |name: &str| s.get(s.field(name).unwrap()).unwrap().depends.clone();
     assert_eq!(depends("Owner Name").as_deref(), Some("our_people_"));
-    assert_eq!(depends("Greeting").as_deref(), Some("our_people_"), "through the lookup it is made of");
-    assert_eq!(depends("Double").as_deref(), Some("projects"), "of its own cells");
-    assert_eq!(Found::parse(p.found.to_json().as_bytes()).as_ref(), Some(&p.found));
+    assert_eq!(
+        depends("Greeting").as_deref(),
+        Some("our_people_"),
+        "through the lookup it is made of"
+    );
+    assert_eq!(
+        depends("Double").as_deref(),
+        Some("projects"),
+        "of its own cells"
+    );
+    assert_eq!(
+        Found::parse(p.found.to_json().as_bytes()).as_ref(),
+        Some(&p.found)
+    );
 }
 
 fn existing(p: &Planned) -> Existing {
-    Existing { name: p.name.clone(), base: BASE.into(), table: p.found.table_id.clone(), found: Some(p.found.clone()) }
+    Existing {
+        name: p.name.clone(),
+        base: BASE.into(),
+        table: p.found.table_id.clone(),
+        found: Some(p.found.clone()),
+    }
 }
 
 #[test]
@@ -99,20 +155,45 @@ fn a_table_keeps_its_entity_when_it_is_renamed() {
     let before = plan(&schema(), BASE, "", &[]);
     let mut changed = schema();
     changed["tables"][0]["name"] = json!("Missions");
-    let all = plan(&changed, BASE, "", &before.iter().map(existing).collect::<Vec<_>>());
+    let all = plan(
+        &changed,
+        BASE,
+        "",
+        &before.iter().map(existing).collect::<Vec<_>>(),
+    );
     let names: Vec<&str> = all.iter().map(|p| p.name.as_str()).collect();
-    assert_eq!(names, ["projects", "our_people_", "our_people__2", "tomb_2"]);
+    assert_eq!(
+        names,
+        ["projects", "our_people_", "our_people__2", "tomb_2"]
+    );
     assert!(all[0].found.is_table("missions") && all[0].found.is_table("TBLP"));
 }
 
 #[test]
 fn names_of_others_are_left_alone() {
-    let foreign = Existing { name: "projects".into(), base: "appOther".into(), table: "projects".into(), found: None };
+    let foreign = Existing {
+        name: "projects".into(),
+        base: "appOther".into(),
+        table: "projects".into(),
+        found: None,
+    };
     assert_eq!(plan(&schema(), BASE, "", &[foreign])[0].name, "projects_2");
-    let own = Existing { name: "projects".into(), base: BASE.into(), table: "projects".into(), found: None };
+    let own = Existing {
+        name: "projects".into(),
+        base: BASE.into(),
+        table: "projects".into(),
+        found: None,
+    };
     let p = &plan(&schema(), BASE, "", &[own])[0];
-    assert_eq!((p.name.as_str(), p.users_own, &p.found.made), ("projects", true, &Value::Null));
-    assert_eq!(p.found.links.len(), 1, "what is known of its links is noted all the same");
+    assert_eq!(
+        (p.name.as_str(), p.users_own, &p.found.made),
+        ("projects", true, &Value::Null)
+    );
+    assert_eq!(
+        p.found.links.len(),
+        1,
+        "what is known of its links is noted all the same"
+    );
 }
 
 #[test]
@@ -123,16 +204,36 @@ fn what_changed_upstream_is_taken_over_and_what_a_user_set_is_kept() {
     given["schema"]["properties"]["Points"]["indexed"] = json!(true);
     given["views"] = json!({"public": ["Name"]});
     let mut changed = schema();
-    changed["tables"][0]["fields"].as_array_mut().unwrap().retain(|f| f["name"] != "Tags");
-    changed["tables"][0]["fields"].as_array_mut().unwrap().push(json!({"id": "fldn", "name": "New", "type": "checkbox"}));
+    changed["tables"][0]["fields"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|f| f["name"] != "Tags");
+    changed["tables"][0]["fields"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": "fldn", "name": "New", "type": "checkbox"}));
     changed["tables"][0]["fields"][3]["options"]["prefersSingleRecordLink"] = json!(false);
     let now = plan(&changed, BASE, "", &[])[0].found.made.clone();
     let out = merged(&before, &given, &now);
-    assert_eq!((&out["ttl"], &out["views"]["public"]), (&json!(60), &json!(["Name"])));
+    assert_eq!(
+        (&out["ttl"], &out["views"]["public"]),
+        (&json!(60), &json!(["Name"]))
+    );
     let p = &out["schema"]["properties"];
-    assert_eq!(p["Points"], json!({"type": ["number", "null"], "default": null, "sortable": true, "indexed": true}));
-    assert!(p.get("Tags").is_none() && p["New"]["type"] == json!("boolean") && p["Owner"].get("maxItems").is_none());
-    assert_eq!(merged(&before, &before, &now), now, "nothing set: as it is made");
+    assert_eq!(
+        p["Points"],
+        json!({"type": ["number", "null"], "default": null, "sortable": true, "indexed": true})
+    );
+    assert!(
+        p.get("Tags").is_none()
+            && p["New"]["type"] == json!("boolean")
+            && p["Owner"].get("maxItems").is_none()
+    );
+    assert_eq!(
+        merged(&before, &before, &now),
+        now,
+        "nothing set: as it is made"
+    );
     assert_eq!(merged(&now, &out, &now), out, "again: no change");
 }
 
@@ -145,15 +246,29 @@ fn a_model_of_the_users_own_is_not_added_to() {
     assert_eq!(out["schema"], given["schema"]);
     assert_eq!(out["index_to_airtable"], json!({"Owner": "Whose"}));
     assert!(Spec::parse("projects", out.to_string().as_bytes()).is_ok());
-    assert_eq!(merged(&Value::Null, &given, &before), given, "never made: the user's");
+    assert_eq!(
+        merged(&Value::Null, &given, &before),
+        given,
+        "never made: the user's"
+    );
 }
 
 #[test]
 fn what_is_no_schema_gives_nothing() {
-    for s in [json!({}), json!({"tables": 3}), json!({"tables": [1, {}, {"id": "t"}, {"id": "t", "name": "n", "fields": 3}]})] {
+    for s in [
+        json!({}),
+        json!({"tables": 3}),
+        json!({"tables": [1, {}, {"id": "t"}, {"id": "t", "name": "n", "fields": 3}]}),
+    ] {
         assert_eq!(plan(&s, BASE, "", &[]), vec![]);
     }
-    assert!(prefix_ok("shop_") && prefix_ok("{shop}") && prefix_ok("") && !prefix_ok("a b") && !prefix_ok("{shop"));
+    assert!(
+        prefix_ok("shop_")
+            && prefix_ok("{shop}")
+            && prefix_ok("")
+            && !prefix_ok("a b")
+            && !prefix_ok("{shop")
+    );
 }
 
 proptest! {

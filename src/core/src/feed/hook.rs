@@ -36,7 +36,8 @@ impl fmt::Debug for MacSecret {
 
 /// The webhook's specification: everything in the base, no cells beyond the changed ones.
 pub fn specification(notify: Option<&str>) -> Value {
-    let mut body = serde_json::json!({"specification": {"options": {"filters": {"dataTypes": DATA_TYPES}}}});
+    let mut body =
+        serde_json::json!({"specification": {"options": {"filters": {"dataTypes": DATA_TYPES}}}});
     if let (Some(url), Some(o)) = (notify, body.as_object_mut()) {
         o.insert("notificationUrl".into(), url.into());
     }
@@ -51,7 +52,10 @@ pub(super) fn id_of(listed: &Value) -> Option<&str> {
 
 /// The number that its next payload will have.
 pub(super) fn next_of(listed: &Value) -> Option<u64> {
-    listed.get("cursorForNextPayload").and_then(Value::as_u64).filter(|n| *n > 0)
+    listed
+        .get("cursorForNextPayload")
+        .and_then(Value::as_u64)
+        .filter(|n| *n > 0)
 }
 
 pub(super) fn is_alive(listed: &Value) -> bool {
@@ -60,7 +64,9 @@ pub(super) fn is_alive(listed: &Value) -> bool {
 
 /// Does a listed webhook see what one of our own would?
 pub(super) fn is_ours(listed: &Value, notify: Option<&str>) -> bool {
-    let Some(options) = listed.pointer("/specification/options") else { return false };
+    let Some(options) = listed.pointer("/specification/options") else {
+        return false;
+    };
     let filters = options.get("filters");
     let narrows = |v: &Value| match v {
         Value::Null => false,
@@ -68,9 +74,18 @@ pub(super) fn is_ours(listed: &Value, notify: Option<&str>) -> bool {
         Value::Object(o) => !o.is_empty(),
         _ => true,
     };
-    let types = filters.and_then(|f| f.get("dataTypes")).and_then(Value::as_array);
+    let types = filters
+        .and_then(|f| f.get("dataTypes"))
+        .and_then(Value::as_array);
     let sees_all = types.is_some_and(|t| DATA_TYPES.iter().all(|d| t.iter().any(|v| v == d)));
-    let others = filters.and_then(Value::as_object).into_iter().flatten().any(|(k, v)| k != "dataTypes" && narrows(v));
+    let others = filters
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .any(|(k, v)| k != "dataTypes" && narrows(v));
     let includes = options.get("includes").is_some_and(narrows);
-    sees_all && !others && !includes && listed.get("notificationUrl").and_then(Value::as_str) == notify
+    sees_all
+        && !others
+        && !includes
+        && listed.get("notificationUrl").and_then(Value::as_str) == notify
 }

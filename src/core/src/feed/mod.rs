@@ -17,8 +17,8 @@ use hook::{id_of, is_alive, is_ours, next_of};
 pub use hook::{specification, Hook, MacSecret};
 pub use page::{Fate, Page, TableChanges};
 pub use schema::{Dependent, Schema};
-pub use view::{can_renew, View};
 use serde_json::Value;
+pub use view::{can_renew, View};
 
 /// A base that nobody reads is polled so often.
 const IDLE_MS: u64 = 86_400_000;
@@ -41,10 +41,17 @@ pub enum Action {
     /// The base's schema.
     Schema,
     /// Is the webhook alive? Puts its end off.
-    Refresh { webhook: String },
-    Poll { webhook: String, cursor: u64 },
+    Refresh {
+        webhook: String,
+    },
+    Poll {
+        webhook: String,
+        cursor: u64,
+    },
     /// A webhook of ours that is dead.
-    Delete { webhook: String },
+    Delete {
+        webhook: String,
+    },
 }
 
 /// What to do now.
@@ -61,7 +68,10 @@ pub enum Step {
 #[derive(Clone, Debug)]
 pub enum Outcome {
     Listed(Vec<Value>),
-    Created { id: String, secret: MacSecret },
+    Created {
+        id: String,
+        secret: MacSecret,
+    },
     /// Read, and kept by the caller.
     Schema,
     Refreshed,
@@ -152,12 +162,23 @@ pub struct Feed {
 impl Feed {
     /// A feed to be started.
     pub fn new(notify: Option<String>) -> Feed {
-        Feed { notify, schema_due: true, ..Feed::default() }
+        Feed {
+            notify,
+            schema_due: true,
+            ..Feed::default()
+        }
     }
 
     /// A feed that was followed by an earlier process, or by the primary before this one.
     pub fn restored(hook: Option<Hook>, from: u64, polled: u64, notify: Option<String>) -> Feed {
-        Feed { hook, from, polled, tried: polled, urgent: true, ..Feed::new(notify) }
+        Feed {
+            hook,
+            from,
+            polled,
+            tried: polled,
+            urgent: true,
+            ..Feed::new(notify)
+        }
     }
 
     /// Another node may have followed it meanwhile: is the webhook still there?
@@ -194,7 +215,9 @@ impl Feed {
             return Step::Wait(self.retry_at);
         }
         let action = match &self.hook {
-            _ if !self.discard.is_empty() => Action::Delete { webhook: self.discard.first().cloned().unwrap_or_default() },
+            _ if !self.discard.is_empty() => Action::Delete {
+                webhook: self.discard.first().cloned().unwrap_or_default(),
+            },
             None if self.none_listed => Action::Create,
             None => Action::List,
             Some(_) if !self.sure => Action::List,
@@ -204,13 +227,18 @@ impl Feed {
                     return Step::Wait(at);
                 }
                 if now.abs_diff(self.checked) >= CHECK_MS {
-                    Action::Refresh { webhook: h.id.clone() }
+                    Action::Refresh {
+                        webhook: h.id.clone(),
+                    }
                 } else {
                     self.catching_up |= now > self.settled_by_time(interval);
                     self.tried = now;
                     // Who asks for a poll from here on means a later one.
                     self.urgent = false;
-                    Action::Poll { webhook: h.id.clone(), cursor: h.cursor }
+                    Action::Poll {
+                        webhook: h.id.clone(),
+                        cursor: h.cursor,
+                    }
                 }
             }
         };
@@ -269,15 +297,28 @@ impl Feed {
     /// A call ended.
     pub fn landed(&mut self, outcome: Outcome, at: Landing) -> Reaction {
         let mut out = Reaction::default();
-        let Some(action) = self.under_way.take_if(|_| at.ticket == self.ticket) else { return out };
-        let Landing { asked, sent, now, seq, interval, .. } = at;
+        let Some(action) = self.under_way.take_if(|_| at.ticket == self.ticket) else {
+            return out;
+        };
+        let Landing {
+            asked,
+            sent,
+            now,
+            seq,
+            interval,
+            ..
+        } = at;
         match (action, outcome) {
             // A dead webhook that cannot be deleted ends by itself.
             (Action::Delete { webhook }, _) => self.discard.retain(|d| *d != webhook),
             (_, Outcome::Failed(why)) => self.failed(why, now, interval),
             (Action::List, Outcome::Listed(hooks)) => self.listed(&hooks, now, seq, &mut out),
             (Action::Create, Outcome::Created { id, secret }) => {
-                self.hook = Some(Hook { id, secret: Some(secret), cursor: 1 });
+                self.hook = Some(Hook {
+                    id,
+                    secret: Some(secret),
+                    cursor: 1,
+                });
                 self.begin(now, seq);
                 out.save = true;
             }
@@ -290,7 +331,14 @@ impl Feed {
                 self.queued_ms = sent.saturating_sub(asked);
                 self.page(cursor, page, sent, seq, &mut out);
             }
-            _ => self.failed(Failed { refused: false, line: "UPSTREAMBAD Airtable answered another question".into() }, now, interval),
+            _ => self.failed(
+                Failed {
+                    refused: false,
+                    line: "UPSTREAMBAD Airtable answered another question".into(),
+                },
+                now,
+                interval,
+            ),
         }
         out
     }
@@ -316,7 +364,10 @@ impl Feed {
 
     fn listed(&mut self, hooks: &[Value], now: u64, seq: u64, out: &mut Reaction) {
         self.checked = now;
-        let own = self.hook.as_ref().and_then(|h| hooks.iter().find(|l| id_of(l) == Some(&h.id)));
+        let own = self
+            .hook
+            .as_ref()
+            .and_then(|h| hooks.iter().find(|l| id_of(l) == Some(&h.id)));
         if let (Some(h), Some(l)) = (&self.hook, own) {
             let next = next_of(l).unwrap_or(h.cursor);
             let silent = self.polled > 0 && now.saturating_sub(self.polled) > KEPT_MS;
@@ -328,7 +379,10 @@ impl Feed {
                 if let Some(h) = &mut self.hook {
                     h.cursor = next;
                 }
-                self.lost("it was not heard from for longer than Airtable keeps payloads", out);
+                self.lost(
+                    "it was not heard from for longer than Airtable keeps payloads",
+                    out,
+                );
                 return self.begin(now, seq);
             }
             self.discard.push(h.id.clone());
@@ -336,17 +390,32 @@ impl Feed {
         if self.hook.take().is_some() {
             self.lost("the webhook ended", out);
         }
-        let ours: Vec<&Value> = hooks.iter().filter(|l| is_ours(l, self.notify.as_deref())).collect();
-        match ours.iter().find(|l| is_alive(l)).and_then(|l| Some((id_of(l)?, next_of(l)?))) {
+        let ours: Vec<&Value> = hooks
+            .iter()
+            .filter(|l| is_ours(l, self.notify.as_deref()))
+            .collect();
+        match ours
+            .iter()
+            .find(|l| is_alive(l))
+            .and_then(|l| Some((id_of(l)?, next_of(l)?)))
+        {
             // Without its secret a webhook cannot vouch for its pings.
             Some((id, cursor)) if self.notify.is_none() => {
-                self.hook = Some(Hook { id: id.to_string(), secret: None, cursor });
+                self.hook = Some(Hook {
+                    id: id.to_string(),
+                    secret: None,
+                    cursor,
+                });
                 self.begin(now, seq);
                 out.save = true;
             }
             _ => self.none_listed = true,
         }
-        for dead in ours.iter().filter(|l| !is_alive(l)).filter_map(|l| id_of(l)) {
+        for dead in ours
+            .iter()
+            .filter(|l| !is_alive(l))
+            .filter_map(|l| id_of(l))
+        {
             if !self.discard.iter().any(|d| d == dead) {
                 self.discard.push(dead.to_string());
             }
@@ -407,7 +476,9 @@ impl Feed {
             self.sure = false;
             self.none_listed = false;
         }
-        let wait = RETRY_MS.saturating_mul(1 << self.failures.min(20)).min(interval.max(RETRY_MS));
+        let wait = RETRY_MS
+            .saturating_mul(1 << self.failures.min(20))
+            .min(interval.max(RETRY_MS));
         self.retry_at = now.saturating_add(wait);
         if self.failures > 1 || self.wanted_since.is_some() {
             self.excused = true;
@@ -423,7 +494,10 @@ impl Feed {
     /// What reads need to know.
     pub fn view(&self, interval: u64) -> View {
         if self.from == 0 {
-            return View { behind: self.failures > 0, ..View::OFF };
+            return View {
+                behind: self.failures > 0,
+                ..View::OFF
+            };
         }
         let in_force = self.interval_in_force(interval);
         let settled_until = if self.excused {
@@ -438,7 +512,11 @@ impl Feed {
         };
         View {
             from: self.from,
-            vouched_until: if self.polled == 0 { 0 } else { self.polled.saturating_add(in_force.saturating_mul(3)) },
+            vouched_until: if self.polled == 0 {
+                0
+            } else {
+                self.polled.saturating_add(in_force.saturating_mul(3))
+            },
             settled_until,
             behind: self.failures > 0 || self.excused,
         }

@@ -76,12 +76,22 @@ impl Page {
 
     fn payload(&mut self, payload: &Value, tables: &mut Tables) {
         if payload.get("error").and_then(Value::as_bool) == Some(true) {
-            let code = payload.get("code").and_then(Value::as_str).unwrap_or("unknown");
-            self.error = Some(code.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').take(60).collect());
+            let code = payload
+                .get("code")
+                .and_then(Value::as_str)
+                .unwrap_or("unknown");
+            self.error = Some(
+                code.chars()
+                    .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+                    .take(60)
+                    .collect(),
+            );
             return;
         }
         for (table, what) in object(payload, "changedTablesById") {
-            let Some(changes) = tables.of(table) else { continue };
+            let Some(changes) = tables.of(table) else {
+                continue;
+            };
             self.reschema |= changes.take(what);
             for (_, view) in object(what, "changedViewsById") {
                 changes.take(view);
@@ -125,14 +135,25 @@ impl TableChanges {
         }
         for (id, change) in object(what, "changedRecordsById") {
             self.note(id, Fate::Changed);
-            let cells = change.get("current").map(|c| object(c, "cellValuesByFieldId"));
-            self.fields.extend(cells.into_iter().flatten().map(|(field, _)| field.to_string()));
+            let cells = change
+                .get("current")
+                .map(|c| object(c, "cellValuesByFieldId"));
+            self.fields.extend(
+                cells
+                    .into_iter()
+                    .flatten()
+                    .map(|(field, _)| field.to_string()),
+            );
         }
         for id in list(what, "destroyedRecordIds") {
             self.note(id, Fate::Destroyed);
             self.all_fields = true;
         }
-        let fields = ["createdFieldsById", "changedFieldsById", "destroyedFieldIds"];
+        let fields = [
+            "createdFieldsById",
+            "changedFieldsById",
+            "destroyedFieldIds",
+        ];
         let reshaped = fields.iter().any(|k| what.get(*k).is_some());
         self.reshaped |= reshaped;
         reshaped || what.get("changedMetadata").is_some()
@@ -143,7 +164,13 @@ impl TableChanges {
             return;
         }
         // Most pages name few records; a page that names thousands comes from one import, in order.
-        match self.records.iter_mut().rev().take(SEEN).find(|(known, _)| known == id) {
+        match self
+            .records
+            .iter_mut()
+            .rev()
+            .take(SEEN)
+            .find(|(known, _)| known == id)
+        {
             Some((_, last)) => {
                 *last = match (*last, fate) {
                     (Fate::Created, Fate::Changed) => Fate::Created,
@@ -159,21 +186,30 @@ impl TableChanges {
 const SEEN: usize = 200;
 
 fn object<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    v.get(key).and_then(Value::as_object).into_iter().flat_map(Map::iter).map(|(k, v)| (k.as_str(), v))
+    v.get(key)
+        .and_then(Value::as_object)
+        .into_iter()
+        .flat_map(Map::iter)
+        .map(|(k, v)| (k.as_str(), v))
 }
 
 fn list<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
-    v.get(key).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    v.get(key)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
 mod tests {
     use super::*;
     use serde_json::json;
 
     fn page(payloads: Value, cursor: u64) -> Page {
-        Page::parse(&json!({"payloads": payloads, "cursor": cursor, "mightHaveMore": false})).unwrap()
+        Page::parse(&json!({"payloads": payloads, "cursor": cursor, "mightHaveMore": false}))
+            .unwrap()
     }
 
     #[test]
@@ -194,8 +230,17 @@ mod tests {
         let (name, a) = &p.tables[0];
         assert_eq!(name, "tblA");
         let fates: Vec<_> = a.records.iter().map(|(id, f)| (id.as_str(), *f)).collect();
-        assert_eq!(fates, [("recNew", Fate::Created), ("recOld", Fate::Destroyed), ("recGone", Fate::Created)]);
-        assert!(a.fields.contains("fldX") && a.fields.contains("fldY") && a.all_fields && !a.reshaped);
+        assert_eq!(
+            fates,
+            [
+                ("recNew", Fate::Created),
+                ("recOld", Fate::Destroyed),
+                ("recGone", Fate::Created)
+            ]
+        );
+        assert!(
+            a.fields.contains("fldX") && a.fields.contains("fldY") && a.all_fields && !a.reshaped
+        );
         assert!(!p.reschema && p.error.is_none() && p.tables.len() == 2);
     }
 
@@ -204,20 +249,33 @@ mod tests {
         let three = page(json!([{}, {}, {}]), 8);
         assert!(!three.gap(5), "5, 6 and 7 came");
         assert!(three.gap(4) && three.gap(1), "4 is missing");
-        assert!(three.gap(9), "a number that falls back is another webhook's");
+        assert!(
+            three.gap(9),
+            "a number that falls back is another webhook's"
+        );
         let none = page(json!([]), 8);
         assert!(!none.gap(8) && none.gap(9) && none.gap(7));
     }
 
     #[test]
     fn changes_of_the_schema_are_noticed() {
-        let rename = page(json!([{"changedTablesById": {"tblA": {"changedMetadata": {}}}}]), 2);
+        let rename = page(
+            json!([{"changedTablesById": {"tblA": {"changedMetadata": {}}}}]),
+            2,
+        );
         assert!(rename.reschema && !rename.tables[0].1.reshaped);
-        for key in ["createdFieldsById", "changedFieldsById", "destroyedFieldIds"] {
+        for key in [
+            "createdFieldsById",
+            "changedFieldsById",
+            "destroyedFieldIds",
+        ] {
             let p = page(json!([{"changedTablesById": {"tblA": {key: {}}}}]), 2);
             assert!(p.reschema && p.tables[0].1.reshaped, "{key}");
         }
-        let gone = page(json!([{"destroyedTableIds": ["tblA"], "createdTablesById": {"tblB": {}}}]), 2);
+        let gone = page(
+            json!([{"destroyedTableIds": ["tblA"], "createdTablesById": {"tblB": {}}}]),
+            2,
+        );
         assert!(gone.reschema && !gone.tables[0].1.destroyed && gone.tables[1].1.destroyed);
     }
 
@@ -229,10 +287,21 @@ mod tests {
 
     #[test]
     fn what_is_no_page_is_refused_and_odd_members_are_skipped() {
-        for bad in [json!({}), json!([]), json!({"payloads": {}, "cursor": 1, "mightHaveMore": false}), json!({"payloads": [], "cursor": -1, "mightHaveMore": false})] {
+        for bad in [
+            json!({}),
+            json!([]),
+            json!({"payloads": {}, "cursor": 1, "mightHaveMore": false}),
+            json!({"payloads": [], "cursor": -1, "mightHaveMore": false}),
+        ] {
             assert_eq!(Page::parse(&bad), None);
         }
-        let odd = page(json!([7, null, {"changedTablesById": [], "destroyedTableIds": {}}, {"changedTablesById": {"tblA": 5}}]), 5);
-        assert!(odd.tables.iter().all(|(_, t)| *t == TableChanges::default()));
+        let odd = page(
+            json!([7, null, {"changedTablesById": [], "destroyedTableIds": {}}, {"changedTablesById": {"tblA": 5}}]),
+            5,
+        );
+        assert!(odd
+            .tables
+            .iter()
+            .all(|(_, t)| *t == TableChanges::default()));
     }
 }

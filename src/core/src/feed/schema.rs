@@ -32,7 +32,10 @@ enum Kind {
     /// A link to the records of this table.
     Link(String),
     /// A lookup, rollup or count through this link field; of this field in the linked table, where it is of one.
-    Through { link: String, of: Option<String> },
+    Through {
+        link: String,
+        of: Option<String>,
+    },
     /// Computed otherwise.
     Computed,
     Plain,
@@ -49,7 +52,13 @@ pub struct Dependent {
 impl Schema {
     /// Reads `{"tables": […]}`; what is not understood is left out.
     pub fn parse(body: &Value) -> Schema {
-        let tables = body.get("tables").and_then(Value::as_array).into_iter().flatten().filter_map(table).collect();
+        let tables = body
+            .get("tables")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(table)
+            .collect();
         Schema { tables }
     }
 
@@ -57,7 +66,9 @@ impl Schema {
     pub fn after(mut self, before: &Schema) -> Schema {
         let taken: HashSet<String> = self.tables.iter().map(|t| t.name.clone()).collect();
         for t in &mut self.tables {
-            let Some(old) = before.tables.iter().find(|o| o.id == t.id) else { continue };
+            let Some(old) = before.tables.iter().find(|o| o.id == t.id) else {
+                continue;
+            };
             let mut former = old.former.clone();
             if old.name != t.name {
                 former.push(old.name.clone());
@@ -70,13 +81,25 @@ impl Schema {
 
     /// The id of the table that a spec names, by its id or by its name.
     pub fn table_id(&self, named: &str) -> Option<&str> {
-        let by = |pick: &dyn Fn(&Table) -> bool| self.tables.iter().find(|t| pick(t)).map(|t| t.id.as_str());
-        by(&|t| t.id == named).or_else(|| by(&|t| t.name == named)).or_else(|| by(&|t| t.former.iter().any(|f| f == named)))
+        let by = |pick: &dyn Fn(&Table) -> bool| {
+            self.tables.iter().find(|t| pick(t)).map(|t| t.id.as_str())
+        };
+        by(&|t| t.id == named)
+            .or_else(|| by(&|t| t.name == named))
+            .or_else(|| by(&|t| t.former.iter().any(|f| f == named)))
     }
 
     /// The table that a link field, by its name, leads to.
     pub fn link_target(&self, table: &str, field: &str) -> Option<&str> {
-        match &self.tables.iter().find(|t| t.id == table)?.fields.iter().find(|f| f.name == field)?.kind {
+        match &self
+            .tables
+            .iter()
+            .find(|t| t.id == table)?
+            .fields
+            .iter()
+            .find(|f| f.name == field)?
+            .kind
+        {
             Kind::Link(to) => Some(to),
             _ => None,
         }
@@ -84,26 +107,48 @@ impl Schema {
 
     /// The name of a field of a table.
     pub fn field_name(&self, table: &str, field: &str) -> Option<&str> {
-        self.tables.iter().find(|t| t.id == table)?.fields.iter().find(|f| f.id == field).map(|f| f.name.as_str())
+        self.tables
+            .iter()
+            .find(|t| t.id == table)?
+            .fields
+            .iter()
+            .find(|f| f.id == field)
+            .map(|f| f.name.as_str())
     }
 
     /// Who shows cells of `table`, of which these fields changed. A lookup of a computed field counts whatever changed.
-    pub fn dependents(&self, table: &str, fields: &HashSet<String>, all_fields: bool) -> Vec<Dependent> {
+    pub fn dependents(
+        &self,
+        table: &str,
+        fields: &HashSet<String>,
+        all_fields: bool,
+    ) -> Vec<Dependent> {
         let source = self.tables.iter().find(|t| t.id == table);
         let mut out: Vec<Dependent> = Vec::new();
         for t in &self.tables {
             for f in &t.fields {
-                let Kind::Through { link, of } = &f.kind else { continue };
-                let Some(via) = t.fields.iter().find(|l| l.id == *link) else { continue };
+                let Kind::Through { link, of } = &f.kind else {
+                    continue;
+                };
+                let Some(via) = t.fields.iter().find(|l| l.id == *link) else {
+                    continue;
+                };
                 if !matches!(&via.kind, Kind::Link(to) if to == table) {
                     continue;
                 }
                 let shows = all_fields
                     || of.as_ref().is_none_or(|of| {
                         let looked_up = source.and_then(|s| s.fields.iter().find(|f| f.id == *of));
-                        fields.contains(of) || !matches!(looked_up.map(|f| &f.kind), Some(Kind::Plain | Kind::Link(_)))
+                        fields.contains(of)
+                            || !matches!(
+                                looked_up.map(|f| &f.kind),
+                                Some(Kind::Plain | Kind::Link(_))
+                            )
                     });
-                let dependent = Dependent { table: t.id.clone(), link: via.name.clone() };
+                let dependent = Dependent {
+                    table: t.id.clone(),
+                    link: via.name.clone(),
+                };
                 if shows && !out.contains(&dependent) {
                     out.push(dependent);
                 }
@@ -118,20 +163,42 @@ fn text(v: &Value, key: &str) -> Option<String> {
 }
 
 fn table(v: &Value) -> Option<Table> {
-    let fields = v.get("fields").and_then(Value::as_array).into_iter().flatten().filter_map(field).collect();
-    Some(Table { id: text(v, "id")?, name: text(v, "name")?, former: Vec::new(), fields })
+    let fields = v
+        .get("fields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(field)
+        .collect();
+    Some(Table {
+        id: text(v, "id")?,
+        name: text(v, "name")?,
+        former: Vec::new(),
+        fields,
+    })
 }
 
 fn field(v: &Value) -> Option<Field> {
     let option = |key: &str| v.get("options").and_then(|o| text(o, key));
-    let through = || option("recordLinkFieldId").map(|link| Kind::Through { link, of: option("fieldIdInLinkedTable") });
+    let through = || {
+        option("recordLinkFieldId").map(|link| Kind::Through {
+            link,
+            of: option("fieldIdInLinkedTable"),
+        })
+    };
     let kind = match v.get("type").and_then(Value::as_str)? {
         "multipleRecordLinks" => option("linkedTableId").map(Kind::Link),
         "multipleLookupValues" | "lookup" | "rollup" | "count" => through(),
-        "formula" | "button" | "aiText" | "lastModifiedTime" | "lastModifiedBy" => Some(Kind::Computed),
+        "formula" | "button" | "aiText" | "lastModifiedTime" | "lastModifiedBy" => {
+            Some(Kind::Computed)
+        }
         _ => None,
     };
-    Some(Field { id: text(v, "id")?, name: text(v, "name")?, kind: kind.unwrap_or(Kind::Plain) })
+    Some(Field {
+        id: text(v, "id")?,
+        name: text(v, "name")?,
+        kind: kind.unwrap_or(Kind::Plain),
+    })
 }
 
 #[cfg(test)]
@@ -164,7 +231,11 @@ mod tests {
         assert_eq!(old.table_id("Nobody"), None);
         let new = schema("Persons").after(&old);
         assert_eq!(new.table_id("Persons"), Some("tblP"));
-        assert_eq!(new.table_id("People"), Some("tblP"), "a spec may still say so");
+        assert_eq!(
+            new.table_id("People"),
+            Some("tblP"),
+            "a spec may still say so"
+        );
         let taken = schema("Persons").after(&old);
         let later = schema("Tasks2").after(&taken);
         assert_eq!(later.table_id("Persons"), Some("tblP"));
@@ -178,9 +249,16 @@ mod tests {
         let s = schema("People");
         let tables = |fields: &[&str], all| -> Vec<String> {
             let fields = fields.iter().map(ToString::to_string).collect();
-            s.dependents("tblP", &fields, all).into_iter().map(|d| d.table + "." + &d.link).collect()
+            s.dependents("tblP", &fields, all)
+                .into_iter()
+                .map(|d| d.table + "." + &d.link)
+                .collect()
         };
-        assert_eq!(tables(&["fldName"], false), ["tblT.Who", "tblR.In it"], "a formula may show anything");
+        assert_eq!(
+            tables(&["fldName"], false),
+            ["tblT.Who", "tblR.In it"],
+            "a formula may show anything"
+        );
         assert_eq!(tables(&["fldAge"], false), ["tblR.In it"]);
         assert_eq!(tables(&[], true), ["tblT.Who", "tblR.In it"]);
         assert!(s.dependents("tblT", &HashSet::new(), true).is_empty());

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
 use alloc::vec;
@@ -15,7 +15,12 @@ struct Bench {
 
 impl Bench {
     fn new(feed: Feed) -> Bench {
-        Bench { feed, now: 1_000_000_000, read: 0, seq: 1000 }
+        Bench {
+            feed,
+            now: 1_000_000_000,
+            read: 0,
+            seq: 1000,
+        }
     }
     fn step(&mut self) -> Step {
         self.feed.next(self.now, self.read, INTERVAL)
@@ -29,7 +34,14 @@ impl Bench {
     fn answer(&mut self, outcome: Outcome) -> Reaction {
         self.now += 50;
         self.seq += 1;
-        let at = Landing { ticket: self.feed.ticket(), asked: self.now - 40, sent: self.now - 40, now: self.now, seq: self.seq, interval: INTERVAL };
+        let at = Landing {
+            ticket: self.feed.ticket(),
+            asked: self.now - 40,
+            sent: self.now - 40,
+            now: self.now,
+            seq: self.seq,
+            interval: INTERVAL,
+        };
         let r = self.feed.landed(outcome, at);
         if let Some(p) = &r.apply {
             self.feed.applied(p);
@@ -38,7 +50,11 @@ impl Bench {
     }
     fn polled(&mut self, next: u64, count: u64) -> Reaction {
         assert!(matches!(self.action(), Action::Poll { .. }));
-        self.answer(Outcome::Polled(Page { next, count, ..Page::default() }))
+        self.answer(Outcome::Polled(Page {
+            next,
+            count,
+            ..Page::default()
+        }))
     }
     /// List, create, schema, first poll.
     fn started() -> Bench {
@@ -46,7 +62,10 @@ impl Bench {
         assert_eq!(b.action(), Action::List);
         b.answer(Outcome::Listed(vec![]));
         assert_eq!(b.action(), Action::Create);
-        b.answer(Outcome::Created { id: "achNew".into(), secret: MacSecret::new("c2VjcmV0") });
+        b.answer(Outcome::Created {
+            id: "achNew".into(),
+            secret: MacSecret::new("c2VjcmV0"),
+        });
         assert_eq!(b.action(), Action::Schema);
         b.answer(Outcome::Schema);
         b.polled(1, 0);
@@ -58,11 +77,17 @@ impl Bench {
 }
 
 fn refused() -> Outcome {
-    Outcome::Failed(Failed { refused: true, line: "UPSTREAM 404".into() })
+    Outcome::Failed(Failed {
+        refused: true,
+        line: "UPSTREAM 404".into(),
+    })
 }
 
 fn passing() -> Outcome {
-    Outcome::Failed(Failed { refused: false, line: "UPSTREAMTIMEOUT".into() })
+    Outcome::Failed(Failed {
+        refused: false,
+        line: "UPSTREAMTIMEOUT".into(),
+    })
 }
 
 fn hook(id: &str, alive: bool, next: u64) -> Value {
@@ -80,10 +105,19 @@ fn it_vouches_for_what_was_fetched_since_the_webhook_was_there() {
     let b = Bench::started();
     let v = b.view();
     assert_eq!(b.feed.state(), "following");
-    assert!(!alloc::format!("{:?}", b.feed).contains("c2VjcmV0"), "secrets are not shown");
-    assert!(v.vouches(1003, b.now) && !v.vouches(1002, b.now), "the webhook was created as number 1002");
+    assert!(
+        !alloc::format!("{:?}", b.feed).contains("c2VjcmV0"),
+        "secrets are not shown"
+    );
+    assert!(
+        v.vouches(1003, b.now) && !v.vouches(1002, b.now),
+        "the webhook was created as number 1002"
+    );
     let end = b.feed.polled + 3 * INTERVAL;
-    assert!(v.vouches(1003, end - 1) && !v.vouches(1003, end), "three intervals of silence end it");
+    assert!(
+        v.vouches(1003, end - 1) && !v.vouches(1003, end),
+        "three intervals of silence end it"
+    );
 }
 
 #[test]
@@ -94,10 +128,28 @@ fn an_own_webhook_is_adopted_and_others_are_left_alone() {
     narrow["specification"]["options"]["filters"]["recordChangeScope"] = "tblA".into();
     let mut pinged = hook("achPinged", true, 5);
     pinged["notificationUrl"] = "https://example.com".into();
-    let r = b.answer(Outcome::Listed(vec![narrow, pinged, hook("achDead", false, 9), hook("achOurs", true, 12)]));
+    let r = b.answer(Outcome::Listed(vec![
+        narrow,
+        pinged,
+        hook("achDead", false, 9),
+        hook("achOurs", true, 12),
+    ]));
     assert!(r.save && r.gap.is_none());
-    assert_eq!(b.feed.hook, Some(Hook { id: "achOurs".into(), secret: None, cursor: 12 }));
-    assert_eq!(b.action(), Action::Delete { webhook: "achDead".into() }, "a base holds ten at most");
+    assert_eq!(
+        b.feed.hook,
+        Some(Hook {
+            id: "achOurs".into(),
+            secret: None,
+            cursor: 12
+        })
+    );
+    assert_eq!(
+        b.action(),
+        Action::Delete {
+            webhook: "achDead".into()
+        },
+        "a base holds ten at most"
+    );
     b.answer(refused());
     assert_eq!(b.feed.failures(), 0);
     assert_eq!(b.action(), Action::Schema);
@@ -143,9 +195,15 @@ fn the_first_read_after_a_pause_waits_for_one_poll() {
     assert!(matches!(b.action(), Action::Poll { .. }));
     assert!(b.view().unsettled(b.now), "others wait for the same poll");
     assert!(!b.feed.releases(b.now, INTERVAL));
-    b.answer(Outcome::Polled(Page { next: 1, ..Page::default() }));
+    b.answer(Outcome::Polled(Page {
+        next: 1,
+        ..Page::default()
+    }));
     assert!(b.feed.releases(b.now, INTERVAL) && !b.view().unsettled(b.now));
-    assert!(b.view().vouches(1003, b.now), "nothing was missed meanwhile");
+    assert!(
+        b.view().vouches(1003, b.now),
+        "nothing was missed meanwhile"
+    );
 }
 
 #[test]
@@ -158,8 +216,14 @@ fn it_does_not_wait_long() {
     b.now += PATIENCE_MS;
     assert_eq!(b.step(), Step::Rest);
     assert!(b.feed.releases(b.now, INTERVAL) && b.view().behind);
-    assert!(!b.view().unsettled(b.now + 100 * INTERVAL), "until Airtable answers again nobody waits");
-    b.answer(Outcome::Polled(Page { next: 1, ..Page::default() }));
+    assert!(
+        !b.view().unsettled(b.now + 100 * INTERVAL),
+        "until Airtable answers again nobody waits"
+    );
+    b.answer(Outcome::Polled(Page {
+        next: 1,
+        ..Page::default()
+    }));
     assert!(!b.view().behind && b.view().unsettled(b.now + 10 * INTERVAL));
 }
 
@@ -170,10 +234,25 @@ fn more_pages_are_asked_for_at_once_and_count_as_heard_only_with_the_last() {
     b.read = b.now;
     let before = b.feed.polled;
     b.action();
-    b.answer(Outcome::Polled(Page { next: 51, count: 50, more: true, ..Page::default() }));
+    b.answer(Outcome::Polled(Page {
+        next: 51,
+        count: 50,
+        more: true,
+        ..Page::default()
+    }));
     assert_eq!(b.feed.polled, before);
-    assert_eq!(b.action(), Action::Poll { webhook: "achNew".into(), cursor: 51 });
-    b.answer(Outcome::Polled(Page { next: 60, count: 9, ..Page::default() }));
+    assert_eq!(
+        b.action(),
+        Action::Poll {
+            webhook: "achNew".into(),
+            cursor: 51
+        }
+    );
+    b.answer(Outcome::Polled(Page {
+        next: 60,
+        count: 9,
+        ..Page::default()
+    }));
     assert!(b.feed.polled > before && b.feed.payloads == 59);
     assert!(matches!(b.step(), Step::Wait(_)));
 }
@@ -186,7 +265,10 @@ fn who_asks_while_a_poll_is_under_way_gets_another() {
     b.action();
     let asked = b.now + 45;
     b.feed.poll_now();
-    b.answer(Outcome::Polled(Page { next: 1, ..Page::default() }));
+    b.answer(Outcome::Polled(Page {
+        next: 1,
+        ..Page::default()
+    }));
     assert!(!b.feed.heard_since(asked));
     b.polled(1, 0);
     assert!(b.feed.heard_since(asked));
@@ -213,10 +295,20 @@ fn an_error_payload_ends_the_webhook_and_a_new_one_is_made() {
     b.now += INTERVAL;
     b.read = b.now;
     b.action();
-    let r = b.answer(Outcome::Polled(Page { next: 2, count: 1, error: Some("INVALID_FILTERS".into()), ..Page::default() }));
+    let r = b.answer(Outcome::Polled(Page {
+        next: 2,
+        count: 1,
+        error: Some("INVALID_FILTERS".into()),
+        ..Page::default()
+    }));
     assert!(r.gap.is_some() && r.apply.is_none());
     assert_eq!(b.view(), View::OFF);
-    assert_eq!(b.action(), Action::Delete { webhook: "achNew".into() });
+    assert_eq!(
+        b.action(),
+        Action::Delete {
+            webhook: "achNew".into()
+        }
+    );
     b.answer(Outcome::Deleted);
     assert_eq!(b.action(), Action::List);
     b.answer(Outcome::Listed(vec![]));
@@ -229,11 +321,17 @@ fn a_webhook_that_is_refused_is_looked_for_before_it_is_given_up() {
     b.now += INTERVAL;
     b.read = b.now;
     b.action();
-    assert!(b.answer(refused()).gap.is_none(), "a 403 may be the token's fault");
+    assert!(
+        b.answer(refused()).gap.is_none(),
+        "a 403 may be the token's fault"
+    );
     assert!(b.view().behind && b.view().from > 0);
     b.now += INTERVAL;
     assert_eq!(b.action(), Action::List);
-    let mut gone = Bench { feed: b.feed.clone(), ..b };
+    let mut gone = Bench {
+        feed: b.feed.clone(),
+        ..b
+    };
     assert!(gone.answer(Outcome::Listed(vec![])).gap.is_some());
     assert_eq!(gone.action(), Action::Create);
     let r = b.answer(Outcome::Listed(vec![hook("achNew", true, 1)]));
@@ -254,9 +352,15 @@ fn failures_back_off_up_to_the_interval_and_are_shown() {
         waits.push(at - b.now);
         b.now = at;
     }
-    assert!(waits.windows(2).all(|w| w[0] <= w[1]) && waits[0] <= 500 && waits[9] == INTERVAL, "{waits:?}");
+    assert!(
+        waits.windows(2).all(|w| w[0] <= w[1]) && waits[0] <= 500 && waits[9] == INTERVAL,
+        "{waits:?}"
+    );
     assert_eq!(b.feed.state(), "behind");
-    assert!(!b.view().unsettled(b.now + INTERVAL), "reads are answered while Airtable fails");
+    assert!(
+        !b.view().unsettled(b.now + INTERVAL),
+        "reads are answered while Airtable fails"
+    );
     b.polled(1, 0);
     assert!(!b.view().behind && b.feed.last_error.is_none());
 }
@@ -265,13 +369,29 @@ fn failures_back_off_up_to_the_interval_and_are_shown() {
 fn a_restart_goes_on_where_it_was_once_the_webhook_is_found() {
     let saved = Bench::started();
     let again = |pause: u64| {
-        let f = Feed::restored(saved.feed.hook.clone(), saved.feed.from, saved.feed.polled, None);
-        Bench { feed: f, now: saved.now + pause, read: 0, seq: 2000 }
+        let f = Feed::restored(
+            saved.feed.hook.clone(),
+            saved.feed.from,
+            saved.feed.polled,
+            None,
+        );
+        Bench {
+            feed: f,
+            now: saved.now + pause,
+            read: 0,
+            seq: 2000,
+        }
     };
     let mut b = again(10 * INTERVAL);
-    assert!(b.view().unsettled(b.now), "what changed meanwhile is not known yet");
+    assert!(
+        b.view().unsettled(b.now),
+        "what changed meanwhile is not known yet"
+    );
     assert_eq!(b.action(), Action::List);
-    assert!(b.answer(Outcome::Listed(vec![hook("achNew", true, 4)])).gap.is_none());
+    assert!(b
+        .answer(Outcome::Listed(vec![hook("achNew", true, 4)]))
+        .gap
+        .is_none());
     assert_eq!(b.action(), Action::Schema);
     b.answer(Outcome::Schema);
     assert!(b.view().unsettled(b.now));
@@ -282,12 +402,18 @@ fn a_restart_goes_on_where_it_was_once_the_webhook_is_found() {
 
     let mut expired = again(INTERVAL);
     expired.action();
-    assert!(expired.answer(Outcome::Listed(vec![hook("achNew", false, 4)])).gap.is_some());
+    assert!(expired
+        .answer(Outcome::Listed(vec![hook("achNew", false, 4)]))
+        .gap
+        .is_some());
 
     let mut silent = again(KEPT_MS + 1);
     silent.action();
     let r = silent.answer(Outcome::Listed(vec![hook("achNew", true, 4)]));
-    assert!(r.gap.is_some(), "payloads may have been dropped without a trace");
+    assert!(
+        r.gap.is_some(),
+        "payloads may have been dropped without a trace"
+    );
     assert_eq!(silent.feed.hook.as_ref().unwrap().cursor, 4);
 }
 
@@ -300,8 +426,22 @@ fn a_late_answer_to_an_earlier_call_is_ignored() {
     let ticket = b.feed.ticket();
     b.feed.look_again();
     assert_eq!(b.action(), Action::List);
-    let at = Landing { ticket, sent: b.now, now: b.now, seq: 5000, interval: INTERVAL, asked: b.now };
-    let r = b.feed.landed(Outcome::Polled(Page { next: 90, count: 1, ..Page::default() }), at);
+    let at = Landing {
+        ticket,
+        sent: b.now,
+        now: b.now,
+        seq: 5000,
+        interval: INTERVAL,
+        asked: b.now,
+    };
+    let r = b.feed.landed(
+        Outcome::Polled(Page {
+            next: 90,
+            count: 1,
+            ..Page::default()
+        }),
+        at,
+    );
     assert_eq!(r, Reaction::default());
     assert_eq!(b.step(), Step::Rest, "the list is still under way");
 }
@@ -319,7 +459,10 @@ fn the_webhook_is_kept_alive_long_before_its_end() {
                 refreshed += 1;
                 b.answer(Outcome::Refreshed);
             }
-            Step::Do(_) => drop(b.answer(Outcome::Polled(Page { next: 1, ..Page::default() }))),
+            Step::Do(_) => drop(b.answer(Outcome::Polled(Page {
+                next: 1,
+                ..Page::default()
+            }))),
             Step::Wait(at) => b.now = at,
             Step::Rest => panic!(),
         }
@@ -333,7 +476,12 @@ fn a_changed_schema_is_read_again_before_the_next_page() {
     b.now += INTERVAL;
     b.read = b.now;
     b.action();
-    b.answer(Outcome::Polled(Page { next: 2, count: 1, reschema: true, ..Page::default() }));
+    b.answer(Outcome::Polled(Page {
+        next: 2,
+        count: 1,
+        reschema: true,
+        ..Page::default()
+    }));
     assert!(!b.feed.heard_since(0));
     assert_eq!(b.action(), Action::Schema);
     b.answer(Outcome::Schema);

@@ -17,7 +17,12 @@ pub struct View {
 
 impl View {
     /// Without a feed: nothing is vouched for, nobody waits.
-    pub const OFF: View = View { from: 0, vouched_until: 0, settled_until: u64::MAX, behind: false };
+    pub const OFF: View = View {
+        from: 0,
+        vouched_until: 0,
+        settled_until: u64::MAX,
+        behind: false,
+    };
 
     /// Is a copy that was fetched as number `seq` known to be current?
     #[inline]

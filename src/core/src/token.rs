@@ -95,7 +95,7 @@ impl Tokens {
             && self
                 .recent
                 .get(&(entity, CompactString::new(what)))
-                .is_none_or(|s| *s < sent)
+                .is_none_or(|s| *s <= sent)
     }
     /// Was the entity as a whole left alone since?
     pub fn entity_current(&self, entity: EntityIx, sent: u64) -> bool {

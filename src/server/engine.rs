@@ -312,6 +312,11 @@ impl Desk {
             self.sched.set_limits(limits());
         }
     }
+    /// What is ordered and not answered yet: records and questions until they have landed, calls of other kinds until they are done.
+    pub(crate) fn pending(&self) -> usize {
+        let calls = self.sched.pending() + self.sched.in_flight();
+        self.flights.len().max(calls)
+    }
     fn forget_idle_lanes(&mut self) {
         if self.lanes.len() > 256 && self.sched.pending() == 0 && self.sched.in_flight() == 0 {
             self.lanes.clear();

@@ -87,7 +87,7 @@ pub(crate) fn all(st: &mut State) -> List {
         let d = desk();
         (
             d.worst_breaker(),
-            d.sched.pending() as i64,
+            d.pending() as i64,
             d.sched.month_calls() as i64,
         )
     };

@@ -60,8 +60,9 @@ def test_what_is_read_all_the_time_is_always_a_hit(server, client, world):
         assert set(words) == {"HIT"} and longest < 0.25, f"{name}: {longest:.3f} s, {[w for w in words if w != 'HIT'][:5]}"
     assert len(plain) > 500, "the plain reader stopped"
     assert int(server.figure("upstream_calls_refresh")) > 0
-    # Two ends of life have passed: one round of the records, one of the set, each; an early draw or two besides.
-    assert world.airtable.count() <= 14, world.airtable.calls()
+    # Two ends of life of 45 records and a set have passed. When each is renewed is a draw, and at this rate a call leaves
+    # with what was drawn within a millisecond: a fraction of one call a record and round is what can be relied on.
+    assert world.airtable.count() <= 2 * 46 // 3, world.airtable.calls()
 
 
 def test_a_record_nobody_reads_is_not_renewed(client, world):

@@ -35,35 +35,42 @@ macro_rules! required {
     };
 }
 required!(
+    RedisModule_ACLCheckCommandPermissions,
     RedisModule_ACLCheckKeyPermissions,
+    RedisModule_AddACLCategory,
     RedisModule_AddPostNotificationJob,
     RedisModule_AvoidReplicaTraffic,
     RedisModule_BlockClient,
     RedisModule_BlockClientSetPrivateData,
-    RedisModule_BlockedClientDisconnected,
     RedisModule_CachedMicroseconds,
     RedisModule_Call,
     RedisModule_CallReplyInteger,
     RedisModule_CallReplyStringPtr,
     RedisModule_CallReplyType,
     RedisModule_CloseKey,
+    RedisModule_CommandFilterArgGet,
+    RedisModule_CommandFilterArgsCount,
     RedisModule_CreateCommand,
     RedisModule_CreateString,
     RedisModule_CreateSubcommand,
+    RedisModule_DbSize,
     RedisModule_EventLoopAddOneShot,
     RedisModule_FreeCallReply,
-    RedisModule_FreeString,
     RedisModule_FreeModuleUser,
+    RedisModule_FreeServerInfo,
+    RedisModule_FreeString,
     RedisModule_GetAbsExpire,
     RedisModule_GetBlockedClientPrivateData,
     RedisModule_GetCommand,
     RedisModule_GetContextFlags,
     RedisModule_GetCurrentUserName,
     RedisModule_GetDetachedThreadSafeContext,
+    RedisModule_GetModuleOptionsAll,
     RedisModule_GetModuleUserFromUserName,
-    RedisModule_FreeServerInfo,
+    RedisModule_GetRandomBytes,
     RedisModule_GetSelectedDb,
     RedisModule_GetServerInfo,
+    RedisModule_HashSet,
     RedisModule_InfoAddFieldCString,
     RedisModule_InfoAddFieldLongLong,
     RedisModule_InfoAddSection,
@@ -71,31 +78,31 @@ required!(
     RedisModule_KeyAtPosWithFlags,
     RedisModule_KeyType,
     RedisModule_LoadConfigs,
-    RedisModule_CommandFilterArgGet,
-    RedisModule_CommandFilterArgsCount,
     RedisModule_Log,
     RedisModule_NotifyKeyspaceEvent,
     RedisModule_OpenKey,
+    RedisModule_RedactClientCommandArgument,
     RedisModule_RegisterBoolConfig,
     RedisModule_RegisterCommandFilter,
     RedisModule_RegisterInfoFunc,
     RedisModule_RegisterNumericConfig,
     RedisModule_RegisterStringConfig,
-    RedisModule_RedactClientCommandArgument,
     RedisModule_Replicate,
     RedisModule_ReplyWithArray,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
     RedisModule_ReplyWithMap,
     RedisModule_ReplyWithNull,
+    RedisModule_ReplyWithSimpleString,
     RedisModule_ReplyWithStringBuffer,
     RedisModule_Scan,
-    RedisModule_ScanKey,
     RedisModule_ScanCursorCreate,
     RedisModule_ScanCursorDestroy,
+    RedisModule_ScanKey,
     RedisModule_SelectDb,
     RedisModule_ServerInfoGetFieldUnsigned,
     RedisModule_SetAbsExpire,
+    RedisModule_SetCommandACLCategories,
     RedisModule_SetCommandInfo,
     RedisModule_SetDisconnectCallback,
     RedisModule_SetModuleOptions,
@@ -108,6 +115,7 @@ required!(
     RedisModule_ThreadSafeContextLock,
     RedisModule_ThreadSafeContextUnlock,
     RedisModule_UnblockClient,
+    RedisModule_UnlinkKey,
     RedisModule_UnregisterCommandFilter,
     RedisModule_ValueLength,
     RedisModule_WrongArity,
@@ -116,6 +124,7 @@ required!(
     RedisModule_ZsetFirstInScoreRange,
     RedisModule_ZsetRangeCurrentElement,
     RedisModule_ZsetRangeNext,
+    RedisModule_ZsetRangeStop,
     RedisModule_ZsetRem,
     RedisModule_ZsetScore,
 );
@@ -229,6 +238,19 @@ impl Key {
             return 0;
         }
         rm!(RedisModule_ValueLength(self.0))
+    }
+    /// Sets a field of a hash; raises no event and shows it to no MONITOR.
+    pub(crate) fn set_field(&self, field: &RString, value: &RString) -> bool {
+        // What was not there before counts as well.
+        const COUNT_ALL: c_int = raw::REDISMODULE_HASH_COUNT_ALL as c_int;
+        let end = ptr::null_mut::<raw::RedisModuleString>();
+        rm!(RedisModule_HashSet(
+            self.0,
+            COUNT_ALL,
+            field.raw(),
+            value.raw(),
+            end
+        )) == 1
     }
     pub(crate) fn zadd(&self, member: &RString) -> bool {
         rm!(RedisModule_ZsetAdd(

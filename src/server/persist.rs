@@ -30,6 +30,22 @@ pub(crate) fn write(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
     });
 }
 
+/// Sets a field of a hash as [`write`] does, unseen by MONITOR and SLOWLOG of this server.
+pub(crate) fn write_unseen(ctx: Ctx, name: &[u8], field: &[u8], value: &[u8]) {
+    if !ffi::removable(ctx) {
+        UNSAVED.store(true, Ordering::Relaxed);
+        return;
+    }
+    own_write(|| {
+        let key = Key::write(ctx, RString::new(name).raw());
+        if key.set_field(&RString::new(field), &RString::new(value)) {
+            ffi::replicate(ctx, c"HSET", &[name, field, value]);
+        } else {
+            UNSAVED.store(true, Ordering::Relaxed);
+        }
+    });
+}
+
 /// Writes an entity's spec and generations.
 pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
     let (name, json) = (key::own(SPEC, &e.name), e.spec.to_json());

@@ -284,6 +284,31 @@ def test_a_ping_polls_at_once(client, world, server, endpoint):
         client.call("PODIUM.SYNC", "STOP")
 
 
+def test_the_webhooks_secret_is_written_unseen(spawn, world):
+    """MONITOR and SLOWLOG do not show it, yet it outlives the process and is with the replica."""
+    server = spawn({}, ["appendonly yes", "appendfsync always", "slowlog-log-slower-than 0"])
+    replica = spawn({}, [f"replicaof 127.0.0.1 {server.port}"])
+    in_step(server, replica)
+    watcher = server.client()
+    assert watcher.call("MONITOR") == "OK"
+    client = begin(server, world)
+    get(client, f"items:{item(1)}")
+    client.call("ECHO", "the end")
+    heard = ""
+    while "the end" not in heard:
+        heard += str(watcher.read(5))
+    key = f"podium:feed:{world.base}"
+    secret = client.call("HGET", key, "secret").decode()
+    assert len(base64.b64decode(secret)) >= 16
+    assert "podium:feed" in heard and secret not in heard
+    assert secret not in str(client.call("SLOWLOG", "GET", "-1"))
+    in_step(server, replica)
+    assert replica.client().call("HGET", key, "secret").decode() == secret
+    server.stop(kill=True)
+    server.start()
+    assert server.client().call("HGET", key, "secret").decode() == secret
+
+
 # More than one ---------------------------------------------------------------------------------------------------
 
 

@@ -8,19 +8,18 @@ use podium_core::feed::{Feed, Hook, MacSecret};
 use podium_core::key;
 use std::sync::Arc;
 
+/// The field that holds the webhook's MAC secret.
+const SECRET: &[u8] = b"secret";
+
 /// Writes where the feed of a base is; after what it said was applied.
 pub(super) fn save(ctx: Ctx, st: &State, base: &str) {
     let Some(f) = st.feeds.get(base) else { return };
     let hook = f.feed.hook.as_ref();
     let cursor = hook.map_or(0, |h| h.cursor).to_string();
     let (from, polled) = (f.feed.from.to_string(), f.feed.polled.to_string());
-    let fields: [&[u8]; 12] = [
+    let fields: [&[u8]; 10] = [
         b"webhook",
         hook.map_or("", |h| &h.id).as_bytes(),
-        b"secret",
-        hook.and_then(|h| h.secret.as_ref())
-            .map_or("", |s| s.reveal())
-            .as_bytes(),
         b"cursor",
         cursor.as_bytes(),
         b"since",
@@ -34,6 +33,17 @@ pub(super) fn save(ctx: Ctx, st: &State, base: &str) {
     let mut args: Vec<&[u8]> = vec![&name];
     args.extend(fields);
     persist::write(ctx, c"HSET", &args);
+    save_secret(ctx, &name, hook.and_then(|h| h.secret.as_ref()));
+}
+
+/// Writes the webhook's secret if it is another than the one that is saved.
+fn save_secret(ctx: Ctx, name: &[u8], secret: Option<&MacSecret>) {
+    let secret = secret.map_or("", |s| s.reveal()).as_bytes();
+    let saved = persist::hash_of(ctx, name)
+        .and_then(|fields| fields.into_iter().find(|(field, _)| field == SECRET));
+    if saved.is_none_or(|(_, saved)| saved != secret) {
+        persist::write_unseen(ctx, name, SECRET, secret);
+    }
 }
 
 /// Writes every feed's place anew.
@@ -114,7 +124,7 @@ fn read(ctx: Ctx, name: &[u8]) -> Option<Feed> {
     let number = |key: &[u8]| text(key).and_then(|t| t.parse::<u64>().ok());
     let hook = text(b"webhook").map(|id| Hook {
         id,
-        secret: text(b"secret").map(MacSecret::new),
+        secret: text(SECRET).map(MacSecret::new),
         cursor: number(b"cursor").unwrap_or(1).max(1),
     });
     let from = if hook.is_some() { number(b"since")? } else { 0 };

@@ -147,6 +147,13 @@ impl Entity {
     pub(crate) fn is_table(&self, name: &str) -> bool {
         same_name(self.spec.table(), name) || self.found.as_ref().is_some_and(|f| f.is_table(name))
     }
+    /// Does the base's schema say that the lookup by which a link field is asked holds the ids of its records?
+    pub(crate) fn found_proves(&self, field: u16) -> bool {
+        let field = self.spec.get(field);
+        let lookup = field.and_then(|f| Some((&f.airtable, f.lookup.as_deref()?)));
+        let found = self.found.as_ref().zip(lookup);
+        found.is_some_and(|(found, (column, lookup))| found.proves(column, lookup))
+    }
     pub(crate) fn base(&self) -> String {
         self.spec
             .base()

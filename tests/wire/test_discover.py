@@ -57,6 +57,14 @@ def test_names(client, shop):
     assert get(client, f"our_people_:{rid('per', 1)}")["Full Name"] == "Person 1"
 
 
+def test_a_lookup_that_the_schema_shows_is_believed_at_once(client, shop):
+    """Asked the other way, a lookup no record has vouched for yet costs a second call when the answer holds no evidence."""
+    discover(client)
+    shop.airtable.forget()
+    assert ids(client, f"orders:Buyer:{rid('per', 999)}") == []
+    assert shop.airtable.count() == 1
+
+
 def test_a_prefix_and_a_tag(client, world):
     assert discover(client, world.base, "wire_") == ["wire_events", "wire_items", "wire_projects", "wire_users", "wire_votes"]
     assert discover(client, "{wire}")[0] == "{wire}events"

@@ -292,7 +292,7 @@ fn no_lookup(q: &Question, limit: usize) -> Fault {
             )
         });
     Fault::new(format!(
-        "NOINDEX {e}:{field} cannot be asked of Airtable: the table {t} has no lookup '{lookup}' that holds the ids of the records linked in '{field}',          and more than podium.warm-limit ({limit}) records. Create that lookup (of a formula field RECORD_ID() in the linked table),          or name an existing one: \"index_to_airtable\": {{\"{field}\": \"<lookup>\"}}",
+        "NOINDEX {e}:{field} cannot be asked of Airtable: the table {t} has no lookup '{lookup}' that holds the ids of the records linked in '{field}', and more than podium.warm-limit ({limit}) records. Create that lookup (of a formula field RECORD_ID() in the linked table), or name an existing one: \"index_to_airtable\": {{\"{field}\": \"<lookup>\"}}",
         e = q.lane.entity,
         t = q.lane.table,
     ))

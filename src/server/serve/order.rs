@@ -109,7 +109,7 @@ fn place(
             });
             let proven = asks
                 .as_ref()
-                .is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven));
+                .is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven) || e.found_proves(*f));
             let name = [e.name.as_bytes(), b":", suffix].concat();
             let way_back = asks
                 .as_ref()

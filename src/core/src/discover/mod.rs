@@ -71,6 +71,12 @@ impl Found {
             self.links.iter().map(|l| json!({"column": l.column, "entity": l.entity, "table": l.table, "inverse": l.inverse})).collect();
         json!({"table_id": self.table_id, "table_name": self.table_name, "links": links, "made": self.made}).to_string()
     }
+    /// Does the base's schema say that `lookup` holds the ids of the records linked in `column`? Not where a user's own spec
+    /// was left alone: nothing was looked for then.
+    pub fn proves(&self, column: &str, lookup: &str) -> bool {
+        let made = self.made.get("index_to_airtable");
+        made.and_then(|l| l.get(column)).and_then(Value::as_str) == Some(lookup)
+    }
     /// Reads what [`Found::to_json`] wrote.
     pub fn parse(json: &[u8]) -> Option<Found> {
         let Ok(Value::Object(mut o)) = serde_json::from_slice(json) else {

@@ -114,6 +114,12 @@ fn lookups_and_ways_back_are_found_by_the_schema() {
         s.get(s.field("Owner").unwrap()).unwrap().lookup.as_deref(),
         Some("Whose")
     );
+    assert!(p.found.proves("Owner", "Whose"));
+    assert!(
+        !p.found.proves("Owner", "owner_id"),
+        "another lookup than the schema's"
+    );
+    assert!(!p.found.proves("Name", "Whose"));
     assert_eq!(
         p.found.link("Owner"),
         Some(&LinkTo {

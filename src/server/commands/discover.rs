@@ -5,9 +5,9 @@
 //! ```
 
 use super::{entry, in_database_0};
-use crate::server::engine::{self, desk};
+use crate::server::engine::desk;
 use crate::server::fault::Fault;
-use crate::server::fetch::{Errand, Job};
+use crate::server::fetch::Errand;
 use crate::server::ffi::{self, args, rm, Argv, Ctx, Level};
 use crate::server::figures::Cause;
 use crate::server::op::{Answered, Op};
@@ -21,7 +21,6 @@ use podium_core::pace::Class;
 use podium_core::spec::Spec;
 use serde_json::Value;
 use std::ffi::c_int;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 entry!(run, discover_inner);
@@ -120,7 +119,7 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
     let (asked, brought) = (base.clone(), schema.clone());
     let (op, of) = (op.clone(), base.clone());
     let errand = Errand {
-        base: base.clone(),
+        base,
         cause: Cause::Meta,
         write: false,
         run: Box::new(move |client, token, deadline| {
@@ -142,21 +141,10 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
             };
             op.finish(body);
         }),
-        cancelled: AtomicBool::new(false),
         what: "the question for the base's schema",
         scope: "schema.bases:read",
     };
-    {
-        let mut d = desk();
-        let b = d.base(&base);
-        d.sched.submit(
-            b,
-            Class::Read,
-            Arc::new(Job::Errand(errand)),
-            engine::mono_ms(),
-        );
-    }
-    engine::close_now();
+    errand.order(Class::Read);
 }
 
 /// Puts an entity for each table in force; their names. The server's lock is taken for one at a time.

@@ -1,6 +1,6 @@
 //! The feeds' calls to Airtable, through the scheduler: a poll that is due goes before all other calls.
 
-use super::{Landed, BELL, ROOM};
+use super::{Landed, THREAD};
 use crate::server::engine::desk;
 use crate::server::fault::Fault;
 use crate::server::fetch::Errand;
@@ -135,8 +135,7 @@ pub(super) fn make(
                 outcome,
                 schema: b.schema.take(),
             };
-            ROOM.lock().inbox.push(landed);
-            BELL.notify_one();
+            THREAD.hand(landed);
         }),
         what,
         scope,

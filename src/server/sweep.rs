@@ -33,13 +33,8 @@ const SLICE: usize = 250;
 /// Only one sweep at a time: two would ask the same.
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
-/// Runs a sweep of `entities`; on a thread that may wait. `cancelled`: nobody wants it any more.
-pub(crate) fn run(
-    entities: &[EntityIx],
-    full: bool,
-    dry: bool,
-    cancelled: &Arc<AtomicBool>,
-) -> Result<Vec<Report>, Fault> {
+/// Runs a sweep of `entities`; on a thread that may wait.
+pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Report>, Fault> {
     if UNDER_WAY.swap(true, Ordering::AcqRel) {
         return Err(Fault::new(
             "ERR a sweep is under way already: wait for it to end",
@@ -77,9 +72,6 @@ pub(crate) fn run(
         let members = gather(&mut sweep, &base, entities, &mut lanes);
         let mut calls: HashMap<EntityIx, u64> = HashMap::new();
         while let Some(batch) = sweep.next() {
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Fault::new("ERR the sweep was cancelled"));
-            }
             let Some(lane) = lanes.get(&batch.entity) else {
                 break;
             };
@@ -259,7 +251,7 @@ pub(crate) fn by_itself() {
     if entities.is_empty() {
         return;
     }
-    match run(&entities, false, false, &Arc::new(AtomicBool::new(false))) {
+    match run(&entities, false, false) {
         Ok(reports) => {
             let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
             ffi::log(

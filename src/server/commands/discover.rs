@@ -4,14 +4,13 @@
 //! PODIUM.SPEC DISCOVER [<base>] [<prefix>]
 //! ```
 
-use super::{entry, in_database_0};
+use super::{entry, words};
 use crate::server::engine::desk;
 use crate::server::fault::Fault;
 use crate::server::fetch::Errand;
-use crate::server::ffi::{self, args, rm, Argv, Ctx, Level};
+use crate::server::ffi::{self, Argv, Ctx, Level};
 use crate::server::figures::Cause;
 use crate::server::op::{Answered, Op};
-use crate::server::query::{Ask, Options, Query};
 use crate::server::reply::Body;
 use crate::server::{config, gil, persist, reply};
 use parking_lot::Mutex;
@@ -80,13 +79,9 @@ fn asked(ctx: Ctx, given: &[&[u8]]) -> Result<(String, String), String> {
 }
 
 unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if !(2..=4).contains(&argc) {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 2..=4) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let (base, prefix) = match asked(ctx, a.get(2..).unwrap_or(&[])) {
         Ok(b) => b,
         Err(why) => return reply::error(ctx, &why),
@@ -101,11 +96,7 @@ unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     {
         return reply::error(ctx, &Fault::busy(busy).line);
     }
-    let query = Query {
-        ask: Ask::Many(Vec::new()),
-        options: Options::default(),
-    };
-    let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), timeout) else {
+    let Some(op) = Op::keep(ctx, timeout) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     op.when_late(Box::new(move || Body::error(Fault::timeout(timeout).line)));

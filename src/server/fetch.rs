@@ -173,14 +173,14 @@ fn deadline() -> Duration {
 }
 
 /// The scheduler's verdict on a failed call.
-fn settle_failure(id: CallId, f: &Failure, is_batch: bool) -> Verdict {
+fn settle_failure(id: CallId, f: &Failure, class: podium_core::pace::Fault) -> Verdict {
     figures::error(matches!(
         f.kind,
         FailureKind::RateLimited | FailureKind::MonthSpent
     ));
     log_error(f);
     let outcome = Outcome::Failed {
-        class: for_pace(f, is_batch),
+        class,
         retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
     };
     desk()
@@ -254,7 +254,7 @@ fn batch(
             land::batch(&lane, sent, asked_ms, flights, found, partial, evidence);
         }
         Err(f) => {
-            let verdict = settle_failure(id, &f, true);
+            let verdict = settle_failure(id, &f, for_pace(&f, true));
             let scope = "data.records:read";
             let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
             let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);

@@ -1,10 +1,9 @@
 //! A call that is neither a batch of records nor an index question: somebody's own, carried out as they say.
 
-use super::{deadline, log_error};
+use super::{deadline, settle_failure};
 use crate::server::engine::{self, desk};
 use crate::server::fault::{for_pace, Fault};
 use crate::server::fetch::Job;
-use crate::server::ffi;
 use crate::server::figures::{self, Cause};
 use crate::server::upstream;
 use podium_airtable::{Client, Failure, FailureKind, Token};
@@ -56,23 +55,12 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
             (e.done)(sent, Ok(()));
         }
         Err(f) => {
-            figures::error(matches!(
-                f.kind,
-                FailureKind::RateLimited | FailureKind::MonthSpent
-            ));
-            log_error(&f);
             let class = if e.write && f.may_have_applied {
                 podium_core::pace::Fault::Uncertain
             } else {
                 for_pace(&f, false)
             };
-            let outcome = Outcome::Failed {
-                class,
-                retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
-            };
-            let verdict = desk()
-                .sched
-                .done(id, outcome, engine::mono_ms(), ffi::random_u64());
+            let verdict = settle_failure(id, &f, class);
             let mut fault = Fault::of(&f, e.what, e.scope);
             if matches!(verdict, Verdict::Retrying | Verdict::Split) {
                 let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);

@@ -55,6 +55,20 @@ pub(crate) struct Judge<'a> {
     pub(crate) preread: Option<&'a Preread>,
 }
 
+impl<'a> Judge<'a> {
+    pub(crate) fn new(ctx: Ctx, brought: &'a Brought, options: &'a Options, now: u64) -> Judge<'a> {
+        Judge {
+            ctx,
+            brought,
+            options,
+            now,
+            refresh: Vec::new(),
+            unheard: false,
+            preread: None,
+        }
+    }
+}
+
 impl Judge<'_> {
     fn bypass(&self) -> bool {
         self.options.no_cache || !config::enabled()
@@ -109,6 +123,15 @@ impl Judge<'_> {
         }
     }
 
+    /// CACHEONLY: there is no answer in the cache.
+    fn nothing(&self, name: &[u8]) -> Body {
+        Body::Null.with_meta(
+            self.options
+                .meta
+                .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
+        )
+    }
+
     /// Answers for one record: its body with META if that is asked for, or `None`: it must be fetched.
     pub(crate) fn record(&mut self, st: &mut State, k: &RecordKey) -> Option<Body> {
         let Some(e) = st.get(k.ix) else {
@@ -156,19 +179,12 @@ impl Judge<'_> {
                     e.feed.behind,
                     e.feed.renews(&h, self.now),
                 );
-                let stale =
-                    match self.usable(e, &w, &h) {
-                        Use::Fresh if self.young_enough(h.asked_ms) => false,
-                        Use::WhileRevalidate if self.options.max_age.is_none() => true,
-                        _ if self.options.cache_only => {
-                            return Some(Body::Null.with_meta(
-                                self.options.meta.then(|| {
-                                    self.meta(&k.name, CacheWord::Miss, self.now, self.now)
-                                }),
-                            ))
-                        }
-                        _ => return None,
-                    };
+                let stale = match self.usable(e, &w, &h) {
+                    Use::Fresh if self.young_enough(h.asked_ms) => false,
+                    Use::WhileRevalidate if self.options.max_age.is_none() => true,
+                    _ if self.options.cache_only => return Some(self.nothing(&k.name)),
+                    _ => return None,
+                };
                 let body = render(e, &self.options.view, &entry, &k.id);
                 log::event(
                     if stale { "cache_stale" } else { "cache_hit" },
@@ -218,24 +234,12 @@ impl Judge<'_> {
                     });
                     Some(Body::Null.with_meta(meta))
                 } else if self.options.cache_only {
-                    Some(
-                        Body::Null.with_meta(
-                            self.options
-                                .meta
-                                .then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now)),
-                        ),
-                    )
+                    Some(self.nothing(&k.name))
                 } else {
                     None
                 }
             }
-            Copy::Absent if self.options.cache_only => Some(
-                Body::Null.with_meta(
-                    self.options
-                        .meta
-                        .then(|| self.meta(&k.name, CacheWord::Miss, self.now, self.now)),
-                ),
-            ),
+            Copy::Absent if self.options.cache_only => Some(self.nothing(&k.name)),
             Copy::Absent => None,
         }
     }

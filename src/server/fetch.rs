@@ -1,8 +1,12 @@
 //! Carrying out a call on a worker: ask Airtable, shape what comes, land it. No lock is held while Airtable is waited for.
 
+mod errand;
 mod pages;
+mod waited;
 
+pub(crate) use errand::Errand;
 pub(crate) use pages::{go_on, page_failed};
+pub(crate) use waited::{page as waited_page, Got};
 
 use super::config;
 use super::engine::{self, desk, Desk, Lane, Thing};
@@ -26,7 +30,7 @@ use podium_core::question;
 use podium_core::record::{self, Source};
 use podium_core::{freshness, key};
 use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,28 +120,6 @@ pub(crate) struct Shaped {
     pub(crate) violations: u32,
 }
 
-/// A call on behalf of a thread that waits for it (a sweep, say).
-pub(crate) struct Errand {
-    pub(crate) base: Arc<str>,
-    pub(crate) cause: Cause,
-    pub(crate) write: bool,
-    #[allow(clippy::type_complexity)]
-    pub(crate) run: Box<
-        dyn Fn(
-                &podium_airtable::Client,
-                &podium_airtable::Token,
-                Duration,
-            ) -> Result<usize, Failure>
-            + Send
-            + Sync,
-    >,
-    /// Told once: the number it was sent under, and how it ended.
-    pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
-    pub(crate) cancelled: AtomicBool,
-    pub(crate) what: &'static str,
-    pub(crate) scope: &'static str,
-}
-
 impl Job {
     /// It goes out: its number, and its flight.
     pub(crate) fn board(&self, d: &mut Desk) -> (u64, Option<FlightId>) {
@@ -178,7 +160,7 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
         } => batch(id, class, lane, sent, flights),
         Order::Job { job, sent, flight } => match &*job {
             Job::Question(q) => question_page(id, &job, q, sent, flight),
-            Job::Errand(e) => errand(id, e, sent),
+            Job::Errand(e) => errand::carry_out(id, e, sent),
         },
         Order::Nothing => {
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
@@ -191,14 +173,14 @@ fn deadline() -> Duration {
 }
 
 /// The scheduler's verdict on a failed call.
-fn settle_failure(id: CallId, f: &Failure, is_batch: bool) -> Verdict {
+fn settle_failure(id: CallId, f: &Failure, class: podium_core::pace::Fault) -> Verdict {
     figures::error(matches!(
         f.kind,
         FailureKind::RateLimited | FailureKind::MonthSpent
     ));
     log_error(f);
     let outcome = Outcome::Failed {
-        class: for_pace(f, is_batch),
+        class,
         retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
     };
     desk()
@@ -272,7 +254,7 @@ fn batch(
             land::batch(&lane, sent, asked_ms, flights, found, partial, evidence);
         }
         Err(f) => {
-            let verdict = settle_failure(id, &f, true);
+            let verdict = settle_failure(id, &f, for_pace(&f, true));
             let scope = "data.records:read";
             let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
             let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
@@ -374,63 +356,6 @@ pub(crate) fn encode(
         bytes: entry::encode(&name, &header, shaped).into(),
         expire_at: ends.expire_at,
         violations: shaped.violations,
-    }
-}
-
-fn errand(id: CallId, e: &Errand, sent: u64) {
-    if e.cancelled.load(Ordering::Relaxed) {
-        let mut d = desk();
-        d.sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
-        d.tokens.landed(sent);
-        drop(d);
-        (e.done)(sent, Err(Fault::new("ERR cancelled")));
-        return;
-    }
-    let begun = Instant::now();
-    let result = upstream::with(|client, token| (e.run)(client, token, deadline()));
-    figures::call(
-        e.cause,
-        begun.elapsed().as_millis() as u64,
-        *result.as_ref().unwrap_or(&0),
-    );
-    match result {
-        Ok(_) => {
-            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
-            // Whoever ran the errand lands what it brought before this number is given back.
-            (e.done)(sent, Ok(()));
-        }
-        Err(f) => {
-            figures::error(matches!(
-                f.kind,
-                FailureKind::RateLimited | FailureKind::MonthSpent
-            ));
-            log_error(&f);
-            let class = if e.write && f.may_have_applied {
-                podium_core::pace::Fault::Uncertain
-            } else {
-                for_pace(&f, false)
-            };
-            let outcome = Outcome::Failed {
-                class,
-                retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
-            };
-            let verdict = desk()
-                .sched
-                .done(id, outcome, engine::mono_ms(), ffi::random_u64());
-            let mut fault = Fault::of(&f, e.what, e.scope);
-            if matches!(verdict, Verdict::Retrying | Verdict::Split) {
-                let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
-                let mut d = desk();
-                d.tokens.landed(sent);
-                // A client waits for a write: a base that is silent for longer than that is an answer.
-                if !(e.write && silenced) {
-                    return;
-                }
-                d.sched.cancel(id);
-                fault = d.busy_for(&e.base).map_or(fault, Fault::busy);
-            }
-            (e.done)(sent, Err(fault));
-        }
     }
 }
 

@@ -105,16 +105,8 @@ pub(crate) fn put(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, s: &Shap
     if !config::enabled() {
         return false;
     }
-    match store::put(st, ctx, lane.ix, id, &s.bytes, s.expire_at, By::Fetch) {
-        Stored::Yes => true,
-        Stored::Outdated => {
-            if let Some(e) = st.get_mut(lane.ix) {
-                e.figures.stale_sets_prevented += 1;
-            }
-            false
-        }
-        Stored::Refused => false,
-    }
+    let stored = store::put(st, ctx, lane.ix, id, &s.bytes, s.expire_at, By::Fetch);
+    is_stored(st, lane, stored)
 }
 
 /// Airtable did not return a record that was asked for by id: it is not in the table.
@@ -130,7 +122,13 @@ pub(crate) fn gone(
         return false;
     }
     let (header, expire_at) = tombstone(lane, sent, asked_ms, 0);
-    match store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch).0 {
+    let (stored, _) = store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch);
+    is_stored(st, lane, stored)
+}
+
+/// True if it is in the cache now; what came too late is counted.
+fn is_stored(st: &mut State, lane: &Lane, stored: Stored) -> bool {
+    match stored {
         Stored::Yes => true,
         Stored::Outdated => {
             if let Some(e) = st.get_mut(lane.ix) {

@@ -28,6 +28,7 @@ mod state;
 mod store;
 mod sweep;
 mod sync;
+mod thread;
 mod upkeep;
 mod upstream;
 mod warm;

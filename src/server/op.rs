@@ -1,7 +1,7 @@
 //! A client that waits, and what has been brought for it so far.
 
 use super::ffi::{rm, Ctx};
-use super::query::Query;
+use super::query::{Ask, Options, Query};
 use super::reply::Body;
 use super::state::EntityIx;
 use compact_str::CompactString;
@@ -158,6 +158,14 @@ impl Op {
         rm!(RedisModule_BlockClientSetPrivateData(bc, held));
         rm!(RedisModule_SetDisconnectCallback(bc, Some(on_disconnect)));
         Some(op)
+    }
+    /// Keeps the client of a command that reads nothing from the cache waiting. `None`: it cannot be; the caller answers.
+    pub(crate) fn keep(ctx: Ctx, timeout_ms: i64) -> Option<Arc<Op>> {
+        let query = Query {
+            ask: Ask::Many(Vec::new()),
+            options: Options::default(),
+        };
+        Op::block(ctx, query, 0, super::ffi::now_ms(), timeout_ms)
     }
     /// Says what to reply when the deadline passes. Before the command returns.
     pub(crate) fn when_late(&self, late: Late) {

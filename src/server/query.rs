@@ -108,7 +108,7 @@ impl Query {
 
 const SYNTAX: &str = "ERR syntax error";
 
-fn syntax(what: &[u8], why: &str) -> String {
+pub(crate) fn syntax(what: &[u8], why: &str) -> String {
     format!("{SYNTAX}: {} {why}", key::shown(what))
 }
 

@@ -80,15 +80,7 @@ fn evaluate(
     refresh: &mut Vec<Want>,
     bounded: bool,
 ) -> Evaluated {
-    let mut judge = Judge {
-        ctx,
-        brought,
-        options: &q.options,
-        now,
-        refresh: Vec::new(),
-        unheard: false,
-        preread: None,
-    };
+    let mut judge = Judge::new(ctx, brought, &q.options, now);
     let progress = match &q.ask {
         Ask::Get(k) => match judge.record(st, k) {
             Some(b) => Progress::Done(b),

@@ -1,8 +1,8 @@
 //! Sweeping: a thread of its own asks what [`podium_core::sweep`] decides, call by call through the scheduler, and lands it.
 
-use super::engine::{self, desk, Lane};
+use super::engine::{desk, Lane};
 use super::fault::Fault;
-use super::fetch::{self, Errand, Job, Shaped};
+use super::fetch::{self, Got, Shaped};
 use super::ffi;
 use super::figures::Cause;
 use super::gil;
@@ -12,10 +12,7 @@ use super::state::EntityIx;
 use super::store::{self, Copy};
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use parking_lot::{Condvar, Mutex};
-use podium_airtable::{Ask, ListQuery, Record};
 use podium_core::entry::Entry;
-use podium_core::pace::Class;
 use podium_core::sweep::{Sweep, Tally};
 use podium_core::{key, question};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,13 +33,8 @@ const SLICE: usize = 250;
 /// Only one sweep at a time: two would ask the same.
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
 
-/// Runs a sweep of `entities`; on a thread that may wait. `cancelled`: nobody wants it any more.
-pub(crate) fn run(
-    entities: &[EntityIx],
-    full: bool,
-    dry: bool,
-    cancelled: &Arc<AtomicBool>,
-) -> Result<Vec<Report>, Fault> {
+/// Runs a sweep of `entities`; on a thread that may wait.
+pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Report>, Fault> {
     if UNDER_WAY.swap(true, Ordering::AcqRel) {
         return Err(Fault::new(
             "ERR a sweep is under way already: wait for it to end",
@@ -80,9 +72,6 @@ pub(crate) fn run(
         let members = gather(&mut sweep, &base, entities, &mut lanes);
         let mut calls: HashMap<EntityIx, u64> = HashMap::new();
         while let Some(batch) = sweep.next() {
-            if cancelled.load(Ordering::Relaxed) {
-                return Err(Fault::new("ERR the sweep was cancelled"));
-            }
             let Some(lane) = lanes.get(&batch.entity) else {
                 break;
             };
@@ -187,83 +176,13 @@ type Answer = (
 
 /// Asks for records by id, through the scheduler, in the background class.
 fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
-    struct Box1 {
-        records: Mutex<Vec<Record>>,
-        done: Mutex<Option<(u64, Result<(), Fault>)>>,
-        bell: Condvar,
-    }
-    let shared = Arc::new(Box1 {
-        records: Mutex::new(Vec::new()),
-        done: Mutex::new(None),
-        bell: Condvar::new(),
-    });
     let formula = question::ids_formula(ids);
-    let (s1, s2) = (shared.clone(), shared.clone());
-    let (base, table) = (lane.base.clone(), lane.table.clone());
     let asked_ms = ffi::now_ms();
-    let errand = Errand {
-        base: lane.base.clone(),
-        cause: Cause::Sweep,
-        write: false,
-        run: Box::new(move |client, token, deadline| {
-            let ask = Ask {
-                base: &base,
-                table: &table,
-                token,
-                deadline,
-            };
-            let page = client.list(
-                &ask,
-                &ListQuery {
-                    formula: Some(&formula),
-                    page_size: 100,
-                    ..ListQuery::default()
-                },
-            )?;
-            let n = page.records.len();
-            *s1.records.lock() = page.records;
-            Ok(n)
-        }),
-        done: Box::new(move |sent, r| {
-            *s2.done.lock() = Some((sent, r));
-            s2.bell.notify_all();
-        }),
-        cancelled: AtomicBool::new(false),
-        what: "a sweep",
-        scope: "data.records:read",
-    };
-    {
-        let mut d = desk();
-        let b = d.base(&lane.base);
-        d.sched.submit(
-            b,
-            Class::Background,
-            Arc::new(Job::Errand(errand)),
-            engine::mono_ms(),
-        );
-    }
-    engine::close_now();
-    let (sent, result) = {
-        let mut done = shared.done.lock();
-        loop {
-            if let Some(d) = done.take() {
-                break d;
-            }
-            shared
-                .bell
-                .wait_for(&mut done, std::time::Duration::from_millis(500));
-            if done.is_none() && engine::stopping() {
-                return Err(Fault::new("ERR the module is being unloaded"));
-            }
-        }
-    };
-    if let Err(f) = result {
-        desk().tokens.landed(sent);
-        return Err(f);
-    }
-    let records = std::mem::take(&mut *shared.records.lock());
+    let Got { page, sent, .. } = fetch::waited_page(lane, "a sweep", Some(formula), None)
+        .result
+        .map_err(|(fault, _)| fault)?;
     let mut found = HashMap::new();
-    for r in &records {
+    for r in &page.records {
         let shaped = fetch::shape_one(lane, r, sent, asked_ms);
         let name = key::record(&lane.entity, &r.id);
         let refs = Entry::read(&shaped.bytes, &name)
@@ -332,7 +251,7 @@ pub(crate) fn by_itself() {
     if entities.is_empty() {
         return;
     }
-    match run(&entities, false, false, &Arc::new(AtomicBool::new(false))) {
+    match run(&entities, false, false) {
         Ok(reports) => {
             let removed: u64 = reports.iter().map(|r| r.tally.removed).sum();
             ffi::log(

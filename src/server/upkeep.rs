@@ -6,26 +6,11 @@ use super::ffi;
 use super::gil;
 use super::persist;
 use super::store;
-use parking_lot::{Condvar, Mutex};
+use super::thread::Thread;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-struct Room {
-    woken: bool,
-    stopping: bool,
-    /// It is doing something for which it may want the server's lock.
-    busy: bool,
-    thread: Option<JoinHandle<()>>,
-}
-
-static ROOM: Mutex<Room> = Mutex::new(Room {
-    woken: false,
-    stopping: false,
-    busy: false,
-    thread: None,
-});
-static BELL: Condvar = Condvar::new();
+static THREAD: Thread<()> = Thread::new();
 
 /// Keys unlinked per hold of the lock.
 const SLICE: usize = 32;
@@ -33,55 +18,24 @@ const BREATH: Duration = Duration::from_micros(500);
 const TICK: Duration = Duration::from_millis(500);
 
 pub(crate) fn start() -> Result<(), String> {
-    let handle = std::thread::Builder::new()
-        .name("podium-upkeep".into())
-        .spawn(run)
-        .map_err(|e| e.to_string())?;
-    let mut r = ROOM.lock();
-    r.stopping = false;
-    r.thread = Some(handle);
-    Ok(())
+    THREAD.start("podium-upkeep", run)
 }
 
 /// There is something to do.
 pub(crate) fn wake() {
-    ROOM.lock().woken = true;
-    BELL.notify_one();
+    THREAD.wake();
 }
 
-/// Stops the thread; called with the server's lock held, so only if it cannot be waiting for that.
+/// Stops the thread; called with the server's lock held.
 pub(crate) fn stop() -> Result<(), String> {
-    let thread = {
-        let mut r = ROOM.lock();
-        if r.busy {
-            return Err("upkeep is under way: try again".into());
-        }
-        r.stopping = true;
-        r.thread.take()
-    };
-    BELL.notify_one();
-    if let Some(t) = thread {
-        let _ = t.join();
-    }
-    Ok(())
+    THREAD.stop("upkeep is under way: try again")
 }
 
 fn run() {
     let mut swept = Instant::now();
-    loop {
-        {
-            let mut r = ROOM.lock();
-            if !r.woken && !r.stopping {
-                BELL.wait_for(&mut r, TICK);
-            }
-            if r.stopping {
-                return;
-            }
-            r.woken = false;
-            r.busy = true;
-        }
+    while THREAD.next(Instant::now() + TICK).is_some() {
         let _ = catch_unwind(AssertUnwindSafe(|| round(&mut swept)));
-        ROOM.lock().busy = false;
+        THREAD.rest();
     }
 }
 
@@ -115,7 +69,7 @@ fn round(swept: &mut Instant) {
             .unwrap_or(false)
         };
         if more {
-            if ROOM.lock().stopping {
+            if THREAD.stopping() {
                 return;
             }
             std::thread::sleep(BREATH);

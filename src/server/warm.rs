@@ -5,9 +5,9 @@
 //! under that page's number, and the sets are amended by what changed since.
 
 use super::config;
-use super::engine::{self, desk, Lane};
+use super::engine::{desk, Lane};
 use super::fault::Fault;
-use super::fetch::{self, Errand, Job, Question};
+use super::fetch::{self, Got, Question};
 use super::ffi::{self, Ctx};
 use super::figures::Cause;
 use super::gil;
@@ -16,14 +16,13 @@ use super::log;
 use super::state::EntityIx;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
-use parking_lot::{Condvar, Mutex};
-use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page};
+use parking_lot::Mutex;
+use podium_airtable::{FailureKind, Page};
 use podium_core::entry::Entry;
 use podium_core::key;
 use podium_core::pace::Class;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// One entity's outcome.
 pub(crate) struct Report {
@@ -201,7 +200,11 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
         let mut offset: Option<String> = None;
         done.records = 0;
         loop {
-            let (page, sent, asked_ms) = match page(lane, offset.as_deref(), &mut done) {
+            let Got {
+                page,
+                sent,
+                asked_ms,
+            } = match page(lane, offset.as_deref(), &mut done) {
                 Ok(p) => p,
                 Err((_, FailureKind::IteratorGone)) if restarts < RESTARTS => {
                     restarts += 1;
@@ -349,14 +352,12 @@ fn no_room(ctx: Ctx, bytes: u64) -> Option<String> {
 }
 
 /// One page. What failed and may pass is asked for again.
-fn page(
-    lane: &Lane,
-    offset: Option<&str>,
-    done: &mut Done,
-) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
+fn page(lane: &Lane, offset: Option<&str>, done: &mut Done) -> Result<Got, (Fault, FailureKind)> {
     let mut repeats = 0;
     loop {
-        match ask(lane, offset, done) {
+        let waited = fetch::waited_page(lane, "warming", None, offset.map(str::to_string));
+        done.calls += waited.calls;
+        match waited.result {
             Err((
                 _,
                 FailureKind::Timeout
@@ -367,113 +368,6 @@ fn page(
                 repeats += 1;
             }
             result => return result,
-        }
-    }
-}
-
-#[derive(Default)]
-struct Shared {
-    page: Mutex<Option<(Page, u64)>>,
-    failure: Mutex<Option<Failure>>,
-    calls: Mutex<u64>,
-    done: Mutex<Option<(u64, Result<(), Fault>)>>,
-    bell: Condvar,
-}
-
-/// Asks for one page, through the scheduler, and waits for it.
-fn ask(
-    lane: &Lane,
-    offset: Option<&str>,
-    done: &mut Done,
-) -> Result<(Page, u64, u64), (Fault, FailureKind)> {
-    let shared = Arc::new(Shared::default());
-    let (s1, s2) = (shared.clone(), shared.clone());
-    let (base, table, offset) = (
-        lane.base.clone(),
-        lane.table.clone(),
-        offset.map(str::to_string),
-    );
-    let errand = Errand {
-        base: lane.base.clone(),
-        cause: Cause::Warm,
-        write: false,
-        run: Box::new(move |client, token, deadline| {
-            let ask = Ask {
-                base: &base,
-                table: &table,
-                token,
-                deadline,
-            };
-            let asked_ms = ffi::now_ms();
-            *s1.calls.lock() += 1;
-            match client.list(
-                &ask,
-                &ListQuery {
-                    offset: offset.as_deref(),
-                    page_size: 100,
-                    ..ListQuery::default()
-                },
-            ) {
-                Ok(page) => {
-                    let n = page.records.len();
-                    *s1.page.lock() = Some((page, asked_ms));
-                    Ok(n)
-                }
-                Err(f) => {
-                    *s1.failure.lock() = Some(f.clone());
-                    Err(f)
-                }
-            }
-        }),
-        done: Box::new(move |sent, r| {
-            *s2.done.lock() = Some((sent, r));
-            s2.bell.notify_all();
-        }),
-        cancelled: AtomicBool::new(false),
-        what: "warming",
-        scope: "data.records:read",
-    };
-    {
-        let mut d = desk();
-        let b = d.base(&lane.base);
-        d.sched.submit(
-            b,
-            Class::Background,
-            Arc::new(Job::Errand(errand)),
-            engine::mono_ms(),
-        );
-    }
-    engine::close_now();
-    let (sent, result) = {
-        let mut over = shared.done.lock();
-        loop {
-            if let Some(d) = over.take() {
-                break d;
-            }
-            shared.bell.wait_for(&mut over, Duration::from_millis(500));
-            if over.is_none() && engine::stopping() {
-                return Err((
-                    Fault::new("ERR the module is being unloaded"),
-                    FailureKind::Refused,
-                ));
-            }
-        }
-    };
-    done.calls += *shared.calls.lock();
-    let page = shared.page.lock().take();
-    match (result, page) {
-        (Ok(()), Some((page, asked_ms))) => Ok((page, sent, asked_ms)),
-        (result, _) => {
-            desk().tokens.landed(sent);
-            let fault = result
-                .err()
-                .unwrap_or_else(|| Fault::new("ERR internal error: a page was lost"));
-            let kind = shared
-                .failure
-                .lock()
-                .take()
-                .map_or(FailureKind::Refused, |f| f.kind);
-            Err((fault, kind))
         }
     }
 }

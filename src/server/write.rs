@@ -6,7 +6,7 @@
 use super::config;
 use super::engine::{self, desk, Lane};
 use super::fault::Fault;
-use super::fetch::{Errand, Job};
+use super::fetch::Errand;
 use super::ffi;
 use super::figures::Cause;
 use super::op::Op;
@@ -331,26 +331,15 @@ impl Write {
             }
         };
         let errand = Errand {
-            base: base.clone(),
+            base,
             cause: Cause::Write,
             write: true,
             run: Box::new(run),
             done: Box::new(done),
-            cancelled: AtomicBool::new(false),
             what,
             scope,
         };
-        {
-            let mut d = desk();
-            let b = d.base(&base);
-            d.sched.submit(
-                b,
-                Class::Read,
-                Arc::new(Job::Errand(errand)),
-                engine::mono_ms(),
-            );
-        }
-        engine::close_now();
+        errand.order(Class::Read);
     }
 
     /// A call ended: the cache is told, the places of the reply are filled, further steps are queued.

@@ -107,26 +107,8 @@ impl Judge<'_> {
                     best = Some(s);
                 }
             };
-            let scan = |candidates, confirmed, asked_ms, fresh_until, own, stored, stale| Scan {
-                ix,
-                conditions: conditions.to_vec(),
-                candidates,
-                at: 0,
-                confirmed,
-                asked_ms,
-                fresh_until,
-                own,
-                stored,
-                stale,
-                lacking: Vec::new(),
-                found: Vec::new(),
-                oldest: asked_ms,
-                shortest: fresh_until,
-                failed: None,
-                foreign: None,
-                stale_members: false,
-                rescued: false,
-                ending: Vec::new(),
+            let scan = |candidates, confirmed, asked_ms, fresh_until| {
+                Scan::new(ix, conditions, candidates, confirmed, asked_ms, fresh_until)
             };
             if let Some(q) = self.brought.questions.get(&(ix, suffix.clone())) {
                 match &q.records {
@@ -143,15 +125,11 @@ impl Judge<'_> {
                             }
                         }
                         ids.sort_unstable();
-                        consider(scan(
-                            ids,
-                            q.sent,
-                            q.asked_ms,
-                            q.fresh_until,
-                            true,
-                            q.stored,
-                            false,
-                        ));
+                        consider(Scan {
+                            own: true,
+                            stored: q.stored,
+                            ..scan(ids, q.sent, q.asked_ms, q.fresh_until)
+                        });
                     }
                     Err(f) => failed = Some(f.clone()),
                 }
@@ -187,15 +165,10 @@ impl Judge<'_> {
                         Use::WhileRevalidate if self.options.max_age.is_none() => true,
                         _ => continue,
                     };
-                    consider(scan(
-                        ids,
-                        sentinel.seq,
-                        sentinel.asked_ms,
-                        fresh_until,
-                        false,
-                        true,
+                    consider(Scan {
                         stale,
-                    ));
+                        ..scan(ids, sentinel.seq, sentinel.asked_ms, fresh_until)
+                    });
                 }
                 Set::Foreign => {
                     let full = [e.name.as_bytes(), b":", suffix].concat();
@@ -208,15 +181,7 @@ impl Judge<'_> {
                     if let Some(c) = e.complete.filter(|c| {
                         fresh(c) && self.young_enough(c.asked_ms) && &suffix[..] != b"*"
                     }) {
-                        consider(scan(
-                            Vec::new(),
-                            c.seq,
-                            c.asked_ms,
-                            c.fresh_until,
-                            false,
-                            true,
-                            false,
-                        ));
+                        consider(scan(Vec::new(), c.seq, c.asked_ms, c.fresh_until));
                     }
                 }
             }
@@ -226,13 +191,7 @@ impl Judge<'_> {
                 return self.set_instead(st, ix, conditions, &suffixes, f);
             }
             if self.options.cache_only {
-                return Start::Done(
-                    Body::Null.with_meta(
-                        self.options
-                            .meta
-                            .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
-                    ),
-                );
+                return Start::Done(self.nothing(name));
             }
             return Start::Need(vec![Want::Question(
                 ix,
@@ -266,13 +225,7 @@ impl Judge<'_> {
             }
             if !open.is_empty() {
                 if self.options.cache_only {
-                    return Start::Done(
-                        Body::Null.with_meta(
-                            self.options
-                                .meta
-                                .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
-                        ),
-                    );
+                    return Start::Done(self.nothing(name));
                 }
                 return Start::Need(
                     if cheaper_to_refetch(open.len(), scan.candidates.len()) || scan.own {
@@ -324,25 +277,17 @@ impl Judge<'_> {
                 let usable = freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now);
                 if usable != Use::No && !e.doubts.any_since(sentinel.seq) {
                     return Start::Scan(Box::new(Scan {
-                        ix,
-                        conditions: conditions.to_vec(),
-                        candidates: ids,
-                        at: 0,
-                        confirmed: sentinel.seq,
-                        asked_ms: sentinel.asked_ms,
-                        fresh_until: sentinel.fresh_until,
-                        own: false,
-                        stored: true,
                         stale: true,
-                        lacking: Vec::new(),
-                        found: Vec::new(),
-                        oldest: sentinel.asked_ms,
-                        shortest: sentinel.fresh_until,
                         failed: Some(fault),
-                        foreign: None,
                         stale_members: true,
-                        rescued: false,
-                        ending: Vec::new(),
+                        ..Scan::new(
+                            ix,
+                            conditions,
+                            ids,
+                            sentinel.seq,
+                            sentinel.asked_ms,
+                            sentinel.fresh_until,
+                        )
                     }));
                 }
             }
@@ -552,13 +497,7 @@ impl Judge<'_> {
         }
         if !scan.lacking.is_empty() {
             if self.options.cache_only {
-                return Progress::Done(
-                    Body::Null.with_meta(
-                        self.options
-                            .meta
-                            .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
-                    ),
-                );
+                return Progress::Done(self.nothing(name));
             }
             if let Some(f) = scan.failed {
                 return Progress::Done(Body::error(f.line));
@@ -690,6 +629,37 @@ impl Judge<'_> {
 }
 
 impl Scan {
+    /// Of a set in the cache that is fresh.
+    fn new(
+        ix: EntityIx,
+        conditions: &[Condition],
+        candidates: Vec<CompactString>,
+        confirmed: u64,
+        asked_ms: u64,
+        fresh_until: u64,
+    ) -> Scan {
+        Scan {
+            ix,
+            conditions: conditions.to_vec(),
+            candidates,
+            at: 0,
+            confirmed,
+            asked_ms,
+            fresh_until,
+            own: false,
+            stored: true,
+            stale: false,
+            lacking: Vec::new(),
+            found: Vec::new(),
+            oldest: asked_ms,
+            shortest: fresh_until,
+            failed: None,
+            foreign: None,
+            stale_members: false,
+            rescued: false,
+            ending: Vec::new(),
+        }
+    }
     pub(crate) fn size(&self) -> usize {
         self.candidates.len()
     }

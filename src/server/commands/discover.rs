@@ -4,14 +4,13 @@
 //! PODIUM.SPEC DISCOVER [<base>] [<prefix>]
 //! ```
 
-use super::{entry, in_database_0};
-use crate::server::engine::{self, desk};
+use super::{entry, words};
+use crate::server::engine::desk;
 use crate::server::fault::Fault;
-use crate::server::fetch::{Errand, Job};
-use crate::server::ffi::{self, args, rm, Argv, Ctx, Level};
+use crate::server::fetch::Errand;
+use crate::server::ffi::{self, Argv, Ctx, Level};
 use crate::server::figures::Cause;
 use crate::server::op::{Answered, Op};
-use crate::server::query::{Ask, Options, Query};
 use crate::server::reply::Body;
 use crate::server::{config, gil, persist, reply};
 use parking_lot::Mutex;
@@ -21,7 +20,6 @@ use podium_core::pace::Class;
 use podium_core::spec::Spec;
 use serde_json::Value;
 use std::ffi::c_int;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 entry!(run, discover_inner);
@@ -81,13 +79,9 @@ fn asked(ctx: Ctx, given: &[&[u8]]) -> Result<(String, String), String> {
 }
 
 unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if !(2..=4).contains(&argc) {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 2..=4) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let (base, prefix) = match asked(ctx, a.get(2..).unwrap_or(&[])) {
         Ok(b) => b,
         Err(why) => return reply::error(ctx, &why),
@@ -102,11 +96,7 @@ unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     {
         return reply::error(ctx, &Fault::busy(busy).line);
     }
-    let query = Query {
-        ask: Ask::Many(Vec::new()),
-        options: Options::default(),
-    };
-    let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), timeout) else {
+    let Some(op) = Op::keep(ctx, timeout) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     op.when_late(Box::new(move || Body::error(Fault::timeout(timeout).line)));
@@ -120,7 +110,7 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
     let (asked, brought) = (base.clone(), schema.clone());
     let (op, of) = (op.clone(), base.clone());
     let errand = Errand {
-        base: base.clone(),
+        base,
         cause: Cause::Meta,
         write: false,
         run: Box::new(move |client, token, deadline| {
@@ -142,21 +132,10 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
             };
             op.finish(body);
         }),
-        cancelled: AtomicBool::new(false),
         what: "the question for the base's schema",
         scope: "schema.bases:read",
     };
-    {
-        let mut d = desk();
-        let b = d.base(&base);
-        d.sched.submit(
-            b,
-            Class::Read,
-            Arc::new(Job::Errand(errand)),
-            engine::mono_ms(),
-        );
-    }
-    engine::close_now();
+    errand.order(Class::Read);
 }
 
 /// Puts an entity for each table in force; their names. The server's lock is taken for one at a time.

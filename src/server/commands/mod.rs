@@ -10,10 +10,12 @@ pub(crate) mod table;
 pub(crate) mod tell;
 pub(crate) mod warm;
 pub(crate) mod webhook;
+mod whole;
 pub(crate) mod write;
 
 use super::ffi::{rm, Argv, Ctx};
 use std::ffi::c_int;
+use std::ops::RangeBounds;
 
 /// A handler that must not unwind into the server.
 macro_rules! entry {
@@ -42,6 +44,24 @@ pub(crate) fn in_database_0(ctx: Ctx) -> bool {
     }
     super::reply::error(ctx, "ERR Podium lives in database 0: SELECT 0");
     false
+}
+
+/// The words of a command, its name included; `None`: an error was replied, as they are more or fewer than that, or the
+/// client is not in database 0.
+///
+/// # Safety
+/// `argv` holds `argc` strings, as the server passes them.
+unsafe fn words<'a>(
+    ctx: Ctx,
+    argv: Argv,
+    argc: c_int,
+    how_many: impl RangeBounds<c_int>,
+) -> Option<Vec<&'a [u8]>> {
+    if !how_many.contains(&argc) {
+        rm!(RedisModule_WrongArity(ctx));
+        return None;
+    }
+    in_database_0(ctx).then(|| super::ffi::args(argv, argc))
 }
 
 /// Tells the server where the keys of `numkeys key …` are. May run on an I/O thread: arguments only, nothing of ours.

@@ -8,9 +8,9 @@
 //! ```
 
 use super::tell::answer;
-use super::{entry, in_database_0};
+use super::{entry, words};
 use crate::server::engine::desk;
-use crate::server::ffi::{self, args, rm, Argv, Ctx};
+use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::reply::Body;
 use crate::server::state::State;
 use crate::server::{config, gil, persist, reply, store, upkeep};
@@ -43,13 +43,9 @@ fn name_of(ctx: Ctx, raw: &[u8]) -> Result<&str, String> {
 }
 
 unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc != 4 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 4..=4) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let (name, json) = (
         a.get(2).copied().unwrap_or(b""),
         a.get(3).copied().unwrap_or(b""),
@@ -107,13 +103,9 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
 }
 
 unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc != 3 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 3..=3) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let name = a.get(2).copied().unwrap_or(b"");
     let r = gil::enter(|st| {
         let e = std::str::from_utf8(name).ok().and_then(|n| st.by_name(n));
@@ -150,11 +142,8 @@ fn effective(spec: &Spec) -> Value {
     v
 }
 
-unsafe fn list_inner(ctx: Ctx, _: Argv, argc: c_int) -> c_int {
-    if argc != 2 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+unsafe fn list_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
+    if words(ctx, argv, argc, 2..=2).is_none() {
         return 0;
     }
     let r = gil::enter(|st| {
@@ -169,13 +158,9 @@ unsafe fn list_inner(ctx: Ctx, _: Argv, argc: c_int) -> c_int {
 }
 
 unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc != 3 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 3..=3) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let name = a.get(2).copied().unwrap_or(b"");
     let r = gil::enter(|st| {
         let Some(name) = std::str::from_utf8(name)

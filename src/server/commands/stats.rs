@@ -6,8 +6,8 @@
 //! ```
 
 use super::tell::answer;
-use super::{entry, in_database_0};
-use crate::server::ffi::{args, rm, Argv, Ctx, RString, OK};
+use super::{entry, words};
+use crate::server::ffi::{rm, Argv, Ctx, RString, OK};
 use crate::server::reply::Body;
 use crate::server::state::Figures;
 use crate::server::{figures, gil, info, query, reply};
@@ -16,13 +16,9 @@ use std::ffi::c_int;
 entry!(stats, stats_inner);
 
 unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc > 2 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, ..=2) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let what = a.get(1).copied();
     if what.is_some_and(|w| w.eq_ignore_ascii_case(b"RESET")) {
         if !is_admin(ctx) {

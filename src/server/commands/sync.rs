@@ -10,10 +10,9 @@
 //!
 //! Without a base it is that of `podium.base`, or else the only one that the entities have.
 
-use super::{entry, in_database_0};
-use crate::server::ffi::{self, args, rm, Argv, Ctx};
+use super::{entry, words};
+use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::op::Op;
-use crate::server::query::{Ask, Options, Query};
 use crate::server::reply::Body;
 use crate::server::state::State;
 use crate::server::sync::{self, Waiter};
@@ -76,14 +75,7 @@ fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
 
 /// `[<base>]` alone.
 unsafe fn only_base<'a>(ctx: Ctx, argv: Argv, argc: c_int) -> Option<Option<&'a [u8]>> {
-    if !(2..=3).contains(&argc) {
-        rm!(RedisModule_WrongArity(ctx));
-        return None;
-    }
-    if !in_database_0(ctx) {
-        return None;
-    }
-    Some(args(argv, argc).get(2).copied())
+    words(ctx, argv, argc, 2..=3).map(|a| a.get(2).copied())
 }
 
 fn answered(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {
@@ -92,11 +84,7 @@ fn answered(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {
 
 /// Keeps the client waiting for a poll.
 fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
-    let query = Query {
-        ask: Ask::Many(Vec::new()),
-        options: Options::default(),
-    };
-    let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), timeout_ms) else {
+    let Some(op) = Op::keep(ctx, timeout_ms) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     let of = base.to_string();
@@ -122,13 +110,9 @@ fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
 }
 
 unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if !(2..=5).contains(&argc) {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 2..=5) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let (given, notify) = match a.get(2..).unwrap_or(&[]) {
         [] => (None, None),
         [base] => (Some(*base), None),
@@ -203,13 +187,7 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         other => return answered(ctx, other.map(|r| r.map(|_| Body::Ok))),
     };
     log::event("sync", base.as_bytes(), &[("detail", "stopped".into())]);
-    let op = ffi::may_wait(ctx).then(|| {
-        let query = Query {
-            ask: Ask::Many(Vec::new()),
-            options: Options::default(),
-        };
-        Op::block(ctx, query, 0, ffi::now_ms(), config::FETCH_TIMEOUT_MS.get())
-    });
+    let op = ffi::may_wait(ctx).then(|| Op::keep(ctx, config::FETCH_TIMEOUT_MS.get()));
     match op.flatten() {
         Some(op) => {
             op.when_late(Box::new(|| Body::Ok));
@@ -260,13 +238,9 @@ unsafe fn now_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 }
 
 unsafe fn ping_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc != 4 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 4..=4) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let (body, header) = (
         a.get(2).copied().unwrap_or(b""),
         a.get(3).copied().unwrap_or(b""),

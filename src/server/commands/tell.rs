@@ -6,9 +6,9 @@
 //! PODIUM.UPSERT     <entity>:<id> <json> [AT <unix-ms>]
 //! ```
 
-use super::{entry, in_database_0};
+use super::{entry, words};
 use crate::server::engine::{desk, Lane};
-use crate::server::ffi::{self, args, rm, Argv, Ctx};
+use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::figures::Cause;
 use crate::server::query::{self, RecordKey};
 use crate::server::reply::Body;
@@ -32,13 +32,9 @@ enum Target {
 }
 
 unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc < 2 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let r = gil::enter(|st| {
         let mut targets = Vec::with_capacity(a.len());
         for name in a.get(1..).unwrap_or(&[]) {
@@ -106,13 +102,9 @@ fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i6
 }
 
 unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc < 2 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let r = gil::enter(|st| {
         let keys = a
             .get(1..)
@@ -147,35 +139,17 @@ pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u
 }
 
 unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc < 3 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 3..) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let at = match a.get(3..) {
         None | Some([]) => None,
         Some([word, ms]) if word.eq_ignore_ascii_case(b"AT") => match query::decimal(ms) {
             Some(ms) => Some(ms),
-            None => {
-                return reply::error(
-                    ctx,
-                    &format!(
-                        "ERR syntax error: {} is no unix time in ms (AT)",
-                        key::shown(ms)
-                    ),
-                )
-            }
+            None => return reply::error(ctx, &query::syntax(ms, "is no unix time in ms (AT)")),
         },
         Some([word, ..]) => {
-            return reply::error(
-                ctx,
-                &format!(
-                    "ERR syntax error: {} is no option of this command",
-                    key::shown(word)
-                ),
-            )
+            return reply::error(ctx, &query::syntax(word, "is no option of this command"))
         }
     };
     let (name, json) = (

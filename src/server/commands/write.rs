@@ -6,13 +6,13 @@
 //! PODIUM.DELETE <entity>:<id> [<entity>:<id> …]
 //! ```
 
-use super::{entry, in_database_0};
+use super::{entry, words};
 use crate::server::engine::{desk, Lane};
 use crate::server::fault::Fault;
-use crate::server::ffi::{self, args, rm, Argv, Ctx};
+use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::figures::Cause;
 use crate::server::op::{Op, BLOCKED};
-use crate::server::query::{self, Ask, Options, Query};
+use crate::server::query;
 use crate::server::state::Entity;
 use crate::server::write::{self, Order};
 use crate::server::{config, gil, reply};
@@ -40,7 +40,7 @@ struct Words {
 }
 
 /// Takes the options off the end; an argument that is neither one nor JSON is named.
-fn words<'a, 'b>(rest: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], Words), String> {
+fn options<'a, 'b>(rest: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], Words), String> {
     let mut w = Words::default();
     let mut left = rest;
     while let Some((last, before)) = left.split_last().filter(|(_, before)| !before.is_empty()) {
@@ -50,32 +50,22 @@ fn words<'a, 'b>(rest: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], Words), String
             _ => break,
         };
         if std::mem::replace(flag, true) {
-            return Err(format!(
-                "ERR syntax error: {} is given twice",
-                key::shown(last)
-            ));
+            return Err(query::syntax(last, "is given twice"));
         }
         left = before;
     }
     for word in left.iter().skip(1) {
         if word.first().is_some_and(u8::is_ascii_alphabetic) {
-            return Err(format!(
-                "ERR syntax error: {} is no option of this command",
-                key::shown(word)
-            ));
+            return Err(query::syntax(word, "is no option of this command"));
         }
     }
     Ok((left, w))
 }
 
 unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc < 3 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 3..) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let name = a.get(1).copied().unwrap_or(b"");
     let order = gil::enter(|st| {
         let Some(Name::All { entity }) = key::parse(name) else {
@@ -85,7 +75,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             ));
         };
         let e = query::entity(st, entity)?;
-        let (given, w) = words(a.get(2..).unwrap_or(&[]))?;
+        let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
         if given.len() > MOST {
             return Err(format!(
                 "ERR at most {MOST} records in one command, not {}",
@@ -111,18 +101,14 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 }
 
 unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc < 3 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 3..) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let name = a.get(1).copied().unwrap_or(b"");
     let order = gil::enter(|st| {
         let k = query::record_key(st, name)?;
         let e = st.get(k.ix).ok_or("ERR internal error")?;
-        let (given, w) = words(a.get(2..).unwrap_or(&[]))?;
+        let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
         let [json] = given else {
             return Err("ERR syntax error: PODIUM.UPDATE takes one object of fields".to_string());
         };
@@ -142,13 +128,9 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 }
 
 unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
-    if argc < 2 {
-        return rm!(RedisModule_WrongArity(ctx));
-    }
-    if !in_database_0(ctx) {
+    let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
-    }
-    let a = args(argv, argc);
+    };
     let name = a.get(1).copied().unwrap_or(b"");
     let order = gil::enter(|st| {
         let names = a.get(1..).unwrap_or(&[]);
@@ -204,11 +186,7 @@ fn run(ctx: Ctx, name: &[u8], order: Option<Result<(Order, bool), String>>) -> c
         .get()
         .max(1)
         .saturating_mul(write::calls_of(&order) as i64);
-    let query = Query {
-        ask: Ask::Many(Vec::new()),
-        options: Options::default(),
-    };
-    let Some(op) = Op::block(ctx, query, 0, ffi::now_ms(), ms.saturating_add(GRACE_MS)) else {
+    let Some(op) = Op::keep(ctx, ms.saturating_add(GRACE_MS)) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     write::begin(&op, order, name, meta, Duration::from_millis(ms as u64));

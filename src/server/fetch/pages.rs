@@ -218,7 +218,7 @@ pub(crate) fn page_failed(
             _ => {}
         }
     }
-    let verdict = settle_failure(id, &f, false);
+    let verdict = settle_failure(id, &f, for_pace(&f, false));
     let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
     match verdict {
         Verdict::Retrying | Verdict::Split if !silenced => {

@@ -9,7 +9,7 @@ use crate::server::ffi;
 use crate::server::gil;
 use crate::server::op::{LandedQuestion, Ticket};
 use crate::server::serve;
-use crate::server::state::{Complete, State, Trust};
+use crate::server::state::{Complete, EntityIx, State, Trust};
 use crate::server::store::{self};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -56,7 +56,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         expire_at,
     );
     if table {
-        stored &= store_table(q, &all, head, expire_at, sent);
+        stored &= store_table(q, &all, head, sent);
     }
     if !stored {
         told_meanwhile(q, sent, &mut matching);
@@ -73,6 +73,15 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
     arrive(q, sent, &landed);
 }
 
+/// What was told or seen of an entity later than `sent`.
+fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
+    desk()
+        .tokens
+        .newer_than(ix, sent)
+        .map(CompactString::new)
+        .collect()
+}
+
 /// Where no set could be stored: records that by now are known to match belong to the answer all the same.
 fn told_meanwhile(q: &Question, sent: u64, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
     let held = gil::lock();
@@ -83,11 +92,7 @@ fn told_meanwhile(q: &Question, sent: u64, matching: &mut HashMap<CompactString,
         else {
             return;
         };
-        let newer: Vec<CompactString> = desk()
-            .tokens
-            .newer_than(q.lane.ix, sent)
-            .map(CompactString::new)
-            .collect();
+        let newer = newer(q.lane.ix, sent);
         for id in newer
             .into_iter()
             .filter(|id| podium_core::spec::record_id_ok(id.as_bytes()))
@@ -263,11 +268,7 @@ fn store_set(
 /// Corrects a set by what was told, or seen by later fetches, while its question was under way.
 fn amend(st: &mut State, ctx: ffi::Ctx, q: &Question, suffix: &[u8], sent: u64) {
     let ix = q.lane.ix;
-    let newer: Vec<CompactString> = desk()
-        .tokens
-        .newer_than(ix, sent)
-        .map(CompactString::new)
-        .collect();
+    let newer = newer(ix, sent);
     for id in newer {
         if !podium_core::spec::record_id_ok(id.as_bytes()) {
             continue;
@@ -317,13 +318,7 @@ fn belongs_to(e: &crate::server::state::Entity, entry: &Entry, suffix: &[u8]) ->
 }
 
 /// The whole table was read: every index value is complete, the unknown ones empty.
-fn store_table(
-    q: &Question,
-    all: &[(CompactString, Shaped)],
-    head: Sentinel,
-    expire_at: u64,
-    sent: u64,
-) -> bool {
+fn store_table(q: &Question, all: &[(CompactString, Shaped)], head: Sentinel, sent: u64) -> bool {
     let lane = &q.lane;
     let mut sets: HashMap<Vec<u8>, Vec<CompactString>> = HashMap::new();
     for (id, s) in all {
@@ -345,7 +340,6 @@ fn store_table(
         }
     }
     let ids: Vec<CompactString> = all.iter().map(|(id, _)| id.clone()).collect();
-    let _ = expire_at;
     store_sets(q, ids, sets, head, sent)
 }
 
@@ -418,11 +412,7 @@ fn store_sets(
             return false;
         }
         // Unknown values are empty from here on; what was told meanwhile may have brought some.
-        let newer: Vec<CompactString> = desk()
-            .tokens
-            .newer_than(lane.ix, sent)
-            .map(CompactString::new)
-            .collect();
+        let newer = newer(lane.ix, sent);
         let until = if q.asks.is_some() {
             set_ends(lane, head.asked_ms, true).0
         } else {

@@ -103,15 +103,8 @@ pub(super) fn collect(
         let now = ffi::now_ms();
         gil::enter(|st| {
             op.with_brought(|brought| {
-                let mut judge = Judge {
-                    ctx,
-                    brought,
-                    options,
-                    now,
-                    refresh: Vec::new(),
-                    unheard: false,
-                    preread: Some(&preread),
-                };
+                let mut judge = Judge::new(ctx, brought, options, now);
+                judge.preread = Some(&preread);
                 let s = judge.start(st, ix, conditions, op.asked, &name);
                 (s, judge.refresh)
             })
@@ -129,15 +122,7 @@ pub(super) fn collect(
         let now = ffi::now_ms();
         let all = gil::enter(|st| {
             op.with_brought(|brought| {
-                let judge = Judge {
-                    ctx,
-                    brought,
-                    options,
-                    now,
-                    refresh: Vec::new(),
-                    unheard: false,
-                    preread: None,
-                };
+                let judge = Judge::new(ctx, brought, options, now);
                 judge.step(st, &mut scan, SLICE, true)
             })
         })?;
@@ -150,15 +135,7 @@ pub(super) fn collect(
     let now = ffi::now_ms();
     let progress = gil::enter(|st| {
         let p = op.with_brought(|brought| {
-            let mut judge = Judge {
-                ctx,
-                brought,
-                options,
-                now,
-                refresh: Vec::new(),
-                unheard: false,
-                preread: None,
-            };
+            let mut judge = Judge::new(ctx, brought, options, now);
             let p = judge.finish(st, *scan, &name);
             refresh.append(&mut judge.refresh);
             p

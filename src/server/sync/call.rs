@@ -1,9 +1,9 @@
 //! The feeds' calls to Airtable, through the scheduler: a poll that is due goes before all other calls.
 
-use super::{Landed, BELL, ROOM};
-use crate::server::engine::{self, desk};
+use super::{Landed, THREAD};
+use crate::server::engine::desk;
 use crate::server::fault::Fault;
-use crate::server::fetch::{Errand, Job};
+use crate::server::fetch::Errand;
 use crate::server::ffi;
 use crate::server::figures::Cause;
 use parking_lot::Mutex;
@@ -11,7 +11,6 @@ use podium_airtable::{Ask, Failure, FailureKind};
 use podium_core::feed::{self, Action, Failed, Landing, MacSecret, Outcome, Page};
 use podium_core::pace::Class;
 use serde_json::Value;
-use std::sync::atomic::AtomicBool;
 use std::sync::Arc;
 
 /// Payloads in one page: as many as Airtable gives.
@@ -58,7 +57,7 @@ pub(super) fn make(
     let of = base.clone();
     let to = base.clone();
     let errand = Errand {
-        base: base.clone(),
+        base,
         cause,
         write,
         run: Box::new(move |client, token, deadline| {
@@ -136,14 +135,12 @@ pub(super) fn make(
                 outcome,
                 schema: b.schema.take(),
             };
-            ROOM.lock().inbox.push(landed);
-            BELL.notify_one();
+            THREAD.hand(landed);
         }),
-        cancelled: AtomicBool::new(false),
         what,
         scope,
     };
-    submit(&base, Class::Poll, errand);
+    errand.order(Class::Poll);
 }
 
 fn is_refusal(f: &Failure) -> bool {
@@ -157,7 +154,7 @@ fn is_refusal(f: &Failure) -> bool {
 pub(super) fn delete(base: Arc<str>, webhook: String, done: impl Fn() + Send + Sync + 'static) {
     let of = base.clone();
     let errand = Errand {
-        base: base.clone(),
+        base,
         cause: Cause::Sync,
         write: false,
         run: Box::new(move |client, token, deadline| {
@@ -186,19 +183,8 @@ pub(super) fn delete(base: Arc<str>, webhook: String, done: impl Fn() + Send + S
             }
             done();
         }),
-        cancelled: AtomicBool::new(false),
         what: "deleting a webhook",
         scope: "webhook:manage",
     };
-    submit(&base, Class::Poll, errand);
-}
-
-fn submit(base: &str, class: Class, errand: Errand) {
-    {
-        let mut d = desk();
-        let b = d.base(base);
-        d.sched
-            .submit(b, class, Arc::new(Job::Errand(errand)), engine::mono_ms());
-    }
-    engine::close_now();
+    errand.order(Class::Poll);
 }

@@ -1,13 +1,21 @@
 //! An answer of Airtable is taken in: by the feed first, then by the cache.
 
-use super::{apply, call, interval, keep, saved, views, Landed};
+use super::{apply, call, interval, keep, saved, views, Follower, Landed};
 use crate::server::engine::desk;
 use crate::server::ffi::{self, Level};
 use crate::server::gil;
 use crate::server::log;
+use crate::server::state::State;
 use crate::server::store;
 use podium_core::feed::{Landing, Outcome, Page, Schema};
 use std::sync::Arc;
+
+/// The feed that an answer is for; `None`: it was stopped meanwhile, or another one followed.
+fn follower<'a>(st: &'a mut State, base: &str, incarnation: u64) -> Option<&'a mut Follower> {
+    st.feeds
+        .get_mut(base)
+        .filter(|f| f.incarnation == incarnation)
+}
 
 /// A call came back.
 pub(super) fn land(l: Landed) {
@@ -21,11 +29,7 @@ pub(super) fn land(l: Landed) {
             if st.replica || st.loading {
                 return;
             }
-            let Some(f) = st
-                .feeds
-                .get_mut(&l.base)
-                .filter(|f| f.incarnation == l.incarnation)
-            else {
+            let Some(f) = follower(st, &l.base, l.incarnation) else {
                 // Made for a feed that was stopped meanwhile.
                 if let Outcome::Created { id, .. } = l.outcome {
                     litter = Some(id);
@@ -79,11 +83,7 @@ pub(super) fn land(l: Landed) {
                 // Writes are paused, or this node is a replica by now.
                 let _held = gil::lock();
                 gil::enter(|st| {
-                    if let Some(f) = st
-                        .feeds
-                        .get_mut(&l.base)
-                        .filter(|f| f.incarnation == l.incarnation)
-                    {
+                    if let Some(f) = follower(st, &l.base, l.incarnation) {
                         f.feed.stalled(ffi::now_ms());
                     }
                 });
@@ -102,11 +102,7 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
             if st.replica || st.loading {
                 return;
             }
-            let Some(f) = st
-                .feeds
-                .get_mut(base)
-                .filter(|f| f.incarnation == incarnation)
-            else {
+            let Some(f) = follower(st, base, incarnation) else {
                 return;
             };
             f.feed.applied(page);

@@ -26,13 +26,13 @@ use super::op::Op;
 use super::reply::Body;
 use super::serve;
 use super::state::{EntityIx, State};
+use super::thread::Thread;
 use hashbrown::HashSet;
 use parking_lot::{Condvar, Mutex};
 use podium_core::feed::{Action, Feed, Landing, Outcome, Schema, Step, View};
 use podium_core::key;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// The feed of one base, and who waits for it.
@@ -96,23 +96,7 @@ pub(crate) struct Landed {
     schema: Option<serde_json::Value>,
 }
 
-struct Room {
-    inbox: Vec<Landed>,
-    woken: bool,
-    stopping: bool,
-    /// It is doing something for which it may want the server's lock.
-    busy: bool,
-    thread: Option<JoinHandle<()>>,
-}
-
-static ROOM: Mutex<Room> = Mutex::new(Room {
-    inbox: Vec::new(),
-    woken: false,
-    stopping: false,
-    busy: false,
-    thread: None,
-});
-static BELL: Condvar = Condvar::new();
+static THREAD: Thread<Landed> = Thread::new();
 
 /// What a feed's key is named: `podium:feed:<base>`.
 pub(crate) const KEY: &str = "feed";
@@ -121,59 +105,31 @@ pub(crate) const KEY: &str = "feed";
 const TICK_MS: u64 = 5_000;
 
 pub(crate) fn start() -> Result<(), String> {
-    let handle = std::thread::Builder::new()
-        .name("podium-sync".into())
-        .spawn(run)
-        .map_err(|e| e.to_string())?;
-    let mut r = ROOM.lock();
-    r.stopping = false;
-    r.thread = Some(handle);
-    Ok(())
+    THREAD.start("podium-sync", run)
 }
 
 /// There is something to do.
 pub(crate) fn wake() {
-    ROOM.lock().woken = true;
-    BELL.notify_one();
+    THREAD.wake();
 }
 
-/// Stops the thread; called with the server's lock held, so only if it cannot be waiting for that.
+/// Stops the thread; called with the server's lock held.
 pub(crate) fn stop() -> Result<(), String> {
     let waited_for = gil::enter(|st| {
         st.feeds
             .values()
             .any(|f| !f.readers.is_empty() || !f.waiters.is_empty())
     });
-    let thread = {
-        let mut r = ROOM.lock();
-        if r.busy || waited_for != Some(false) {
-            return Err("the change feed is being read: try again".into());
-        }
-        r.stopping = true;
-        r.thread.take()
-    };
-    BELL.notify_one();
-    if let Some(t) = thread {
-        let _ = t.join();
+    let busy = "the change feed is being read: try again";
+    if waited_for != Some(false) {
+        return Err(busy.into());
     }
-    Ok(())
+    THREAD.stop(busy)
 }
 
 fn run() {
     let mut next = Instant::now();
-    loop {
-        let landed = {
-            let mut r = ROOM.lock();
-            while !r.woken && !r.stopping && r.inbox.is_empty() && Instant::now() < next {
-                BELL.wait_until(&mut r, next);
-            }
-            if r.stopping {
-                return;
-            }
-            r.woken = false;
-            r.busy = true;
-            std::mem::take(&mut r.inbox)
-        };
+    while let Some(landed) = THREAD.next(next) {
         let wait = catch_unwind(AssertUnwindSafe(|| {
             for l in landed {
                 landing::land(l);
@@ -181,7 +137,7 @@ fn run() {
             round()
         }));
         next = Instant::now() + Duration::from_millis(wait.unwrap_or(TICK_MS).clamp(1, TICK_MS));
-        ROOM.lock().busy = false;
+        THREAD.rest();
     }
 }
 

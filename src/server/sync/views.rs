@@ -15,13 +15,17 @@ pub(super) fn last_read(st: &State, base: &str) -> u64 {
         .unwrap_or(0)
 }
 
+/// The tables that the specs of a base's entities name.
+fn named(st: &State, base: &str) -> Vec<String> {
+    st.entities()
+        .filter(|e| e.base() == base)
+        .map(|e| e.spec.table().to_string())
+        .collect()
+}
+
 /// Specs may name tables that the schema did not hold when it was read.
 pub(super) fn look_for_new_tables(st: &mut State, base: &Arc<str>) {
-    let named: Vec<String> = st
-        .entities()
-        .filter(|e| e.base() == **base)
-        .map(|e| e.spec.table().to_string())
-        .collect();
+    let named = named(st, base);
     if let Some(f) = st.feeds.get_mut(base) {
         if named
             .iter()
@@ -34,11 +38,7 @@ pub(super) fn look_for_new_tables(st: &mut State, base: &Arc<str>) {
 
 /// Remembers which tables the schema lacks, so that it is not read for them again.
 pub(super) fn note_missing(st: &mut State, base: &Arc<str>) {
-    let named: Vec<String> = st
-        .entities()
-        .filter(|e| e.base() == **base)
-        .map(|e| e.spec.table().to_string())
-        .collect();
+    let named = named(st, base);
     if let Some(f) = st.feeds.get_mut(base) {
         let schema = f.schema.clone();
         f.missing = named

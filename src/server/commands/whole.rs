@@ -1,0 +1,90 @@
+//! What the commands over whole entities (`<entity>:*|* [options]`) share: options, entities, and a thread to answer from.
+
+use crate::server::ffi::{self, Ctx};
+use crate::server::op::{Answered, Late, Op};
+use crate::server::query;
+use crate::server::reply::Body;
+use crate::server::state::{Entity, EntityIx};
+use crate::server::{engine, gil, reply};
+use podium_core::key::{self, Name};
+use std::ffi::c_int;
+
+/// Which of these words are given, in any order, each once at most.
+pub(super) fn flags<const N: usize>(
+    given: &[&[u8]],
+    names: [&str; N],
+) -> Result<[bool; N], String> {
+    let mut found = [false; N];
+    for word in given {
+        let at = names
+            .iter()
+            .position(|n| word.eq_ignore_ascii_case(n.as_bytes()));
+        let flag = at
+            .and_then(|at| found.get_mut(at))
+            .ok_or_else(|| query::syntax(word, "is no option of this command"))?;
+        if std::mem::replace(flag, true) {
+            return Err(query::syntax(word, "is given twice"));
+        }
+    }
+    Ok(found)
+}
+
+/// The entities that are meant, and whether by `*`, which leaves out those that do not fit. Err: the key is none of these,
+/// or why the one that it names does not fit.
+pub(super) fn entities(
+    name: &[u8],
+    fits: impl Fn(&Entity) -> Result<(), String>,
+) -> Result<(Vec<EntityIx>, bool), String> {
+    let found = gil::enter(|st| match (name, key::parse(name)) {
+        (b"*", _) => Ok((
+            st.entities()
+                .filter(|e| fits(e).is_ok())
+                .map(|e| e.ix)
+                .collect::<Vec<_>>(),
+            true,
+        )),
+        (_, Some(Name::All { entity })) => {
+            let e = query::entity(st, entity)?;
+            fits(e)?;
+            Ok((vec![e.ix], false))
+        }
+        _ => Err(format!(
+            "BADKEY '{}' names no entity: give <entity>:* or *",
+            key::shown(name)
+        )),
+    });
+    found.unwrap_or_else(|| Err("ERR internal error: the cache is busy".into()))
+}
+
+/// ASYNC: on a thread of its own, and the client is answered at once.
+pub(super) fn behind(ctx: Ctx, thread: &str, f: impl FnOnce() + Send + 'static) -> c_int {
+    match engine::background(thread, f) {
+        Ok(()) => Body::Ok.send(ctx),
+        Err(why) => reply::error(ctx, &format!("ERR {why}")),
+    }
+}
+
+/// The client waits for the reply that a thread of its own makes. There is no deadline: it takes as long as the budget lets
+/// it. `late`: what is replied to a client whose wait was ended.
+pub(super) fn answer_from(
+    ctx: Ctx,
+    thread: &str,
+    late: Option<Late>,
+    f: impl FnOnce() -> Body + Send + 'static,
+) -> c_int {
+    let Some(op) = Op::keep(ctx, 0) else {
+        return reply::error(ctx, "ERR this client cannot be kept waiting here");
+    };
+    if let Some(late) = late {
+        op.when_late(late);
+    }
+    let waiting = op.clone();
+    let started = engine::background(thread, move || {
+        let _answered = Answered(waiting.clone());
+        waiting.finish(f());
+    });
+    if let Err(why) = started {
+        op.finish(Body::error(format!("ERR {why}")));
+    }
+    ffi::OK
+}

@@ -279,8 +279,10 @@ fn amend(st: &mut State, ctx: ffi::Ctx, q: &Question, suffix: &[u8], sent: u64) 
                 let name = key::record(&e.name, &id);
                 Entry::read(b, &name).is_some_and(|entry| belongs_to(e, &entry, suffix))
             }
-            // Told to be gone, or in doubt: doubt is looked after when the set is read.
-            _ => false,
+            store::Copy::Tomb(_) => false,
+            // Dropped, and nothing better is known than what the question returned: a member without a copy is fetched when
+            // the set is read, and doubt is looked after then.
+            store::Copy::Absent | store::Copy::Foreign => continue,
         };
         store::amend_set(st, ctx, ix, suffix, &id, belongs);
     }

@@ -84,6 +84,12 @@ pub(crate) fn step(
                 ..ListQuery::default()
             };
             match fetch::list(&lane, &query, cause) {
+                // A page that promises more without the record says nothing of it.
+                Ok(page)
+                    if page.offset.is_some() && !page.records.iter().any(|r| r.id == value) =>
+                {
+                    close(id, job, q, sent)
+                }
                 Ok(page) => {
                     let ids = linked(&page, value, &way.field);
                     go_on(id, job, q, sent, asked_ms, ids);
@@ -107,6 +113,12 @@ pub(crate) fn step(
                 ..ListQuery::default()
             };
             match fetch::list(&q.lane, &query, cause) {
+                Ok(page)
+                    if page.offset.is_some()
+                        && !page.records.iter().any(|r| ids.iter().any(|i| *i == r.id)) =>
+                {
+                    close(id, job, q, sent)
+                }
                 Ok(page) => {
                     let left = {
                         let mut p = q.progress.lock();
@@ -115,7 +127,12 @@ pub(crate) fn step(
                             p.records.insert(CompactString::new(&r.id), shaped);
                         }
                         let left = p.back.left.take().unwrap_or_default();
-                        left.into_iter().skip(ids.len()).collect()
+                        // What a short page left out is asked for again.
+                        let short = page.offset.is_some();
+                        let lacking = |i: &CompactString| short && !p.records.contains_key(i);
+                        let (asked, rest) = left.split_at(ids.len().min(left.len()));
+                        let again = asked.iter().filter(|i| lacking(i));
+                        again.chain(rest).cloned().collect()
                     };
                     go_on(id, job, q, sent, asked_ms, left);
                 }

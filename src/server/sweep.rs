@@ -75,8 +75,8 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
             let Some(lane) = lanes.get(&batch.entity) else {
                 break;
             };
-            *calls.entry(batch.entity).or_insert(0) += 1;
-            let (found, asked_ms, sent) = ask(lane, &batch.ids)?;
+            let spent = calls.entry(batch.entity).or_insert(0);
+            let (found, asked_ms, sent) = ask(lane, &batch.ids, spent)?;
             land_batch(&mut sweep, lane, &batch.ids, found, asked_ms, sent, dry);
         }
         let mut spent: u64 = calls
@@ -174,23 +174,53 @@ type Answer = (
     u64,
 );
 
-/// Asks for records by id, through the scheduler, in the background class.
-fn ask(lane: &Lane, ids: &[CompactString]) -> Result<Answer, Fault> {
+/// Asks for records by id, through the scheduler, in the background class. To the last page: what a short page left out is
+/// not gone.
+fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fault> {
     let formula = question::ids_formula(ids);
     let asked_ms = ffi::now_ms();
-    let Got { page, sent, .. } = fetch::waited_page(lane, "a sweep", Some(formula), None)
-        .result
-        .map_err(|(fault, _)| fault)?;
     let mut found = HashMap::new();
-    for r in &page.records {
-        let shaped = fetch::shape_one(lane, r, sent, asked_ms);
-        let name = key::record(&lane.entity, &r.id);
-        let refs = Entry::read(&shaped.bytes, &name)
-            .map(|e| refs_of(lane, &e))
-            .unwrap_or_default();
-        found.insert(CompactString::new(&r.id), (shaped, refs));
+    let mut first: Option<u64> = None;
+    let mut offset: Option<String> = None;
+    loop {
+        *calls += 1;
+        let formula = Some(formula.clone());
+        let Got { page, sent, .. } =
+            match fetch::waited_page(lane, "a sweep", formula, offset.take()).result {
+                Ok(got) => got,
+                Err((fault, _)) => {
+                    first
+                        .into_iter()
+                        .for_each(|sent| desk().tokens.landed(sent));
+                    return Err(fault);
+                }
+            };
+        // All of it is as old as its first page.
+        let number = *first.get_or_insert(sent);
+        if number != sent {
+            desk().tokens.landed(sent);
+        }
+        let before = found.len();
+        for r in &page.records {
+            let shaped = fetch::shape_one(lane, r, number, asked_ms);
+            let name = key::record(&lane.entity, &r.id);
+            let refs = Entry::read(&shaped.bytes, &name)
+                .map(|e| refs_of(lane, &e))
+                .unwrap_or_default();
+            found.insert(CompactString::new(&r.id), (shaped, refs));
+        }
+        offset = page.offset;
+        if offset.is_none() || ids.iter().all(|id| found.contains_key(id)) {
+            return Ok((found, asked_ms, number));
+        }
+        if found.len() == before {
+            desk().tokens.landed(number);
+            return Err(Fault::outage(format!(
+                "UPSTREAMBAD the listing of {} does not end: its pages bring nothing new",
+                lane.entity
+            )));
+        }
     }
-    Ok((found, asked_ms, sent))
 }
 
 fn refs_of(lane: &Lane, e: &Entry) -> Vec<CompactString> {

@@ -78,6 +78,12 @@ fn round(swept: &mut Instant) {
     let interval = config::SWEEP_INTERVAL.get();
     if interval > 0 && swept.elapsed() >= Duration::from_secs(interval as u64) {
         *swept = Instant::now();
-        super::sweep::by_itself();
+        // On a thread of its own: with a large cache it takes minutes, and upkeep does not wait.
+        if let Err(why) = super::engine::background("podium-sweep", super::sweep::by_itself) {
+            ffi::log(
+                ffi::Level::Warning,
+                &format!("the sweep was not begun: {why}"),
+            );
+        }
     }
 }

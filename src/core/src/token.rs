@@ -22,6 +22,8 @@ pub struct Tokens {
     floor: u64,
     floors: HashMap<EntityIx, u64>,
     recent: HashMap<(EntityIx, CompactString), u64>,
+    /// The latest number in `recent`.
+    newest: u64,
     /// Numbers of the fetches under way, and how many share each.
     under_way: BTreeMap<u64, u32>,
 }
@@ -54,6 +56,7 @@ impl Tokens {
             None => {
                 self.recent.clear();
                 self.floors.clear();
+                self.newest = 0;
             }
             Some(oldest) => {
                 // Only worth a walk when it can shrink something real.
@@ -66,9 +69,16 @@ impl Tokens {
     /// Something newer is known of this record (or index value, by its `<field>:<value>`): `seq` is its number.
     pub fn note(&mut self, entity: EntityIx, what: &str, seq: u64) {
         self.observe(seq);
-        if self.under_way.is_empty() {
+        // Only what was sent before can be outdated by it: a long listing's own fills are no news to anybody.
+        if self
+            .under_way
+            .keys()
+            .next()
+            .is_none_or(|oldest| *oldest >= seq)
+        {
             return;
         }
+        self.newest = self.newest.max(seq);
         if self.recent.len() >= MOST {
             self.recent.clear();
             self.floor = self.last;
@@ -103,8 +113,11 @@ impl Tokens {
     }
     /// Records of an entity of which something newer than `sent` is known.
     pub fn newer_than(&self, entity: EntityIx, sent: u64) -> impl Iterator<Item = &str> {
-        self.recent
-            .iter()
+        // Mostly there is nothing: then nothing is walked.
+        let recent = (self.newest > sent).then_some(&self.recent);
+        recent
+            .into_iter()
+            .flatten()
             .filter(move |((e, _), s)| *e == entity && **s > sent)
             .map(|((_, id), _)| id.as_str())
     }

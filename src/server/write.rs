@@ -2,6 +2,8 @@
 //!
 //! A write is a queue of steps, each one call. No thread waits for it: the end of a call lands what it brought
 //! ([`super::written`]) and orders the next. A call that Airtable may have carried out is never sent again.
+//!
+//! Reading order: the write here, `step` (what each call asks), `ended` (what comes of it), `reply`.
 
 mod ended;
 mod reply;
@@ -18,7 +20,7 @@ use super::ffi;
 use super::figures::Cause;
 use super::op::Op;
 use super::reply::Body;
-use super::written::{self};
+use super::written;
 use compact_str::CompactString;
 use parking_lot::Mutex;
 use podium_airtable::{Ask, Failure, FailureKind, Phase, Record};

@@ -1,5 +1,5 @@
 //! What a write did is made known to the cache, before the client hears of it: the record itself, the other ends of its
-//! links, and what other entities compute from it.
+//! links, and what other entities compute from it (`referrers`), some of it once more when a while has passed (`later`).
 
 mod later;
 mod referrers;

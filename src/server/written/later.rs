@@ -3,7 +3,7 @@
 use super::paused;
 use super::referrers::doubt_referrers;
 use crate::server::engine::{self, desk, Lane};
-use crate::server::ffi::{self};
+use crate::server::ffi;
 use crate::server::gil;
 use crate::server::state::EntityIx;
 use crate::server::store::{self, Copy};
@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 
 /// Computed cells may lag behind the cells they are computed from: they are read again so long after a write.
 const LAG: Duration = Duration::from_secs(2);
-
 /// Re-reads that wait at most; what is beyond lives as long as its TTL.
 const MOST_REREADS: usize = 10_000;
 

@@ -1,9 +1,9 @@
 //! Cached records that refer to written ones, and that Airtable changed with them.
 
-use super::later::reread_later;
 use super::hold;
+use super::later::reread_later;
 use crate::server::engine::{desk, Lane, Thing};
-use crate::server::ffi::{self};
+use crate::server::ffi;
 use crate::server::gil;
 use crate::server::state::EntityIx;
 use crate::server::store::{self, Copy};

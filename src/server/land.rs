@@ -1,8 +1,10 @@
 //! What a fetch brought is stored, in slices under the server's lock, and given to those who waited for it.
 
 mod question;
+mod sets;
 
-pub(crate) use question::{note_lookup, question, question_failed, whole_table};
+pub(crate) use question::{note_lookup, question, question_failed};
+pub(crate) use sets::whole_table;
 
 use super::config;
 use super::engine::{self, desk, Lane, Passenger};

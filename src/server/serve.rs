@@ -2,28 +2,27 @@
 
 mod order;
 mod slices;
+mod wake;
 
 pub(crate) use order::order_refresh;
+pub(crate) use wake::{arrived_question, arrived_record, count_now, heard};
 
-use super::answer::{self, Judge, Progress, Start, Want};
+use super::answer::{Judge, Progress, Start, Want};
 use super::config;
-use super::engine::{self, desk, Passenger};
+use super::engine::{self, desk};
 use super::fault::Fault;
 use super::ffi::{self, Ctx};
 use super::gil;
-use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED, WAKING};
+use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED};
 use super::query::{Ask, Query};
-use super::reply::{self, Body, CacheWord};
+use super::reply::{self, Body};
 use super::state::{EntityIx, State};
 use super::store;
-use compact_str::CompactString;
 use order::{order, WORKER};
-use parking_lot::Mutex;
 use slices::{collect, in_slices};
 use std::ffi::c_int;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// Candidates looked at in one go on the main thread; more go in slices, with the client waiting.
 const AT_ONCE: usize = 1000;
@@ -312,130 +311,6 @@ fn resume(op: &Arc<Op>) {
         }
     };
     op.finish(body);
-}
-
-/// Clients woken at once; more are woken in portions, so that no pass of the event loop holds up others.
-const PORTION: usize = 40;
-const PAUSE: Duration = Duration::from_micros(150);
-/// However busy the main thread is, the next portion is not put off longer.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-
-/// A record landed for those who waited for it.
-pub(crate) fn arrived_record(
-    ix: EntityIx,
-    id: &CompactString,
-    landed: &Arc<LandedRecord>,
-    passengers: Vec<Passenger>,
-) {
-    let ready: Vec<Arc<Op>> = passengers
-        .into_iter()
-        .filter(|p| p.op.record(ix, id, landed, p.led))
-        .map(|p| p.op)
-        .collect();
-    wake(ready);
-}
-
-/// An index question landed.
-pub(crate) fn arrived_question(
-    ix: EntityIx,
-    suffix: &Arc<[u8]>,
-    landed: &Arc<LandedQuestion>,
-    passengers: Vec<Passenger>,
-) {
-    let ready: Vec<Arc<Op>> = passengers
-        .into_iter()
-        .filter(|p| p.op.question(ix, suffix, landed, p.led))
-        .map(|p| p.op)
-        .collect();
-    wake(ready);
-}
-
-/// The change feed was heard for these reads, or takes too long.
-pub(crate) fn heard(waiting: Vec<Arc<Op>>) {
-    wake(waiting.into_iter().filter(|op| op.heard()).collect());
-}
-
-fn wake(mut ready: Vec<Arc<Op>>) {
-    if ready.len() > PORTION {
-        let rest = ready.split_off(PORTION);
-        engine::spawn(Box::new(move || {
-            for part in rest.chunks(PORTION) {
-                // The main thread writes all replies that wait in one go: it is given the next when those are out.
-                let begun = Instant::now();
-                std::thread::sleep(PAUSE);
-                while WAKING.load(Ordering::Relaxed) > 0 && begun.elapsed() < LONGEST_PAUSE {
-                    std::thread::sleep(PAUSE);
-                }
-                as_worker(|| part.iter().for_each(settle));
-            }
-        }));
-    }
-    as_worker(|| ready.iter().for_each(settle));
-}
-
-/// One read has everything: a plain record needs no lock, everything else is judged under it.
-fn settle(op: &Arc<Op>) {
-    let _answered = Answered(op.clone());
-    if op.is_done() {
-        op.finish(Body::Null);
-        return;
-    }
-    if let Ask::Get(k) = &op.query.ask {
-        let word = if op.query.options.no_cache || !config::enabled() {
-            CacheWord::Bypass
-        } else {
-            CacheWord::Miss
-        };
-        let body = op.with_brought(|b| {
-            let landed = b.records.get(&(k.ix, k.id.clone()))?;
-            if matches!(landed.seen, Seen::Failed(_)) {
-                return None;
-            }
-            count_later(k.ix, word, b.collapsed && !b.led);
-            Some(answer::fetched(
-                &op.query.options,
-                b,
-                ffi::now_ms(),
-                k,
-                landed,
-                word,
-            ))
-        });
-        if let Some(b) = body {
-            op.finish(b);
-            return;
-        }
-    }
-    resume(op);
-}
-
-/// Replies made without the lock, to be counted when it is next held.
-static UNCOUNTED: Mutex<Vec<(EntityIx, CacheWord, bool, u64)>> = Mutex::new(Vec::new());
-
-fn count_later(ix: EntityIx, word: CacheWord, collapsed: bool) {
-    let mut u = UNCOUNTED.lock();
-    match u
-        .iter_mut()
-        .find(|(i, w, c, _)| *i == ix && *w == word && *c == collapsed)
-    {
-        Some((_, _, _, n)) => *n += 1,
-        None => u.push((ix, word, collapsed, 1)),
-    }
-}
-
-/// Brings the counters up to date.
-pub(crate) fn count_now(st: &mut State) {
-    st.cool();
-    for (ix, word, collapsed, n) in std::mem::take(&mut *UNCOUNTED.lock()) {
-        let Some(e) = st.get_mut(ix) else { continue };
-        match word {
-            CacheWord::Bypass => e.figures.bypasses += n,
-            _ => e.figures.misses += n,
-        }
-        if collapsed {
-            e.figures.collapsed += n;
-        }
-    }
 }
 
 /// The deadline passed, or somebody unblocked the client: a stale copy if there is one, else the reason.

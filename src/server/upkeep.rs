@@ -79,7 +79,7 @@ fn round(swept: &mut Instant) {
     if interval > 0 && swept.elapsed() >= Duration::from_secs(interval as u64) {
         *swept = Instant::now();
         // On a thread of its own: with a large cache it takes minutes, and upkeep does not wait.
-        if let Err(why) = super::engine::background("podium-sweep", super::sweep::by_itself) {
+        if let Err(why) = engine::background("podium-sweep", super::sweep::by_itself) {
             ffi::log(
                 ffi::Level::Warning,
                 &format!("the sweep was not begun: {why}"),

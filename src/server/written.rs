@@ -1,7 +1,14 @@
 //! What a write did is made known to the cache, before the client hears of it: the record itself, the other ends of its
-//! links, and what other entities compute from it.
+//! links, and what other entities compute from it (`referrers`), some of it once more when a while has passed (`later`).
 
-use super::engine::{self, desk, Lane, Thing};
+mod later;
+mod referrers;
+
+pub(crate) use later::reread;
+use later::{look_again, reread_later};
+use referrers::doubt_referrers;
+
+use super::engine::{self, desk, Lane};
 use super::fetch;
 use super::ffi::{self, Ctx};
 use super::figures::Cause;
@@ -12,15 +19,13 @@ use super::state::{EntityIx, LinkCells, State};
 use super::store::{self, By, Copy, Stored};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
-use parking_lot::Mutex;
 use podium_airtable::Record;
 use podium_core::entry::Entry;
 use podium_core::key;
-use podium_core::pace::Class;
 use podium_core::record::{self, Source};
 use podium_core::spec::{record_id_ok, Spec};
 use serde_json::{Map, Value};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The lock, at a time when keys may be removed: while writes are paused nothing can be made known, and so nothing is
 /// acknowledged. A replica, which this node may have become meanwhile, is told by its primary.
@@ -48,12 +53,6 @@ pub(crate) struct Landed {
     pub(crate) stored: bool,
 }
 
-/// Computed cells may lag behind the cells they are computed from: they are read again so long after a write.
-const LAG: Duration = Duration::from_secs(2);
-/// Re-reads that wait at most; what is beyond lives as long as its TTL.
-const MOST_REREADS: usize = 10_000;
-/// Cached records looked at per hold of the server's lock.
-const SLICE: usize = 250;
 /// How often it is looked whether writes are paused no more.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -327,227 +326,4 @@ fn links_of(spec: &Spec, cells: &Map<String, Value>) -> Vec<(u16, CompactString)
         }
     }
     out
-}
-
-/// Cached records that refer to written ones and that Airtable changed with them: their link cells where it is not known
-/// what was unlinked (`strangers`, with what they link to now) or the record is gone, and what they compute from it.
-fn doubt_referrers(
-    lane: &Lane,
-    written: &HashSet<CompactString>,
-    strangers: &HashMap<CompactString, HashSet<CompactString>>,
-    gone: bool,
-) {
-    if written.is_empty() && strangers.is_empty() {
-        return;
-    }
-    // Entities of the base, what is cached of them, and whether they compute something from this one.
-    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
-    {
-        let held = hold();
-        let ctx = held.ctx();
-        if !ffi::removable(ctx) {
-            return;
-        }
-        gil::enter(|st| {
-            for ix in st.of_base(&lane.base) {
-                let Some(e) = st.get(ix) else { continue };
-                let computes = computes_from(&e.spec, &lane.entity);
-                let asked_by_it = e
-                    .spec
-                    .fields()
-                    .iter()
-                    .any(|f| f.indexed && f.depends.as_deref() == Some(&*lane.entity));
-                if gone || !strangers.is_empty() {
-                    outdate_flights(ix);
-                }
-                if gone || computes || !strangers.is_empty() {
-                    lists.push((ix, e.records.iter().cloned().collect(), computes));
-                }
-                if asked_by_it && !written.is_empty() && e.has_sets() {
-                    // Which of its records are concerned is not known of those that are not cached.
-                    store::drop_sets(st, ctx, ix);
-                }
-            }
-        });
-    }
-    for (ix, ids, computes) in lists {
-        let mut doubted = Vec::new();
-        for part in ids.chunks(SLICE) {
-            let held = hold();
-            let ctx = held.ctx();
-            if !ffi::removable(ctx) {
-                return;
-            }
-            gil::enter(|st| {
-                let hit: Vec<CompactString> = part
-                    .iter()
-                    .filter(|id| {
-                        let Some(e) = st.get(ix) else { return false };
-                        let Copy::Record(b) = store::copy(ctx, e, id, false) else {
-                            return false;
-                        };
-                        let name = key::record(&e.name, id);
-                        let Some(entry) = Entry::read(b, &name) else {
-                            return false;
-                        };
-                        let mut links = e
-                            .spec
-                            .link_fields()
-                            .flat_map(|f| entry.texts(f))
-                            .filter_map(|t| std::str::from_utf8(t).ok());
-                        links.any(|to| {
-                            let lost = strangers.get(to).is_some_and(|now| !now.contains(*id));
-                            (written.contains(to) && (gone || computes)) || lost
-                        })
-                    })
-                    .cloned()
-                    .collect();
-                for id in hit {
-                    let seq = desk().next_seq();
-                    store::invalidate(st, ctx, ix, &id, seq);
-                    doubted.push(id);
-                }
-            });
-        }
-        if computes {
-            // Read again too early, they would keep what Airtable had not computed yet.
-            reread_later(ix, doubted.into_iter());
-        }
-    }
-}
-
-/// Copies of an entity that are being fetched just now may show what was before: they are not stored.
-fn outdate_flights(ix: EntityIx) {
-    let mut d = desk();
-    let ids: Vec<CompactString> = d
-        .flights
-        .things()
-        .filter_map(|t| {
-            if let Thing::Record(i, id, ..) = t {
-                (*i == ix).then(|| id.clone())
-            } else {
-                None
-            }
-        })
-        .collect();
-    let seq = d.next_seq();
-    for id in ids {
-        d.tokens.note(ix, &id, seq);
-    }
-}
-
-/// A look at the cache that is to be taken again.
-struct Look {
-    at: Instant,
-    lane: Lane,
-    written: HashSet<CompactString>,
-    strangers: HashMap<CompactString, HashSet<CompactString>>,
-    gone: bool,
-}
-
-static LOOKS: Mutex<Vec<Look>> = Mutex::new(Vec::new());
-/// Looks that wait at most.
-const MOST_LOOKS: usize = 1_000;
-
-/// An index question that was under way during the write brings copies of before: they are looked for once more when it has
-/// landed.
-fn look_again(
-    lane: &Lane,
-    written: HashSet<CompactString>,
-    strangers: HashMap<CompactString, HashSet<CompactString>>,
-    gone: bool,
-) {
-    let mut looks = LOOKS.lock();
-    if (gone || !strangers.is_empty()) && looks.len() < MOST_LOOKS {
-        // What is computed is read again by itself.
-        let written = if gone { written } else { HashSet::new() };
-        looks.push(Look {
-            at: Instant::now() + LAG,
-            lane: lane.clone(),
-            written,
-            strangers,
-            gone,
-        });
-    }
-}
-
-fn take_looks() {
-    let due: Vec<Look> = {
-        let mut looks = LOOKS.lock();
-        if looks.is_empty() {
-            return;
-        }
-        let now = Instant::now();
-        let (due, rest) = std::mem::take(&mut *looks)
-            .into_iter()
-            .partition(|l: &Look| l.at <= now);
-        *looks = rest;
-        due
-    };
-    for l in due {
-        if paused() {
-            LOOKS.lock().push(l);
-            continue;
-        }
-        doubt_referrers(&l.lane, &l.written, &l.strangers, l.gone);
-    }
-}
-
-/// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?
-fn computes_from(spec: &Spec, other: &str) -> bool {
-    spec.open()
-        || spec
-            .fields()
-            .iter()
-            .any(|f| f.depends.as_deref().map_or(f.read_only, |d| d == other))
-}
-
-static DUE: Mutex<Vec<(Instant, EntityIx, CompactString)>> = Mutex::new(Vec::new());
-
-fn reread_later(ix: EntityIx, ids: impl Iterator<Item = CompactString>) {
-    let at = Instant::now() + LAG;
-    let mut due = DUE.lock();
-    for id in ids {
-        if due.len() >= MOST_REREADS {
-            break;
-        }
-        match due.iter_mut().find(|(_, i, d)| *i == ix && *d == id) {
-            Some(slot) => slot.0 = at,
-            None => due.push((at, ix, id)),
-        }
-    }
-}
-
-/// Orders the re-reads whose time has come: of what is still cached, in the refresh class. From the upkeep thread.
-pub(crate) fn reread() {
-    take_looks();
-    let ready: Vec<(EntityIx, CompactString)> = {
-        let mut due = DUE.lock();
-        let now = Instant::now();
-        let (ready, rest) = std::mem::take(&mut *due)
-            .into_iter()
-            .partition(|(at, _, _)| *at <= now);
-        *due = rest;
-        let ready: Vec<(Instant, EntityIx, CompactString)> = ready;
-        ready.into_iter().map(|(_, ix, id)| (ix, id)).collect()
-    };
-    if ready.is_empty() {
-        return;
-    }
-    let held = gil::lock();
-    let ctx = held.ctx();
-    if ffi::is_replica(ctx) {
-        return;
-    }
-    gil::enter(|st| {
-        super::del::watch();
-        for (ix, id) in ready {
-            let Some(e) = st.get(ix) else { continue };
-            if matches!(store::copy(ctx, e, &id, false), Copy::Record(_)) {
-                desk().want_record(e, &id, Class::Refresh, None, false);
-            }
-        }
-    });
-    drop(held);
-    engine::close_now();
 }

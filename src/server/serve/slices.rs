@@ -3,7 +3,7 @@
 use super::*;
 use crate::server::answer::{self, Judge, Progress, Start, Want};
 use crate::server::config;
-use crate::server::engine::{self};
+use crate::server::engine;
 use crate::server::ffi::{self, Ctx};
 use crate::server::gil;
 use crate::server::op::{Brought, Op};

@@ -1,12 +1,17 @@
 //! Index sets in the keyspace: complete or absent, moved along as records change.
 
-use super::{copy, kept, remove_key, Copy, ZSET_EVENT};
+mod build;
+
+use build::bear_set;
+pub(crate) use build::{amend_set, begin_set, extend_set, finish_set};
+
+use super::{copy, remove_key, Copy, ZSET_EVENT};
 use crate::server::engine::desk;
 use crate::server::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use crate::server::gil::own_write;
 use crate::server::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
-use podium_core::entry::{self, Entry, Sentinel};
+use podium_core::entry::{Entry, Sentinel};
 use podium_core::key;
 
 /// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
@@ -107,28 +112,6 @@ pub(super) fn reindex(
     }
     for suffix in newborn {
         bear_set(st, ctx, ix, &suffix, id);
-    }
-}
-
-/// A set for a value that was known to be empty, with its first member.
-fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id: &str) {
-    let Some(c) = st.get(ix).and_then(|e| e.complete) else {
-        return;
-    };
-    let head = Sentinel {
-        generation: 0,
-        asked_ms: c.asked_ms,
-        fresh_until: c.fresh_until,
-        seq: c.seq,
-        name: 0,
-    };
-    let whole = begin_set(st, ctx, ix, suffix)
-        && extend_set(st, ctx, ix, suffix, &[CompactString::new(id)])
-        && finish_set(st, ctx, ix, suffix, 1, head, c.fresh_until);
-    if !whole {
-        if let Some(e) = st.get_mut(ix) {
-            e.complete = None;
-        }
     }
 }
 
@@ -270,133 +253,6 @@ pub(crate) fn read_part(
         Some(id) => k.members_after(id.as_bytes(), &mut each),
     }
     Some((head, ids))
-}
-
-/// Starts an index set anew: what stood under its name goes. False: it cannot be written now.
-pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> bool {
-    if !ffi::writable(ctx) {
-        return false;
-    }
-    let Some(e) = st.get_mut(ix) else {
-        return false;
-    };
-    if set_state(ctx, e, suffix).2 {
-        return false;
-    }
-    let name = set_name(e, suffix);
-    own_write(|| {
-        let s = RString::new(&name);
-        let k = Key::write(ctx, s.raw());
-        if k.kind() != KeyKind::Empty {
-            ffi::rm!(RedisModule_UnlinkKey(k.raw()));
-            ffi::replicate(ctx, c"UNLINK", &[&name]);
-        }
-    });
-    e.sets.insert(suffix.into());
-    true
-}
-
-/// A set under construction is given up after this many ms.
-const CONSTRUCTION_MS: u64 = 600_000;
-
-/// Adds members to a set under construction. Without its sentinel it is no answer yet.
-pub(crate) fn extend_set(
-    st: &State,
-    ctx: Ctx,
-    ix: EntityIx,
-    suffix: &[u8],
-    ids: &[CompactString],
-) -> bool {
-    let Some(e) = st.get(ix) else { return false };
-    if !ffi::writable(ctx) || !e.sets.contains(suffix) || ids.is_empty() {
-        return ids.is_empty();
-    }
-    let name = set_name(e, suffix);
-    own_write(|| {
-        let s = RString::new(&name);
-        let k = Key::write(ctx, s.raw());
-        let begins = k.kind() == KeyKind::Empty;
-        let mut replicated: Vec<&[u8]> = Vec::with_capacity(1 + ids.len() * 2);
-        replicated.push(&name);
-        for id in ids {
-            k.zadd(&RString::new(id.as_bytes()));
-            replicated.push(b"0");
-            replicated.push(id.as_bytes());
-        }
-        ffi::replicate(ctx, c"ZADD", &replicated);
-        if begins {
-            // Should its construction never end, it does.
-            let until = ffi::now_ms() + CONSTRUCTION_MS;
-            k.expire_at(until);
-            ffi::replicate(ctx, c"PEXPIREAT", &[&name, until.to_string().as_bytes()]);
-        }
-    });
-    true
-}
-
-/// Completes a set of `members`: from here on it answers.
-pub(crate) fn finish_set(
-    st: &State,
-    ctx: Ctx,
-    ix: EntityIx,
-    suffix: &[u8],
-    members: usize,
-    mut head: Sentinel,
-    expire_at: u64,
-) -> bool {
-    let Some(e) = st.get(ix) else { return false };
-    if !ffi::writable(ctx) || !e.sets.contains(suffix) {
-        return false;
-    }
-    let name = set_name(e, suffix);
-    let expire_at = kept(e, expire_at);
-    head.name = entry::hash(&name);
-    head.generation = e.sets_generation;
-    let member = head.member();
-    own_write(|| {
-        let s = RString::new(&name);
-        {
-            let k = Key::write(ctx, s.raw());
-            // Given up meanwhile (a clock that jumped will do): what is left of it would pass for the whole.
-            if k.len() != members {
-                return false;
-            }
-            k.zadd(&RString::new(&member));
-            k.expire_at(expire_at);
-        }
-        ffi::replicate(ctx, c"ZADD", &[&name, b"0", &member]);
-        ffi::replicate(
-            ctx,
-            c"PEXPIREAT",
-            &[&name, expire_at.to_string().as_bytes()],
-        );
-        notify(ctx, ZSET_EVENT, c"zadd", &s);
-        true
-    })
-}
-
-/// Takes one record out of a set, or puts it in, because something newer than the question is known of it.
-pub(crate) fn amend_set(
-    st: &State,
-    ctx: Ctx,
-    ix: EntityIx,
-    suffix: &[u8],
-    id: &str,
-    belongs: bool,
-) {
-    let Some(e) = st.get(ix) else { return };
-    let Some(s) = open_set(ctx, e, suffix, u64::MAX) else {
-        return;
-    };
-    let member = RString::new(id.as_bytes());
-    own_write(|| {
-        if belongs {
-            s.key.zadd(&member);
-            ffi::replicate(ctx, c"ZADD", &[&s.name, b"0", id.as_bytes()]);
-        } else if s.key.zrem(&member) {
-            ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
-        }
-    });
 }
 
 /// Drops one index set; true if there was one.

@@ -4,7 +4,7 @@
 //! goes on; answers come back through its inbox. So a base that does not answer holds up no other.
 //!
 //! Reading order: the thread here, `call` (what it asks), `landing` and `apply` (what comes of the answers), `views` (what
-//! reads see of it), `saved` and `keep` (what outlives the process, and the ttl), `told` (STATUS and INFO).
+//! reads see of it), `wait` (who waits for it), `saved` and `keep` (what outlives the process, and the ttl), `told` (STATUS and INFO).
 
 mod apply;
 mod call;
@@ -14,21 +14,21 @@ mod ping;
 mod saved;
 mod told;
 mod views;
+mod wait;
 
 pub(crate) use ping::{genuine, names as ping_names};
 pub(crate) use saved::{follow_key, load_all, save_all};
 pub(crate) use told::{figures, status};
+pub(crate) use wait::{await_poll, catch_up, poll, poll_behind, Waiter};
 
 use super::config;
 use super::ffi;
 use super::gil;
 use super::op::Op;
-use super::reply::Body;
 use super::serve;
-use super::state::{EntityIx, State};
+use super::state::State;
 use super::thread::Thread;
 use hashbrown::HashSet;
-use parking_lot::{Condvar, Mutex};
 use podium_core::feed::{Action, Feed, Landing, Outcome, Schema, Step, View};
 use podium_core::key;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -51,23 +51,6 @@ pub(crate) struct Follower {
     kept_ms: u64,
     changes: u64,
     calls: u64,
-}
-
-/// Somebody who asked for a poll.
-pub(crate) enum Waiter {
-    /// PODIUM.SYNC NOW and START. The latter gives up what Airtable refuses.
-    Client {
-        op: Arc<Op>,
-        starting: bool,
-    },
-    Thread(Arc<Heard>),
-}
-
-/// A thread that waits for a poll.
-#[derive(Default)]
-pub(crate) struct Heard {
-    over: Mutex<Option<bool>>,
-    bell: Condvar,
 }
 
 impl Follower {
@@ -240,42 +223,6 @@ fn round() -> u64 {
     wait
 }
 
-impl Waiter {
-    fn finish(self, result: Result<(), String>) {
-        match self {
-            Waiter::Client { op, .. } => op.finish(match result {
-                Ok(()) => Body::Ok,
-                Err(why) => Body::error(why),
-            }),
-            Waiter::Thread(h) => {
-                *h.over.lock() = Some(result.is_ok());
-                h.bell.notify_all();
-            }
-        }
-    }
-}
-
-/// A read waits until the feed was heard.
-pub(crate) fn await_poll(st: &mut State, ix: EntityIx, op: &Arc<Op>) {
-    let base = st.get(ix).map(super::state::Entity::base);
-    match base.and_then(|b| st.feeds.get_mut(&*b)) {
-        Some(f) => {
-            f.feed.wanted(ffi::now_ms());
-            f.readers.push(op.clone());
-            wake();
-        }
-        None => {
-            // The feed ended meanwhile.
-            if let Some(e) = st.get_mut(ix) {
-                e.feed = View::OFF;
-            }
-            st.cool();
-            let op = op.clone();
-            super::engine::spawn(Box::new(move || serve::heard(vec![op])));
-        }
-    }
-}
-
 /// Follows a base from now on; `Ok(true)`: it is followed already.
 pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool {
     if let Some(f) = st.feeds.get(base) {
@@ -302,25 +249,6 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
     false
 }
 
-/// Waits for a poll that goes out after now.
-pub(crate) fn poll(st: &mut State, base: &str, waiter: Waiter) -> Result<(), Waiter> {
-    let Some(f) = st.feeds.get_mut(base) else {
-        return Err(waiter);
-    };
-    f.feed.poll_now();
-    f.waiters.push((ffi::now_ms(), waiter));
-    wake();
-    Ok(())
-}
-
-/// Polls soon; nobody waits for it.
-pub(crate) fn poll_behind(st: &mut State, base: &str) {
-    if let Some(f) = st.feeds.get_mut(base) {
-        f.feed.poll_now();
-        wake();
-    }
-}
-
 /// Follows a base no longer; the webhook, if it is to be deleted in Airtable.
 pub(crate) fn end(st: &mut State, ctx: ffi::Ctx, base: &str) -> Option<String> {
     let f = st.feeds.remove(base)?;
@@ -345,28 +273,6 @@ pub(crate) fn end(st: &mut State, ctx: ffi::Ctx, base: &str) -> Option<String> {
 /// Deletes a webhook of ours, then calls `done`, whether or not Airtable agreed.
 pub(crate) fn delete(base: Arc<str>, webhook: String, done: impl Fn() + Send + Sync + 'static) {
     call::delete(base, webhook, done);
-}
-
-/// On a thread that may wait: everything that Airtable can list by now is applied. False: it could not be heard in time.
-pub(crate) fn catch_up(base: &str) -> bool {
-    let heard = Arc::new(Heard::default());
-    {
-        let _held = gil::lock();
-        let asked = gil::enter(|st| {
-            st.feeds
-                .get(base)
-                .is_some_and(|f| f.feed.state() == "following")
-                && poll(st, base, Waiter::Thread(heard.clone())).is_ok()
-        });
-        if asked != Some(true) {
-            return false;
-        }
-    }
-    let limit =
-        Instant::now() + Duration::from_millis(config::FETCH_TIMEOUT_MS.get().max(1) as u64);
-    let mut over = heard.over.lock();
-    while over.is_none() && !heard.bell.wait_until(&mut over, limit).timed_out() {}
-    *over == Some(true)
 }
 
 /// In a cluster: the base's entities went to another node, and its feed with them.

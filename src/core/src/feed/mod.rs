@@ -1,23 +1,25 @@
 //! The change feed of one base: what to ask next, and what the answers are worth.
 //!
 //! Reading order: [`page`] (what a page of payloads says), [`schema`] (whose tables these are), [`hook`] (which
-//! webhook), [`Feed`] here (which call is next, and from when until when the feed vouches for what is cached).
+//! webhook), [`Feed`] here (which call is next, and from when until when the feed vouches for what is cached), `landing` (what
+//! comes of the answers).
 //!
 //! The feed vouches for a copy that was fetched after the feed began to be followed without a gap: had the record changed
 //! since, the feed would have said so. It vouches only while it is heard from: three intervals of silence end that.
 
+mod call;
 pub mod hook;
+mod landing;
 pub mod page;
 pub mod schema;
 pub mod view;
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use hook::{id_of, is_alive, is_ours, next_of};
+pub use call::{Action, Failed, Landing, Outcome, Reaction, Step};
 pub use hook::{specification, Hook, MacSecret};
 pub use page::{Fate, Page, TableChanges};
 pub use schema::{Dependent, Schema};
-use serde_json::Value;
 pub use view::{can_renew, View};
 
 /// A base that nobody reads is polled so often.
@@ -30,90 +32,6 @@ const KEPT_MS: u64 = 6 * 86_400_000;
 const PATIENCE_MS: u64 = 1_500;
 /// The first try after a failure; it doubles up to the interval.
 const RETRY_MS: u64 = 250;
-
-/// A call to make.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// The base's webhooks.
-    List,
-    /// A webhook of our own; see [`specification`].
-    Create,
-    /// The base's schema.
-    Schema,
-    /// Is the webhook alive? Puts its end off.
-    Refresh {
-        webhook: String,
-    },
-    Poll {
-        webhook: String,
-        cursor: u64,
-    },
-    /// A webhook of ours that is dead.
-    Delete {
-        webhook: String,
-    },
-}
-
-/// What to do now.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Step {
-    /// Nothing, until something happens.
-    Rest,
-    /// Nothing before this time (unix ms).
-    Wait(u64),
-    Do(Action),
-}
-
-/// How a call ended.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    Listed(Vec<Value>),
-    Created {
-        id: String,
-        secret: MacSecret,
-    },
-    /// Read, and kept by the caller.
-    Schema,
-    Refreshed,
-    Polled(Page),
-    Deleted,
-    Failed(Failed),
-}
-
-/// Why a call failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failed {
-    /// Airtable refused it: the webhook may be gone, or the token may lack a right.
-    pub refused: bool,
-    pub line: String,
-}
-
-/// When a call was made and when it ended, unix ms.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Landing {
-    /// See [`Feed::ticket`].
-    pub ticket: u64,
-    /// When it was handed to the queue.
-    pub asked: u64,
-    /// When it went out.
-    pub sent: u64,
-    pub now: u64,
-    /// The number of this moment in the order of sends and changes.
-    pub seq: u64,
-    /// The interval between polls.
-    pub interval: u64,
-}
-
-/// What an answer comes to.
-#[derive(Clone, Default, PartialEq, Debug)]
-pub struct Reaction {
-    /// Changes may have been missed: everything cached of the base is in doubt.
-    pub gap: Option<&'static str>,
-    /// To be applied; then call [`Feed::applied`].
-    pub apply: Option<Page>,
-    /// What must outlive the process changed.
-    pub save: bool,
-}
 
 /// The feed of one base.
 #[derive(Clone, Default, Debug)]
@@ -292,198 +210,6 @@ impl Feed {
     /// A table that the schema does not hold is named by a spec: the schema is read again.
     pub fn read_schema(&mut self) {
         self.schema_due = true;
-    }
-
-    /// A call ended.
-    pub fn landed(&mut self, outcome: Outcome, at: Landing) -> Reaction {
-        let mut out = Reaction::default();
-        let Some(action) = self.under_way.take_if(|_| at.ticket == self.ticket) else {
-            return out;
-        };
-        let Landing {
-            asked,
-            sent,
-            now,
-            seq,
-            interval,
-            ..
-        } = at;
-        match (action, outcome) {
-            // A dead webhook that cannot be deleted ends by itself.
-            (Action::Delete { webhook }, _) => self.discard.retain(|d| *d != webhook),
-            (_, Outcome::Failed(why)) => self.failed(why, now, interval),
-            (Action::List, Outcome::Listed(hooks)) => self.listed(&hooks, now, seq, &mut out),
-            (Action::Create, Outcome::Created { id, secret }) => {
-                self.hook = Some(Hook {
-                    id,
-                    secret: Some(secret),
-                    cursor: 1,
-                });
-                self.begin(now, seq);
-                out.save = true;
-            }
-            (Action::Schema, Outcome::Schema) => {
-                self.schema_due = false;
-                self.schema_known = true;
-            }
-            (Action::Refresh { .. }, Outcome::Refreshed) => self.checked = now,
-            (Action::Poll { cursor, .. }, Outcome::Polled(page)) => {
-                self.queued_ms = sent.saturating_sub(asked);
-                self.page(cursor, page, sent, seq, &mut out);
-            }
-            _ => self.failed(
-                Failed {
-                    refused: false,
-                    line: "UPSTREAMBAD Airtable answered another question".into(),
-                },
-                now,
-                interval,
-            ),
-        }
-        out
-    }
-
-    /// A webhook is followed from here on; what is fetched later than `seq` cannot change unheard.
-    fn begin(&mut self, now: u64, seq: u64) {
-        self.from = seq;
-        self.sure = true;
-        self.none_listed = false;
-        self.urgent = true;
-        self.checked = now;
-    }
-
-    fn lost(&mut self, why: &'static str, out: &mut Reaction) {
-        if self.from > 0 {
-            out.gap = Some(why);
-            self.gaps += 1;
-        }
-        self.from = 0;
-        self.sure = false;
-        out.save = true;
-    }
-
-    fn listed(&mut self, hooks: &[Value], now: u64, seq: u64, out: &mut Reaction) {
-        self.checked = now;
-        let own = self
-            .hook
-            .as_ref()
-            .and_then(|h| hooks.iter().find(|l| id_of(l) == Some(&h.id)));
-        if let (Some(h), Some(l)) = (&self.hook, own) {
-            let next = next_of(l).unwrap_or(h.cursor);
-            let silent = self.polled > 0 && now.saturating_sub(self.polled) > KEPT_MS;
-            if is_alive(l) && !silent && next >= h.cursor {
-                self.sure = true;
-                return;
-            }
-            if is_alive(l) {
-                if let Some(h) = &mut self.hook {
-                    h.cursor = next;
-                }
-                self.lost(
-                    "it was not heard from for longer than Airtable keeps payloads",
-                    out,
-                );
-                return self.begin(now, seq);
-            }
-            self.discard.push(h.id.clone());
-        }
-        if self.hook.take().is_some() {
-            self.lost("the webhook ended", out);
-        }
-        let ours: Vec<&Value> = hooks
-            .iter()
-            .filter(|l| is_ours(l, self.notify.as_deref()))
-            .collect();
-        match ours
-            .iter()
-            .find(|l| is_alive(l))
-            .and_then(|l| Some((id_of(l)?, next_of(l)?)))
-        {
-            // Without its secret a webhook cannot vouch for its pings.
-            Some((id, cursor)) if self.notify.is_none() => {
-                self.hook = Some(Hook {
-                    id: id.to_string(),
-                    secret: None,
-                    cursor,
-                });
-                self.begin(now, seq);
-                out.save = true;
-            }
-            _ => self.none_listed = true,
-        }
-        for dead in ours
-            .iter()
-            .filter(|l| !is_alive(l))
-            .filter_map(|l| id_of(l))
-        {
-            if !self.discard.iter().any(|d| d == dead) {
-                self.discard.push(dead.to_string());
-            }
-        }
-    }
-
-    fn page(&mut self, cursor: u64, page: Page, sent: u64, seq: u64, out: &mut Reaction) {
-        self.payloads += page.count;
-        if page.error.is_some() {
-            // It stays dead for good: everything since the last page is unknown.
-            if let Some(h) = self.hook.take() {
-                self.discard.push(h.id);
-            }
-            self.lost("Airtable ended the webhook with an error payload", out);
-            return;
-        }
-        if page.gap(cursor) {
-            self.lost("payloads are missing", out);
-            self.from = seq;
-            self.sure = true;
-        }
-        if page.reschema {
-            self.schema_due = true;
-        }
-        self.urgent |= page.more || page.reschema;
-        self.heard = sent;
-        out.apply = Some(page);
-    }
-
-    /// What a page says has been applied.
-    pub fn applied(&mut self, page: &Page) {
-        if let Some(h) = &mut self.hook {
-            h.cursor = page.next;
-        }
-        self.failures = 0;
-        self.retry_at = 0;
-        if !page.more {
-            self.polled = self.heard;
-            self.caught_up = true;
-            self.last_error = None;
-            self.excused = false;
-            self.catching_up = false;
-            self.wanted_since = None;
-        }
-    }
-
-    /// What a page says could not be applied now: it is asked for again.
-    pub fn stalled(&mut self, now: u64) {
-        self.urgent = true;
-        self.retry_at = now.saturating_add(RETRY_MS);
-    }
-
-    fn failed(&mut self, why: Failed, now: u64, interval: u64) {
-        self.failures = self.failures.saturating_add(1);
-        self.last_error = Some(why.line);
-        self.refused = why.refused;
-        if why.refused && self.sure {
-            self.sure = false;
-            self.none_listed = false;
-        }
-        let wait = RETRY_MS
-            .saturating_mul(1 << self.failures.min(20))
-            .min(interval.max(RETRY_MS));
-        self.retry_at = now.saturating_add(wait);
-        if self.failures > 1 || self.wanted_since.is_some() {
-            self.excused = true;
-            self.wanted_since = None;
-        }
     }
 
     /// The interval in force: polls that wait for their share of the month come later.

@@ -2,6 +2,7 @@
 
 use super::*;
 use alloc::vec;
+use serde_json::Value;
 
 const INTERVAL: u64 = 30_000;
 

@@ -1,0 +1,164 @@
+//! What is ordered at the desk: records, questions, and the numbers under which they are sent.
+
+use super::{limits, mono_ms, now_us, Desk, Lane, Passenger, QuestionCall, Thing};
+use crate::server::config;
+use crate::server::fetch::Job;
+use crate::server::figures::Cause;
+use crate::server::op::Op;
+use crate::server::state::Entity;
+use compact_str::CompactString;
+use podium_core::flight::{FlightId, Joined};
+use podium_core::pace::{BaseKey, Breaker, Busy, Class};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+impl Desk {
+    /// The next number in the order of sends and changes.
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.tokens.next(now_us())
+    }
+    pub(crate) fn base(&mut self, base: &str) -> BaseKey {
+        if let Some(b) = self.bases.get(base) {
+            return *b;
+        }
+        let b = self.bases.len() as BaseKey;
+        self.bases.insert(base.into(), b);
+        b
+    }
+    /// Why a read of this base cannot go upstream now.
+    pub(crate) fn busy_for(&mut self, base: &str) -> Option<Busy> {
+        self.heed_settings();
+        let b = self.base(base);
+        self.sched.busy_for(b, mono_ms())
+    }
+    /// The state of the base that is worst off.
+    pub(crate) fn worst_breaker(&self) -> Breaker {
+        let states: Vec<Breaker> = self
+            .bases
+            .values()
+            .map(|b| self.sched.breaker(*b, mono_ms()))
+            .collect();
+        if states.contains(&Breaker::Open) {
+            Breaker::Open
+        } else if states.contains(&Breaker::HalfOpen) {
+            Breaker::HalfOpen
+        } else {
+            Breaker::Closed
+        }
+    }
+    /// Orders one record for a reader (or for nobody). `fresh_start`: only a fetch that begins from now on will do.
+    pub(crate) fn want_record(
+        &mut self,
+        e: &Entity,
+        id: &CompactString,
+        class: Class,
+        op: Option<&Arc<Op>>,
+        fresh_start: bool,
+    ) -> Joined {
+        let thing = Thing::Record(e.ix, id.clone(), e.generation);
+        let tokens = &self.tokens;
+        let joined = self.flights.join(&thing, None, |sent| {
+            !fresh_start && tokens.current(e.ix, id, sent)
+        });
+        self.board(joined, op);
+        if let Joined::Lead(flight) = joined {
+            let lane = e.generation;
+            self.lanes
+                .entry(lane)
+                .or_insert_with(|| Lane::of(e, Cause::Get));
+            let base = self.base(&e.base());
+            let queued = self.sched.want(base, lane, id.clone(), class, mono_ms());
+            if !queued && op.is_none() && self.sched.pending() >= self.sched.limits().max_queued {
+                // Too much waits already for what nobody waits for: no flight that never leaves.
+                self.flights.land(flight);
+            }
+        } else if class == Class::Read {
+            // Somebody waits now for what was to be a refresh.
+            let base = self.base(&e.base());
+            if self.flights.boarding(&thing) {
+                self.sched
+                    .want(base, e.generation, id.clone(), class, mono_ms());
+            }
+        }
+        joined
+    }
+    /// Orders an index question.
+    pub(crate) fn want_question(
+        &mut self,
+        e: &Entity,
+        suffix: &Arc<[u8]>,
+        class: Class,
+        op: Option<&Arc<Op>>,
+        fresh_start: bool,
+        job: impl FnOnce() -> Job,
+    ) -> Joined {
+        let thing = Thing::Question(e.ix, suffix.clone(), e.generation);
+        let what = String::from_utf8_lossy(suffix).into_owned();
+        let tokens = &self.tokens;
+        let joined = self.flights.join(&thing, None, |sent| {
+            !fresh_start && tokens.current(e.ix, &what, sent)
+        });
+        self.board(joined, op);
+        if let Joined::Lead(flight) = joined {
+            self.lanes
+                .entry(e.generation)
+                .or_insert_with(|| Lane::of(e, Cause::Get));
+            let base = self.base(&e.base());
+            let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
+            self.calls
+                .insert(flight, QuestionCall { id, repeats: false });
+        }
+        joined
+    }
+    fn board(&mut self, joined: Joined, op: Option<&Arc<Op>>) {
+        let Some(op) = op else { return };
+        let (id, led) = match joined {
+            Joined::Lead(id) => (id, true),
+            Joined::Follow(id) => (id, false),
+        };
+        self.flights.add(
+            id,
+            Passenger {
+                op: op.clone(),
+                led,
+            },
+        );
+    }
+    /// A batch goes out: its number, and the flights that are on it.
+    pub(super) fn send_batch(
+        &mut self,
+        lane: &Lane,
+        ids: &[CompactString],
+    ) -> (u64, Vec<(CompactString, Option<FlightId>)>) {
+        let sent = self.tokens.sent(now_us());
+        let flights = ids
+            .iter()
+            .map(|id| {
+                (
+                    id.clone(),
+                    self.flights
+                        .send(&Thing::Record(lane.ix, id.clone(), lane.generation), sent),
+                )
+            })
+            .collect();
+        (sent, flights)
+    }
+    /// A changed setting is in force for the next call.
+    pub(super) fn heed_settings(&mut self) {
+        let changes = config::CHANGES.load(Ordering::Relaxed);
+        if self.limits_at != changes {
+            self.limits_at = changes;
+            self.sched.set_limits(limits());
+        }
+    }
+    /// What is ordered and not answered yet: records and questions until they have landed, calls of other kinds until they are done.
+    pub(crate) fn pending(&self) -> usize {
+        let calls = self.sched.pending() + self.sched.in_flight();
+        self.flights.len().max(calls)
+    }
+    pub(super) fn forget_idle_lanes(&mut self) {
+        if self.lanes.len() > 256 && self.sched.pending() == 0 && self.sched.in_flight() == 0 {
+            self.lanes.clear();
+        }
+    }
+}

@@ -1,0 +1,355 @@
+//! The index sets that an answer completes: its own, or with a whole table every one of the entity.
+
+use super::question::newer;
+use crate::server::config;
+use crate::server::engine::{desk, Lane};
+use crate::server::fetch::{self, Question, Shaped};
+use crate::server::ffi;
+use crate::server::gil;
+use crate::server::state::{Complete, Entity, EntityIx, State};
+use crate::server::store;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use podium_core::entry::{Entry, Sentinel};
+use podium_core::key;
+use podium_core::spec::Spec;
+
+/// End of freshness and expiry of an index set's key.
+pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
+    if empty {
+        let until = asked_ms.saturating_add(config::EMPTY_TTL.seconds_as_ms());
+        return (until, until);
+    }
+    let windows = config::windows(fetch::ttl_s(&lane.spec), lane.spec.jitter());
+    let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::random_u64());
+    (ends.fresh_until, ends.expire_at)
+}
+
+/// Members written per hold of the lock.
+const MEMBERS: usize = 500;
+
+/// Is the entity as the question found it, and the question's own key left alone?
+fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
+    let what = String::from_utf8_lossy(suffix);
+    config::enabled()
+        && st
+            .get(q.lane.ix)
+            .is_some_and(|e| e.generation == q.lane.generation)
+        && desk().tokens.current(q.lane.ix, &what, sent)
+}
+
+/// What is known beside the answer while its sets are written.
+pub(super) struct Known {
+    /// The records that were returned, whether they match or not.
+    returned: HashSet<CompactString>,
+    /// By set: the records that clients told belong to it. What they told stands until it is fetched: Airtable may list a
+    /// fresh write only later.
+    told: HashMap<Vec<u8>, Vec<CompactString>>,
+}
+
+/// Told records looked at per hold of the lock.
+const LOOK: usize = 250;
+
+impl Known {
+    /// Once the records that were `returned` are stored. `table`: of every set; else of the question's own.
+    pub(super) fn gather(
+        q: &Question,
+        returned: impl Iterator<Item = CompactString>,
+        table: bool,
+    ) -> Known {
+        let mut known = Known {
+            returned: returned.collect(),
+            told: HashMap::new(),
+        };
+        let ix = q.lane.ix;
+        let ids: Vec<CompactString> = {
+            let _held = gil::lock();
+            gil::enter(|st| st.get(ix).map(|e| e.told.iter().cloned().collect()))
+                .flatten()
+                .unwrap_or_default()
+        };
+        for part in ids.chunks(LOOK) {
+            let held = gil::lock();
+            gil::enter(|st| {
+                let Some(e) = st.get(ix) else { return };
+                for id in part {
+                    for suffix in told_sets(held.ctx(), e, id) {
+                        if table || suffix == *q.suffix {
+                            known.told.entry(suffix).or_default().push(id.clone());
+                        }
+                    }
+                }
+            });
+        }
+        known
+    }
+}
+
+/// The sets that a record belongs to by what a client told of it.
+fn told_sets(ctx: ffi::Ctx, e: &Entity, id: &str) -> Vec<Vec<u8>> {
+    let store::Copy::Record(b) = store::copy(ctx, e, id, false) else {
+        return Vec::new();
+    };
+    let name = key::record(&e.name, id);
+    let Some(entry) = Entry::read(b, &name).filter(|entry| entry.header.told_at > 0) else {
+        return Vec::new();
+    };
+    let mut sets = sets_of(&e.spec, &entry);
+    sets.push(b"*".to_vec());
+    sets
+}
+
+/// The sets of a record's values, as `<field>:<value>`.
+fn sets_of(spec: &Spec, entry: &Entry) -> Vec<Vec<u8>> {
+    let fields = spec.fields().iter().enumerate();
+    fields
+        .filter(|(_, f)| f.indexed)
+        .flat_map(|(at, f)| {
+            let texts = entry.texts(at as u16);
+            texts.map(move |text| [f.name.as_bytes(), b":", text].concat())
+        })
+        .collect()
+}
+
+/// Writes one set; true if it is complete in the cache now.
+pub(super) fn store_set(
+    q: &Question,
+    known: &Known,
+    suffix: &[u8],
+    mut ids: Vec<CompactString>,
+    head: Sentinel,
+    expire_at: u64,
+) -> bool {
+    ids.sort_unstable();
+    ids.dedup();
+    let ix = q.lane.ix;
+    let sent = head.seq;
+    let mut begun = false;
+    let mut at = 0;
+    let mut before: Option<Vec<CompactString>> = None;
+    loop {
+        let held = gil::lock();
+        let ctx = held.ctx();
+        let step = gil::enter(|st| {
+            if !current(st, q, suffix, sent) {
+                return Some(false);
+            }
+            if !begun {
+                begun = true;
+                if let Some(e) = st.get(ix) {
+                    match store::read_set(ctx, e, suffix) {
+                        // A later question answered first.
+                        store::Set::Complete { sentinel, .. } if sentinel.seq > sent => {
+                            return Some(true)
+                        }
+                        store::Set::Complete { ids, .. } => before = Some(ids),
+                        _ => {}
+                    }
+                }
+                if !store::begin_set(st, ctx, ix, suffix) {
+                    return Some(false);
+                }
+            }
+            let end = (at + MEMBERS).min(ids.len());
+            if let Some(part) = ids.get(at..end) {
+                if !store::extend_set(st, ctx, ix, suffix, part) {
+                    return Some(false);
+                }
+            }
+            at = end;
+            if at < ids.len() {
+                return None;
+            }
+            let ok = store::finish_set(st, ctx, ix, suffix, ids.len(), head, expire_at);
+            // What is known better by now than when the question was sent. An empty set is there only once it is finished;
+            // nobody reads it in between.
+            amend(st, ctx, q.lane.ix, known, suffix, sent);
+            if let (true, Some(before)) = (ok, &before) {
+                if *before != ids {
+                    if let Some(e) = st.get(ix) {
+                        store::signal_fetch(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+                    }
+                }
+            }
+            Some(ok)
+        });
+        match step {
+            Some(Some(done)) => return done,
+            Some(None) => {}
+            None => return false,
+        }
+    }
+}
+
+/// Corrects a set by what was told, or seen by later fetches, while its question was under way.
+fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u8], sent: u64) {
+    for id in known.told.get(suffix).into_iter().flatten() {
+        let still = st
+            .get(ix)
+            .is_some_and(|e| told_sets(ctx, e, id).iter().any(|s| s == suffix));
+        if still {
+            store::amend_set(st, ctx, ix, suffix, id, true);
+        }
+    }
+    for id in newer(ix, sent) {
+        if !podium_core::spec::record_id_ok(id.as_bytes()) {
+            continue;
+        }
+        let Some(e) = st.get(ix) else { return };
+        match store::copy(ctx, e, &id, false) {
+            store::Copy::Record(b) => {
+                let name = key::record(&e.name, &id);
+                let belongs =
+                    Entry::read(b, &name).is_some_and(|entry| belongs_to(e, &entry, suffix));
+                store::amend_set(st, ctx, ix, suffix, &id, belongs);
+            }
+            store::Copy::Tomb(_) => store::amend_set(st, ctx, ix, suffix, &id, false),
+            // Dropped. If it was returned nothing better is known: as a member without a copy it is fetched when the set is
+            // read. If not, its cells were perhaps seen later than this, and may match.
+            store::Copy::Absent | store::Copy::Foreign => {
+                if !known.returned.contains(&id) && !e.doubts.holds(&id) {
+                    let seq = desk().next_seq();
+                    store::doubt(st, ctx, ix, &id, seq);
+                }
+            }
+        }
+    }
+}
+
+fn belongs_to(e: &Entity, entry: &Entry, suffix: &[u8]) -> bool {
+    if suffix == b"*" {
+        return true;
+    }
+    let Some(at) = suffix.iter().position(|b| *b == b':') else {
+        return false;
+    };
+    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else {
+        return false;
+    };
+    std::str::from_utf8(field)
+        .ok()
+        .and_then(|f| e.spec.field(f))
+        .is_some_and(|f| entry.has(f, value))
+}
+
+/// The whole table was read: every index value is complete, the unknown ones empty.
+pub(super) fn store_table(
+    q: &Question,
+    known: &Known,
+    all: &[(CompactString, Shaped)],
+    head: Sentinel,
+    sent: u64,
+) -> bool {
+    let lane = &q.lane;
+    let mut sets: HashMap<Vec<u8>, Vec<CompactString>> = HashMap::new();
+    for (id, s) in all {
+        let name = key::record(&lane.entity, id);
+        let Some(entry) = Entry::read(&s.bytes, &name) else {
+            continue;
+        };
+        for suffix in sets_of(&lane.spec, &entry) {
+            sets.entry(suffix).or_default().push(id.clone());
+        }
+    }
+    let ids: Vec<CompactString> = all.iter().map(|(id, _)| id.clone()).collect();
+    store_sets(q, known, ids, sets, head, sent)
+}
+
+/// The whole table was read and its records stored: the set of all, and that of every value. True if they are complete.
+pub(crate) fn whole_table(
+    q: &Question,
+    ids: Vec<CompactString>,
+    sets: HashMap<Vec<u8>, Vec<CompactString>>,
+    sent: u64,
+    asked_ms: u64,
+) -> bool {
+    let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
+    let head = Sentinel {
+        generation: 0,
+        asked_ms,
+        fresh_until,
+        seq: sent,
+        name: 0,
+    };
+    let known = Known::gather(q, ids.iter().cloned(), true);
+    store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
+        && store_sets(q, &known, ids, sets, head, sent)
+}
+
+/// `ids`: all of the table; `sets`: by value.
+fn store_sets(
+    q: &Question,
+    known: &Known,
+    ids: Vec<CompactString>,
+    mut sets: HashMap<Vec<u8>, Vec<CompactString>>,
+    head: Sentinel,
+    sent: u64,
+) -> bool {
+    let lane = &q.lane;
+    let mut stored = true;
+    if q.asks.is_some() {
+        let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, ids.is_empty());
+        stored &= store_set(
+            q,
+            known,
+            b"*",
+            ids,
+            Sentinel {
+                fresh_until,
+                ..head
+            },
+            expire_at,
+        );
+    }
+    // A value that only what was told has.
+    for suffix in known.told.keys().filter(|suffix| *suffix != b"*") {
+        sets.entry(suffix.clone()).or_default();
+    }
+    let asked_for: HashSet<&[u8]> = std::iter::once(&q.suffix[..]).collect();
+    for (suffix, ids) in sets {
+        if asked_for.contains(&suffix[..]) {
+            continue;
+        }
+        let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, false);
+        stored &= store_set(
+            q,
+            known,
+            &suffix,
+            ids,
+            Sentinel {
+                fresh_until,
+                ..head
+            },
+            expire_at,
+        );
+    }
+    if !stored {
+        return false;
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    gil::enter(|st| {
+        if !current(st, q, b"*", sent) {
+            return false;
+        }
+        // Unknown values are empty from here on; what was told meanwhile may have brought some.
+        let newer = newer(lane.ix, sent);
+        let until = if q.asks.is_some() {
+            set_ends(lane, head.asked_ms, true).0
+        } else {
+            head.fresh_until
+        };
+        if let Some(e) = st.get_mut(lane.ix) {
+            e.complete = Some(Complete {
+                seq: sent,
+                asked_ms: head.asked_ms,
+                fresh_until: until,
+            });
+        }
+        for id in newer {
+            store::index_newcomer(st, ctx, lane.ix, &id);
+        }
+        true
+    })
+    .unwrap_or(false)
+}

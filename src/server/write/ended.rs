@@ -1,0 +1,187 @@
+//! A call of a write ended: the cache is told, the reply gets its parts, and what remains to be done is queued.
+
+use super::step::Step;
+use super::{Brought, Cells, Place, Write, NOT_BEGUN};
+use crate::server::engine::Lane;
+use crate::server::fault::Fault;
+use crate::server::reply::Body;
+use crate::server::written::{self, Landed};
+use compact_str::CompactString;
+use podium_airtable::{Failure, FailureKind, Record};
+
+impl Write {
+    /// A call ended: the cache is told, the places of the reply are filled, further steps are queued.
+    pub(super) fn ended(
+        &self,
+        step: &Step,
+        sent: u64,
+        brought: Brought,
+        result: Result<(), Fault>,
+    ) {
+        let asked_ms = brought.asked_ms;
+        match (step, result) {
+            (Step::Create { lane, records, .. }, Ok(())) => {
+                let none = Cells::new();
+                let told: Vec<(&Record, &Cells)> = brought
+                    .records
+                    .iter()
+                    .enumerate()
+                    .map(|(i, r)| (r, records.get(i).map_or(&none, |(_, c)| c)))
+                    .collect();
+                let landed = written::store(lane, &told, sent, asked_ms, true);
+                self.fill(step, landed);
+            }
+            (Step::Update { lane, cells, .. }, Ok(())) => {
+                let told: Vec<(&Record, &Cells)> =
+                    brought.records.iter().map(|r| (r, cells)).collect();
+                let landed = written::store(lane, &told, sent, asked_ms, false);
+                self.fill(step, landed);
+            }
+            (Step::Delete { lane, ids }, Ok(())) => {
+                let (gone, open): (Vec<_>, Vec<_>) = ids
+                    .iter()
+                    .cloned()
+                    .partition(|(_, id)| brought.deleted.iter().any(|d| *d == **id));
+                self.gone(lane, &gone, 1);
+                if !open.is_empty() {
+                    let line =
+                        "UPSTREAMBAD Airtable's answer does not say that the record was deleted";
+                    self.next(Step::Confirm {
+                        lane: lane.clone(),
+                        ids: open,
+                        refusal: Fault::new(line),
+                    });
+                }
+            }
+            (Step::Confirm { lane, ids, refusal }, Ok(())) => {
+                let (there, gone): (Vec<_>, Vec<_>) = ids
+                    .iter()
+                    .cloned()
+                    .partition(|(_, id)| brought.records.iter().any(|r| r.id == **id));
+                self.gone(lane, &gone, 0);
+                if there.is_empty() {
+                } else if gone.is_empty() {
+                    // All are there, and yet they were not deleted.
+                    self.fail(
+                        &there.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
+                        &refusal.line,
+                    );
+                } else {
+                    self.next(Step::Delete {
+                        lane: lane.clone(),
+                        ids: there,
+                    });
+                }
+            }
+            (step, Err(fault)) => self.failed(step, brought.failure, fault),
+        }
+    }
+
+    fn failed(&self, step: &Step, failure: Option<Failure>, fault: Fault) {
+        let may_be = failure.as_ref().is_some_and(|f| f.may_have_applied);
+        let answered = failure.as_ref().filter(|f| f.status.is_some() && !may_be);
+        let refused = answered
+            .is_some_and(|f| matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_)));
+        // What may mean "it is not there" and may mean "you may not".
+        let missing = answered.is_some_and(|f| {
+            f.status == Some(403)
+                || f.kind == FailureKind::NotFound
+                || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST")
+        });
+        let line = match &failure {
+            _ if may_be => format!("{}; it may have been written nevertheless", fault.line),
+            Some(f) if f.message == NOT_BEGUN => {
+                format!("{}; nothing was written", self.not_in_time())
+            }
+            _ => fault.line.clone(),
+        };
+        match step {
+            Step::Create {
+                lane,
+                records,
+                typecast,
+            } if refused && records.len() > 1 => {
+                // One bad record fails the whole call: the others are written without it.
+                let (a, b) = records.split_at(records.len() / 2);
+                let half = |part: &[(Place, Cells)]| Step::Create {
+                    lane: lane.clone(),
+                    records: part.to_vec(),
+                    typecast: *typecast,
+                };
+                self.next(half(b));
+                self.next(half(a));
+                return;
+            }
+            Step::Create { lane, records, .. } if may_be => {
+                written::uncertain(
+                    lane,
+                    None,
+                    &records.iter().map(|(_, c)| c).collect::<Vec<_>>(),
+                );
+            }
+            Step::Update {
+                lane, id, cells, ..
+            } if may_be || missing => written::uncertain(lane, Some(id), &[cells]),
+            Step::Delete { lane, ids } if may_be => {
+                for (_, id) in ids {
+                    written::uncertain(lane, Some(id), &[]);
+                }
+            }
+            // A call that names one that is gone fails for all.
+            Step::Delete { lane, ids } if missing || refused => {
+                let refusal = Fault {
+                    line,
+                    outage: false,
+                };
+                self.next(Step::Confirm {
+                    lane: lane.clone(),
+                    ids: ids.clone(),
+                    refusal,
+                });
+                return;
+            }
+            _ => {}
+        }
+        self.fail(&step.places(), &line);
+    }
+
+    fn gone(&self, lane: &Lane, ids: &[(Place, CompactString)], counted: i64) {
+        if ids.is_empty() {
+            return;
+        }
+        written::bury(
+            lane,
+            &ids.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(),
+        );
+        let mut i = self.inner.lock();
+        for (at, _) in ids {
+            if let Some(slot) = i.places.get_mut(*at) {
+                *slot = Some(Body::Int(counted));
+            }
+        }
+    }
+
+    fn fill(&self, step: &Step, landed: Vec<Landed>) {
+        let mut i = self.inner.lock();
+        for (at, l) in step.places().into_iter().zip(landed) {
+            i.fresh_until = i.fresh_until.min(l.fresh_until);
+            i.stored &= l.stored;
+            if let Some(slot) = i.places.get_mut(at) {
+                *slot = Some(l.body);
+            }
+        }
+    }
+
+    fn fail(&self, places: &[Place], line: &str) {
+        let mut i = self.inner.lock();
+        for at in places {
+            if let Some(slot) = i.places.get_mut(*at) {
+                *slot = Some(Body::error(line));
+            }
+        }
+    }
+
+    fn next(&self, step: Step) {
+        self.inner.lock().steps.push_front(step);
+    }
+}

@@ -168,7 +168,7 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

@@ -29,7 +29,6 @@ pub(crate) const ERR: c_int = 1;
 /// refused the load if one of those used were missing; the arguments are the server's own handles.
 macro_rules! rm {
     ($name:ident ( $($arg:expr),* $(,)? )) => {{
-        #[allow(unused_unsafe)]
         unsafe { ::redis_module::raw::$name.unwrap_unchecked()($($arg),*) }
     }};
 }

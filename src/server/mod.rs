@@ -55,7 +55,6 @@ fn version() -> c_int {
 /// # Safety
 /// The server's context and arguments.
 #[no_mangle]
-#[allow(non_snake_case)]
 pub unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, _: Argv, argc: c_int) -> c_int {
     // Nothing may be allocated before this call: it hands over the server's allocator.
     if raw::Export_RedisModule_Init(
@@ -178,7 +177,6 @@ fn panics_to_log() {
 /// # Safety
 /// The server's context.
 #[no_mangle]
-#[allow(non_snake_case)]
 pub unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
     let unloaded = catch_unwind(|| {
         // A thread that waits for the lock we hold cannot be joined: then the answer is "not now".

@@ -1,5 +1,5 @@
 //! Bounds on time and size hold for every setting of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used)]
 
 mod scripted;
 

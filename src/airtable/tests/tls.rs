@@ -1,5 +1,5 @@
 //! TLS: certificates that are trusted and ones that are not, and a proxy that tunnels.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod scripted;
 

@@ -273,17 +273,6 @@ pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
     out
 }
 
-/// The same record with other times: nothing but the header changes.
-pub fn with_header(bytes: &[u8], h: &Header) -> Vec<u8> {
-    let mut out = bytes.to_vec();
-    for (i, n) in h.words().into_iter().enumerate() {
-        if let Some(slot) = out.get_mut(8 + i * 8..16 + i * 8) {
-            slot.copy_from_slice(&n.to_le_bytes());
-        }
-    }
-    out
-}
-
 /// The value of a tombstone stored under `name`.
 pub fn encode_tomb(name: &[u8], h: &Header) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER + name.len());

@@ -155,20 +155,10 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
     }
-    /// Ends every flight for which `pick` says so.
-    pub fn land_where(&mut self, mut pick: impl FnMut(&T) -> bool) -> Vec<W> {
-        let ids: Vec<FlightId> = self
-            .all
-            .iter()
-            .filter(|(_, f)| pick(&f.thing))
-            .map(|(id, _)| *id)
-            .collect();
-        ids.into_iter().flat_map(|id| self.land(id)).collect()
-    }
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::panic)]
+#[allow(clippy::panic)]
 mod tests {
     use super::*;
 

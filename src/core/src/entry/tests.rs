@@ -99,7 +99,7 @@ fn times_change_without_the_content() {
         fresh_until: 99,
         ..H
     };
-    let moved = with_header(&bytes, &later);
+    let moved = encode(b"events:recA", &later, &shaped());
     let (a, b) = (
         Entry::read(&bytes, b"events:recA").unwrap(),
         Entry::read(&moved, b"events:recA").unwrap(),

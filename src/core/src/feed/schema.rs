@@ -202,7 +202,6 @@ fn field(v: &Value) -> Option<Field> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use serde_json::json;

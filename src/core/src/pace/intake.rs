@@ -1,7 +1,5 @@
 //! Taking in what is wanted, and letting go of what is not any more.
 
-use alloc::vec::Vec;
-
 use compact_str::CompactString;
 
 use super::base::{Job, Retry, Work};
@@ -11,15 +9,6 @@ use super::scheduler::Scheduler;
 
 /// Lanes of a base beyond which those with nothing to remember are looked for.
 const MANY_LANES: usize = 64;
-
-/// What waited when the queue was emptied.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Drained<P> {
-    /// The ids of each lane, in no order.
-    pub ids: Vec<(LaneKey, Vec<CompactString>)>,
-    /// The solo calls.
-    pub calls: Vec<(CallId, P)>,
-}
 
 impl<P: Clone> Scheduler<P> {
     /// Queues an id for its lane's next batch. True if it was not queued yet; if it was, it takes the more urgent class.
@@ -94,7 +83,7 @@ impl<P: Clone> Scheduler<P> {
     /// The call was answered and has a next page: it is over, and the next page is queued in its class, ahead of solo
     /// calls that came later than its first page. `None` if the call is not under way.
     pub fn call_more(&mut self, id: CallId, payload: P, now: u64) -> Option<CallId> {
-        let flight = self.flights.get(&id).filter(|flight| !flight.orphan)?;
+        let flight = self.flights.get(&id)?;
         let (base, class, seq) = (flight.base, flight.job.class, flight.job.seq);
         self.done(id, Outcome::Ok, now, 0);
         Some(self.enqueue(base, class, seq, payload))
@@ -135,60 +124,6 @@ impl<P: Clone> Scheduler<P> {
                 self.lanes.remove(&lane);
             }
         }
-    }
-
-    /// The entity is gone: its ids leave the queue and are returned, in no order. Calls under way are not repeated.
-    pub fn drop_lane(&mut self, lane: LaneKey) -> Vec<CompactString> {
-        for flight in self.flights.values_mut() {
-            if matches!(flight.job.work, Work::Batch { lane: of, .. } if of == lane) {
-                flight.orphan = true;
-            }
-        }
-        let Some(base) = self
-            .lanes
-            .remove(&lane)
-            .and_then(|b| self.bases.get_mut(&b))
-        else {
-            return Vec::new();
-        };
-        let families = &mut self.families;
-        base.retries.retain(|retry| match retry.job.work {
-            Work::Batch {
-                lane: of, family, ..
-            } if of == lane => {
-                families.leave(family);
-                false
-            }
-            _ => true,
-        });
-        base.lanes
-            .remove(&lane)
-            .map_or_else(Vec::new, Lane::into_ids)
-    }
-
-    /// Empties the queue: the ids of every lane and the solo calls that waited. Calls under way are not repeated.
-    pub fn drain(&mut self) -> Drained<P> {
-        for flight in self.flights.values_mut() {
-            flight.orphan = true;
-        }
-        let mut ids = Vec::new();
-        let mut calls = Vec::new();
-        for base in self.bases.values_mut() {
-            for (key, lane) in base.lanes.drain() {
-                ids.push((key, lane.into_ids()));
-            }
-            let solos = base.solos.iter_mut().flat_map(core::mem::take);
-            let repeated = base.retries.drain(..).map(|retry| retry.job);
-            for job in solos.map(|(_, job)| job).chain(repeated) {
-                match job.work {
-                    Work::Solo { id, payload } => calls.push((id, payload)),
-                    Work::Batch { family, .. } => self.families.leave(family),
-                }
-            }
-        }
-        self.lanes.clear();
-        self.solos.clear();
-        Drained { ids, calls }
     }
 
     pub(super) fn enqueue(&mut self, base: BaseKey, class: Class, seq: u64, payload: P) -> CallId {

@@ -179,9 +179,4 @@ impl Lane {
         }
         self.gather_until = frame.now + frame.limits.gather_ms();
     }
-
-    /// Everything that waits, in the queue or in retries.
-    pub(super) fn into_ids(self) -> Vec<CompactString> {
-        self.places.into_keys().collect()
-    }
 }

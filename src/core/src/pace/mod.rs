@@ -55,7 +55,6 @@ pub use breaker::Breaker;
 pub use call::{
     BaseKey, Busy, Call, CallId, Class, Fault, LaneKey, Next, Outcome, Verdict, What, Why,
 };
-pub use intake::Drained;
 pub use limits::{BreakerLimits, Limits};
 pub use saved::{Saved, SavedBase};
 pub use scheduler::{Counts, Scheduler};

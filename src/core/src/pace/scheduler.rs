@@ -38,8 +38,6 @@ pub(super) struct Flight<P> {
     pub(super) probe: bool,
     /// Ids were added to fill the page.
     pub(super) filled: bool,
-    /// Its lane was dropped: nobody wants what it brings.
-    pub(super) orphan: bool,
 }
 
 /// Decides what goes upstream next; see the [module](super). `P` is the payload of a call that cannot be merged.
@@ -350,7 +348,6 @@ impl<P: Clone> Scheduler<P> {
             job,
             probe,
             filled,
-            orphan: false,
         };
         self.flights.insert(id, flight);
         call

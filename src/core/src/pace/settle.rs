@@ -55,9 +55,6 @@ impl<P: Clone> Scheduler<P> {
             }
             Fault::Poison | Fault::Refused => base.answered(limits, flight.probe, now),
         }
-        if flight.orphan {
-            return self.give_up(flight);
-        }
         match fault {
             Fault::Transient => self.repeat(flight, retry_after_ms, now, chance),
             Fault::Timeout => self.split(flight, true, now),

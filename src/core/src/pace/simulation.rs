@@ -1,5 +1,5 @@
 //! An hour at saturation against a simulated Airtable, in virtual time: the budget is spent and never overspent.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used)]
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;

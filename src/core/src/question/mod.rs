@@ -9,7 +9,6 @@ mod tests;
 
 pub use formula::{formula, ids_formula, Lookup};
 
-use crate::record::FieldValues;
 use crate::spec::{self, FieldIx, Kind, Normal, Spec};
 use alloc::borrow::Cow;
 use alloc::format;
@@ -91,14 +90,6 @@ pub(crate) fn canonical_number(text: &str) -> Option<String> {
         return Some("0".into());
     }
     n.is_finite().then(|| n.to_string())
-}
-
-/// Do the stored values satisfy `field` = `value`?
-pub fn has_value(values: &[FieldValues], field: FieldIx, value: &[u8]) -> bool {
-    values
-        .iter()
-        .filter(|v| v.field == field)
-        .any(|v| v.texts.iter().any(|t| t == value))
 }
 
 /// What a fetched record's cells say of a link field's lookup: does it hold the ids that the link holds?

@@ -347,17 +347,6 @@ fn sort_orders_numbers_as_numbers_and_text_bytewise() {
     );
 }
 
-#[test]
-fn a_field_has_the_values_that_were_stored_for_it() {
-    let values = [FieldValues {
-        field: 2,
-        texts: vec![b"a".to_vec(), b"b".to_vec()],
-    }];
-    assert!(
-        has_value(&values, 2, b"b") && !has_value(&values, 2, b"c") && !has_value(&values, 1, b"a")
-    );
-}
-
 /// Reads a string literal by Airtable's rules: its text, and what follows it.
 fn read_literal(formula: &str) -> (String, &str) {
     let mut out = String::new();

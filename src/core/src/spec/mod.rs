@@ -354,13 +354,6 @@ impl Spec {
             .filter(|(_, f)| f.kind.is_link() || self.open)
             .map(|(i, _)| i)
     }
-    /// Fields that may be asked for by value.
-    pub fn indexed_fields(&self) -> impl Iterator<Item = FieldIx> + '_ {
-        (0..)
-            .zip(&self.fields)
-            .filter(|(_, f)| f.indexed)
-            .map(|(i, _)| i)
-    }
     pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))
     }

@@ -164,60 +164,6 @@ fn an_open_breaker_stays_open_over_a_restart() {
 }
 
 #[test]
-fn a_lane_that_goes_takes_its_ids_along_and_is_not_repeated() {
-    let mut s = Sched::new(Limits::default());
-    want(&mut s, 1, 0..2, Class::Read, T0);
-    want(&mut s, 2, 0..1, Class::Read, T0);
-    let c = call(&mut s, T0);
-    want(&mut s, 1, 5..8, Class::Read, T0);
-    let mut dropped = s.drop_lane(1);
-    dropped.sort();
-    assert_eq!(dropped, (5..8).map(rec).collect::<Vec<_>>());
-    assert_eq!(s.drop_lane(1), Vec::<CompactString>::new());
-    assert_eq!(
-        s.done(c.id, failed(Fault::Transient), T0, 0),
-        Verdict::GiveUp
-    );
-    assert_eq!(s.pending(), 1);
-    // What is queued after that is new.
-    want(&mut s, 1, 0..1, Class::Read, T0 + 300);
-    assert_eq!(s.pending(), 2);
-}
-
-#[test]
-fn draining_returns_all_that_waits() {
-    let mut s = Sched::new(Limits::default());
-    want(&mut s, 1, 0..2, Class::Read, T0);
-    let c = call(&mut s, T0);
-    assert_eq!(
-        s.done(c.id, failed(Fault::Transient), T0, 100),
-        Verdict::Retrying
-    );
-    want(&mut s, 2, 0..3, Class::Background, T0);
-    let id = s.submit(0, Class::Poll, 9, T0);
-    let under_way = call(&mut s, T0);
-    assert_eq!(under_way.id, id);
-    let waiting = s.submit(0, Class::Read, 10, T0);
-    let mut drained = s.drain();
-    drained.ids.sort();
-    assert_eq!(
-        drained
-            .ids
-            .iter()
-            .map(|(lane, ids)| (*lane, ids.len()))
-            .collect::<Vec<_>>(),
-        [(1, 2), (2, 3)]
-    );
-    assert_eq!(drained.calls, [(waiting, 10)]);
-    assert_eq!(s.pending(), 0);
-    assert_eq!(
-        s.done(under_way.id, failed(Fault::RateLimited), T0, 0),
-        Verdict::GiveUp
-    );
-    assert_eq!((s.pending(), s.in_flight()), (0, 0));
-}
-
-#[test]
 fn limits_change_at_once() {
     let mut s = Sched::new(many_threads());
     for n in 0..30 {

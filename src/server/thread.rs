@@ -35,12 +35,13 @@ impl<M> Thread<M> {
 
     /// `run`: the whole of what it does, around [`next`](Self::next) and [`rest`](Self::rest).
     pub(crate) fn start(&self, name: &str, run: fn()) -> Result<(), String> {
+        // Held while it starts: it sees that it is not to stop (an unloaded library may have stayed where it was).
+        let mut r = self.room.lock();
+        r.stopping = false;
         let handle = std::thread::Builder::new()
             .name(name.into())
             .spawn(run)
             .map_err(|e| e.to_string())?;
-        let mut r = self.room.lock();
-        r.stopping = false;
         r.thread = Some(handle);
         Ok(())
     }

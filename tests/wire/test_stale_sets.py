@@ -7,8 +7,8 @@ import json
 import pytest
 
 from asking import cells, get, ids, index, spec
-from support import ReplyError, blocked, eventually
-from world import SPECS, event, item
+from support import ReplyError, blocked, eventually, text
+from world import ITEMS, SPECS, event, item
 
 LATENCY = 400
 
@@ -89,6 +89,30 @@ def test_del_of_a_key_that_is_not_there_yet_counts_too(under_way, client, world)
     client.call("PODIUM.INVALIDATE", KEY)
     reader.read()
     assert get(client, KEY)["name"] == "after"
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("question", ["items:group:g1", "items:*"])
+@pytest.mark.parametrize("change", [("DEL", KEY), ("UNLINK", KEY), ("PODIUM.INVALIDATE", KEY), ("PODIUM.UPSERT", KEY, '{"n":1}'), ("PODIUM.GET", KEY, "NOCACHE")])
+def test_a_member_touched_while_its_question_is_under_way_stays_in_the_answer(under_way, client, change, question, cached):
+    expected = [item(n) for n in range(1, ITEMS + 1) if question.endswith("*") or n % 10 == 1]
+    if cached:
+        get(client, KEY)
+    reader = under_way("PODIUM.INDEX", question, "IDS")
+    client.call(*change)
+    assert text(reader.read()) == expected, "who asked before"
+    assert ids(client, question) == expected, "who asks after"
+    assert ids(client, question, "CACHEONLY") == expected, "and the set that is kept"
+
+
+def test_a_record_dropped_unseen_while_a_question_is_under_way_is_looked_at_again(under_way, client, world):
+    """Fetched with other cells than the question saw, and gone again: the question's word on it is the older one."""
+    reader = under_way("PODIUM.INDEX", "items:group:g2", "IDS")
+    world.change("items", item(1), group="g2")
+    assert get(client, KEY)["group"] == "g2"
+    client.call("DEL", KEY)
+    reader.read()
+    assert item(1) in ids(client, "items:group:g2")
 
 
 def test_a_changed_spec_while_a_fetch_is_under_way(under_way, client):

@@ -38,6 +38,13 @@ def test_deleted_records_are_dropped_and_leave_tombstones(swept, world):
     assert swept.call("EXISTS", f"tomb:items:{item(1)}") == 1
 
 
+def test_what_a_short_page_leaves_out_is_not_gone(swept, world):
+    world.airtable.control("POST", "switches", {"longest_page": 30})
+    report = sweep(swept, "items:*", "FULL")
+    assert report["removed"] == 5 and report["upstream-calls"] == world.airtable.count() > 1
+    assert get(swept, f"items:{item(100)}", "CACHEONLY")["n"] == 100
+
+
 def test_they_leave_every_index_set(client, world):
     found = ids(client, "items:group:g1")
     world.delete("items", found[0], found[5])

@@ -99,6 +99,7 @@ def test_changes_while_it_runs_are_not_lost(server, client, world):
     client.call("PODIUM.TOMBSTONE", f"items:{item(2)}")
     world.change("items", item(3), name="changed", group="changed group")
     client.call("PODIUM.INVALIDATE", f"items:{item(3)}")
+    client.call("DEL", f"items:{item(4)}")
     assert mapping(warmer.read(30))["records"] == ITEMS
     world.airtable.latency(0)
     assert ids(client, "items:group:new group") == [item(1)]
@@ -106,6 +107,7 @@ def test_changes_while_it_runs_are_not_lost(server, client, world):
     assert get(client, f"items:{item(1)}")["name"] == "told" and get(client, f"items:{item(2)}") is None
     assert ids(client, "items:group:changed group") == [item(3)]
     assert item(3) not in ids(client, "items:group:g3")
+    assert item(4) in ids(client, "items:group:g4") and item(4) in ids(client, "items:*")
 
 
 def test_later_changes_move_records_between_warm_sets(client, world):

@@ -21,6 +21,8 @@ pub(crate) struct Switches {
     pub(crate) url_too_long_status: u16,
     /// An iterator dies after so long without use.
     pub(crate) offset_life_ms: i64,
+    /// Records on a page at most, whatever was asked for.
+    pub(crate) longest_page: usize,
 }
 
 impl Default for Switches {
@@ -35,6 +37,7 @@ impl Default for Switches {
             linked_computed_lag_ms: 0,
             url_too_long_status: 414,
             offset_life_ms: 300_000,
+            longest_page: usize::MAX,
         }
     }
 }
@@ -67,6 +70,11 @@ impl Switches {
                 "payload_delay_ms" => value.as_i64().map(|v| next.payload_delay_ms = v),
                 "linked_computed_lag_ms" => value.as_i64().map(|v| next.linked_computed_lag_ms = v),
                 "offset_life_ms" => value.as_i64().map(|v| next.offset_life_ms = v),
+                "longest_page" => value
+                    .as_u64()
+                    .and_then(|v| usize::try_from(v).ok())
+                    .filter(|v| *v > 0)
+                    .map(|v| next.longest_page = v),
                 "url_too_long_status" => value
                     .as_u64()
                     .and_then(|v| u16::try_from(v).ok())
@@ -85,7 +93,7 @@ impl Switches {
             "retry_after_on_429": self.retry_after_on_429, "arrayjoin_sep": self.arrayjoin_sep,
             "formula_field_ids": self.formula_field_ids, "payload_delay_ms": self.payload_delay_ms,
             "linked_computed_lag_ms": self.linked_computed_lag_ms, "url_too_long_status": self.url_too_long_status,
-            "offset_life_ms": self.offset_life_ms,
+            "offset_life_ms": self.offset_life_ms, "longest_page": self.longest_page,
         })
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn list(visit: &Visit<'_>, base: &str, table: &str) -> Reply {
             (Arc::new(Iteration::new(table.id.clone(), ids)), 0)
         }
     };
+    let page_size = page_size.min(visit.switches.longest_page);
     let end = start.saturating_add(page_size).min(iteration.ids.len());
     let page = iteration.ids.get(start..end).unwrap_or_default();
     // A record deleted since the listing began is left out.

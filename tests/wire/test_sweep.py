@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from asking import cells, get, ids, mget
-from support import eventually, mapping, text
+from support import blocked, eventually, mapping, text
 from world import event, item, project
 
 FIELDS = {"cached", "checked", "removed", "upstream-calls", "duration-ms"}
@@ -153,3 +153,13 @@ def test_bad_input(client, world, words, code):
     error = client.error("PODIUM.SWEEP", *words)
     assert error.code == code, text(error.text)
     assert world.airtable.count() == 0
+
+
+def test_a_wait_that_is_ended_says_so(server, swept, world):
+    world.airtable.latency(500)
+    one = server.client()
+    number = one.call("CLIENT", "ID")
+    one.send("PODIUM.SWEEP", "items:*")
+    blocked(server, 1)
+    assert swept.call("CLIENT", "UNBLOCK", number) == 1
+    assert "the sweep goes on" in one.read().text

@@ -176,6 +176,26 @@ def test_two_at_once_take_turns(server, client, world):
     assert mapping(a.read(30))["records"] == ITEMS and mapping(b.read(30))["records"] == 20
 
 
+def test_who_asks_while_it_runs_shares_it(server, client, world):
+    world.airtable.latency(200)
+    warmers = [server.client() for _ in range(5)]
+    for warmer in warmers:
+        warmer.send("PODIUM.WARM", "items:*")
+    reports = [mapping(warmer.read(30)) for warmer in warmers]
+    assert [report["records"] for report in reports] == [ITEMS] * 5
+    assert sum(report["upstream-calls"] for report in reports) == world.airtable.count() == 4
+    world.airtable.latency(0)
+    assert mapping(client.call("PODIUM.WARM", "items:*", timeout=30))["upstream-calls"] == 4, "asked after it ended: read anew"
+
+
+def test_too_many_at_once_are_refused(server, client, world):
+    world.airtable.latency(1000)
+    told = [client.attempt("PODIUM.WARM", "items:*", "ASYNC") for _ in range(100)]
+    refused = [one for one in told if one != "OK"]
+    assert refused and all("wait for one to end" in one.text for one in refused) and told[0] == "OK"
+    world.airtable.latency(0)
+
+
 def test_an_entity_redefined_meanwhile(server, client, world):
     world.airtable.latency(300)
     warmer = server.client()

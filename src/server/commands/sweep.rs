@@ -44,8 +44,10 @@ unsafe fn sweep_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             }
         });
     }
-    // CLIENT UNBLOCK or a closed connection ends the wait, not the sweep.
-    whole::answer_from(ctx, THREAD, None, move || {
+    let late = || {
+        Body::error("ERR the wait was ended; the sweep goes on, see podium_sweep_last_removed in INFO podium")
+    };
+    whole::answer_from(ctx, THREAD, Box::new(late), move || {
         match sweep::run(&entities, full, dry) {
             Ok(reports) => shape(reports, all),
             Err(f) => Body::error(f.line),

@@ -50,7 +50,7 @@ unsafe fn warm_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let late = || {
         Body::error("ERR the wait was ended; the warming goes on, see podium_warm_… in INFO podium")
     };
-    whole::answer_from(ctx, THREAD, Some(Box::new(late)), move || {
+    whole::answer_from(ctx, THREAD, Box::new(late), move || {
         shape(warm::run(&entities), all)
     })
 }

@@ -8,6 +8,7 @@ use crate::server::state::{Entity, EntityIx};
 use crate::server::{engine, gil, reply};
 use podium_core::key::{self, Name};
 use std::ffi::c_int;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Which of these words are given, in any order, each once at most.
 pub(super) fn flags<const N: usize>(
@@ -56,9 +57,41 @@ pub(super) fn entities(
     found.unwrap_or_else(|| Err("ERR internal error: the cache is busy".into()))
 }
 
+/// Threads for such commands at most, those that wait for their turn included.
+const MOST: usize = 64;
+static RUNNING: AtomicUsize = AtomicUsize::new(0);
+
+/// A place among those; given back by dropping.
+struct Place;
+impl Place {
+    fn take() -> Result<Place, String> {
+        let place = Place;
+        if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST {
+            return Err(format!(
+                "{MOST} such commands are under way: wait for one to end"
+            ));
+        }
+        Ok(place)
+    }
+}
+impl Drop for Place {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Runs `f` on a thread of its own, if there are not too many.
+fn start(thread: &str, f: impl FnOnce() + Send + 'static) -> Result<(), String> {
+    let place = Place::take()?;
+    engine::background(thread, move || {
+        let _place = place;
+        f();
+    })
+}
+
 /// ASYNC: on a thread of its own, and the client is answered at once.
 pub(super) fn behind(ctx: Ctx, thread: &str, f: impl FnOnce() + Send + 'static) -> c_int {
-    match engine::background(thread, f) {
+    match start(thread, f) {
         Ok(()) => Body::Ok.send(ctx),
         Err(why) => reply::error(ctx, &format!("ERR {why}")),
     }
@@ -69,17 +102,15 @@ pub(super) fn behind(ctx: Ctx, thread: &str, f: impl FnOnce() + Send + 'static) 
 pub(super) fn answer_from(
     ctx: Ctx,
     thread: &str,
-    late: Option<Late>,
+    late: Late,
     f: impl FnOnce() -> Body + Send + 'static,
 ) -> c_int {
     let Some(op) = Op::keep(ctx, 0) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
-    if let Some(late) = late {
-        op.when_late(late);
-    }
+    op.when_late(late);
     let waiting = op.clone();
-    let started = engine::background(thread, move || {
+    let started = start(thread, move || {
         let _answered = Answered(waiting.clone());
         waiting.finish(f());
     });

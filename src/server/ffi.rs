@@ -6,7 +6,7 @@ mod key;
 mod server;
 
 pub(crate) use call::{call, notify, replicate, signal_modified};
-pub(crate) use key::{Key, KeyKind};
+pub(crate) use key::{ahead, Key, KeyKind};
 pub(crate) use server::{
     cached_now_ms, is_cluster, is_loading, is_replica, log, may_wait, memory, next_pass, now_ms,
     random_u64, removable, writable, Level,

@@ -11,7 +11,7 @@ use super::{entry, in_database_0, numkeys_positions};
 use crate::server::ffi::{args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
 use crate::server::query::{self, Ask, Options, Query};
 use crate::server::state::State;
-use crate::server::{config, gil, refresh, reply, serve};
+use crate::server::{config, ffi, gil, refresh, reply, serve};
 use podium_core::entry::Entry;
 use podium_core::key;
 use std::ffi::c_int;
@@ -32,6 +32,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     let name = bytes(raw_name);
     let key = Key::read(ctx, raw_name);
     let Some(body) = key.body() else { return false };
+    ffi::ahead(body);
     let Some(e) = Entry::read(body, name) else {
         return false;
     };
@@ -76,7 +77,10 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         let raw_name = *argv.add(i as usize);
         let name = bytes(raw_name);
         let key = Key::read(ctx, raw_name);
-        let entry = key.body().and_then(|body| Entry::read(body, name));
+        let entry = key.body().and_then(|body| {
+            ffi::ahead(body);
+            Entry::read(body, name)
+        });
         let fresh = entry.filter(|e| now < e.header.fresh_until && now < e.header.dead_at);
         let served =
             fresh.filter(|e| gil::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));

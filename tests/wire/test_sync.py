@@ -356,6 +356,34 @@ def test_a_base_that_nobody_reads_is_left_alone_and_heard_before_the_next_read(f
     assert polls() == 1
 
 
+def test_a_pause_just_longer_than_the_interval_is_longer_than_the_interval(spawn, world):
+    interval = 4
+    client = begin(spawn(), world, interval)
+    get(client, f"items:{item(1)}")
+    last = status(client)["last-poll"]
+    eventually(2 * interval, "a poll because of the read", lambda: status(client)["last-poll"] > last)
+    # From here on nobody reads.
+    last = status(client)["last-poll"]
+    world.change("items", item(1), name="changed")
+    eventually(2 * interval, "the interval is over", lambda: time.time() * 1000 > last + 1_000 * interval + 100)
+    assert status(client)["last-poll"] == last
+    assert get(client, f"items:{item(1)}")["name"] == "changed"
+
+
+def test_steady_reads_wait_for_no_poll(spawn, world):
+    client = begin(spawn(), world)
+    get(client, f"items:{item(1)}")
+    world.airtable.fault("slow", match={"path_contains": "/payloads"}, ms=300)
+    polls, slowest = set(), 0.0
+    end = time.monotonic() + 20
+    while len(polls) < 4 and time.monotonic() < end:
+        began = time.monotonic()
+        get(client, f"items:{item(1)}")
+        slowest = max(slowest, time.monotonic() - began)
+        polls.add(status(client)["last-poll"])
+    assert len(polls) == 4 and slowest < 0.25, (polls, slowest)
+
+
 # Over the end of a process -----------------------------------------------------------------------------------------
 
 

@@ -212,6 +212,20 @@ def test_a_renamed_column_is_asked_for_anew(fed, world):
     assert get(fed, f"items:{item(1)}")["name"] == "still followed"
 
 
+def test_a_table_that_gets_the_name_of_an_entity_is_followed_from_then_on(fed, world):
+    fed.call("CONFIG", "SET", "podium.sync-interval", 60)
+    fed.call("PODIUM.SPEC", "SET", "later", json.dumps({**SPECS["items"], "table": "Later"}))
+    now(fed), now(fed)
+    world.airtable.control("POST", "schema", {"base": world.base, "table": "items", "rename_table": "Later"})
+    assert get(fed, f"later:{item(1)}")["name"] == "Item 1"
+    world.airtable.write(base=world.base, table="Later", update=[{"id": item(1), "fields": {"name": "changed"}}])
+    now(fed)
+    assert get(fed, f"later:{item(1)}")["name"] == "changed"
+    world.airtable.write(base=world.base, table="Later", update=[{"id": item(1), "fields": {"name": "changed again"}}])
+    now(fed)
+    assert get(fed, f"later:{item(1)}")["name"] == "changed again"
+
+
 def test_a_changed_record_reaches_the_lookups_of_others(fed, world):
     about = f"projects:{project(1)}"
     owner = get(fed, about)["owner"][0]

@@ -48,6 +48,28 @@ pub(super) fn note_missing(st: &mut State, base: &Arc<str>) {
     }
 }
 
+/// Entities whose specs name another table by the schema now in force than by the one before, or one that this lacked.
+/// `before`: none if pages were applied by no other.
+pub(super) fn of_another_table(
+    st: &State,
+    base: &Arc<str>,
+    before: Option<&Schema>,
+) -> Vec<EntityIx> {
+    let (Some(f), Some(before)) = (st.feeds.get(base), before) else {
+        return Vec::new();
+    };
+    st.entities()
+        .filter(|e| e.base() == **base)
+        .filter(|e| {
+            let named = e.spec.table();
+            f.schema
+                .table_id(named)
+                .is_some_and(|now| before.table_id(named) != Some(now))
+        })
+        .map(|e| e.ix)
+        .collect()
+}
+
 /// Which entity a link leads to need not be guessed any more.
 pub(super) fn learn_links(st: &mut State, base: &Arc<str>) {
     let Some(schema) = st.feeds.get(base).map(|f| f.schema.clone()) else {

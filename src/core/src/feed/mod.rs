@@ -229,6 +229,11 @@ impl Feed {
         self.schema_due = true;
     }
 
+    /// Was the schema read since this process follows it? No page is applied before that.
+    pub fn knows_schema(&self) -> bool {
+        self.schema_known
+    }
+
     /// The interval in force: polls that wait for their share of the month come later.
     pub fn interval_in_force(&self, interval: u64) -> u64 {
         interval.saturating_add(self.queued_ms)

@@ -477,6 +477,60 @@ def test_a_server_that_lost_its_memory_adopts_the_webhook(spawn, world):
     assert len(hooks(world)) == 1, "what it did not make it does not delete"
 
 
+def feed_keys(client) -> list[str]:
+    return sorted(text(client.call("KEYS", "podium:feed:*")))
+
+
+def test_it_stays_stopped_though_its_entities_got_another_tag(spawn, world):
+    server = spawn({"sync-interval": INTERVAL}, ["appendonly yes", "appendfsync always"])
+    client = begin(server, world)
+    assert feed_keys(client) == [f"podium:feed:{world.base}"]
+    client.call("PODIUM.SPEC", "SET", "{shop}items", json.dumps({**SPECS["items"], "table": "items"}))
+    world.change("items", item(1), name="changed")
+    now(client)
+    assert feed_keys(client) == [f"podium:feed:{{shop}}{world.base}"]
+    assert client.call("PODIUM.SYNC", "STOP") == "OK"
+    assert feed_keys(client) == []
+    server.restart(kill=True)
+    assert status(server.client())["state"] == "off" and hooks(world) == []
+
+
+def test_of_two_places_the_one_further_on_counts(spawn, world):
+    server = spawn({"sync-interval": INTERVAL}, ["appendonly yes", "appendfsync always"])
+    client = begin(server, world)
+    place = client.call("HGETALL", f"podium:feed:{world.base}")
+    place = place if isinstance(place, list) else [word for pair in place.items() for word in pair]
+    for n in range(3):
+        world.change("items", item(1), name=f"changed {n}")
+        now(client)
+    cursor = status(client)["cursor"]
+    # As an earlier release left them behind.
+    for tag in ("{a}", "{z}"):
+        client.call("HSET", f"podium:feed:{tag}{world.base}", *place)
+    server.restart(kill=True)
+    client = server.client()
+    eventually(10, "it follows", lambda: status(client)["state"] == "following")
+    assert (status(client)["cursor"], status(client)["gaps"]) == (cursor, 0)
+    eventually(10, "one key is left", lambda: feed_keys(client) == [f"podium:feed:{world.base}"])
+    assert client.call("PODIUM.SYNC", "STOP") == "OK"
+    assert feed_keys(client) == []
+
+
+def test_a_replica_keeps_to_it_though_its_entities_got_another_tag(pair, world):  # noqa: F811
+    primary, replica = pair
+    p = begin(primary, world)
+    p.call("PODIUM.SPEC", "SET", "{shop}items", json.dumps({**SPECS["items"], "table": "items"}))
+    world.change("items", item(1), name="changed")
+    now(p)
+    in_step(primary, replica)
+    r = replica.client()
+    assert feed_keys(r) == [f"podium:feed:{{shop}}{world.base}"]
+    assert status(r)["state"] == "replica" and status(r)["cursor"] == status(p)["cursor"]
+    p.call("PODIUM.SYNC", "STOP")
+    in_step(primary, replica)
+    assert status(r)["state"] == "off"
+
+
 def test_flushall_does_not_end_it(fed, world):
     fed.call("FLUSHALL")
     assert fed.call("EXISTS", f"podium:feed:{world.base}") == 1

@@ -73,6 +73,20 @@ def test_the_table_by_name_and_id(hook, table):
     assert get(hook.client, f"todo:{rid('tdo', 1)}", "CACHEONLY")["name"] == "told"
 
 
+def test_the_table_by_its_id_where_the_feed_knows_the_schema(hook, world):
+    """A spec says the name, the automation the id; or the other way round."""
+    table = next(t for t in world.airtable.control("GET", f"records/{world.base}/items").items() if t[0] == "table")[1]
+    spec(hook.client, "by_id", {"table": table, "schema": schema({"name": {"type": "string"}})})
+    assert hook.client.call("PODIUM.SYNC", "START") == "OK"
+    try:
+        for n, name in enumerate([table, table.upper(), "items", "ITEMS", "by_id"]):
+            assert hook(name, item(1), {"name": f"told {n}"}) == 1
+            for entity in ("items", "by_id"):
+                assert get(hook.client, f"{entity}:{item(1)}", "CACHEONLY")["name"] == f"told {n}", (name, entity)
+    finally:
+        hook.client.call("PODIUM.SYNC", "STOP")
+
+
 def test_every_entity_of_the_table(hook):
     spec(hook.client, "items_admin", {"table": "items", "schema": schema({"name": {"type": "string"}})})
     assert hook("items", item(1), {"name": "told"}) == 1

@@ -19,6 +19,7 @@ mod wait;
 pub(crate) use ping::{genuine, names as ping_names};
 pub(crate) use saved::{follow_key, load_all, save_all};
 pub(crate) use told::{figures, status};
+pub(crate) use views::is_table;
 pub(crate) use wait::{await_poll, catch_up, poll, poll_behind, Waiter};
 
 use super::config;

@@ -1,5 +1,6 @@
 //! The base's schema, as far as the feed needs it: names to ids, and which tables show cells of which others.
 
+use crate::automation::same_name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use hashbrown::HashSet;
@@ -87,6 +88,17 @@ impl Schema {
         by(&|t| t.id == named)
             .or_else(|| by(&|t| t.name == named))
             .or_else(|| by(&|t| t.former.iter().any(|f| f == named)))
+    }
+
+    /// The same whatever the case: what somebody calls a table.
+    pub fn table_called(&self, name: &str) -> Option<&str> {
+        let by = |pick: &dyn Fn(&Table) -> bool| {
+            self.tables.iter().find(|t| pick(t)).map(|t| t.id.as_str())
+        };
+        self.table_id(name)
+            .or_else(|| by(&|t| same_name(&t.id, name)))
+            .or_else(|| by(&|t| same_name(&t.name, name)))
+            .or_else(|| by(&|t| t.former.iter().any(|f| same_name(f, name))))
     }
 
     /// The table that a link field, by its name, leads to.
@@ -229,6 +241,10 @@ mod tests {
         assert_eq!(old.table_id("People"), Some("tblP"));
         assert_eq!(old.table_id("tblT"), Some("tblT"));
         assert_eq!(old.table_id("Nobody"), None);
+        assert_eq!(old.table_id("PEOPLE"), None);
+        assert_eq!(old.table_called("PEOPLE"), Some("tblP"));
+        assert_eq!(old.table_called("TBLt"), Some("tblT"));
+        assert_eq!(old.table_called("Nobody"), None);
         let new = schema("Persons").after(&old);
         assert_eq!(new.table_id("Persons"), Some("tblP"));
         assert_eq!(

@@ -9,14 +9,15 @@ import http.server
 import json
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from airtable import TOKEN
-from asking import get, ids, meta, mget
+from asking import get, ids, meta, mget, spec
 from support import MODULE, eventually, free_port, mapping, text
 from test_replica import in_step, pair  # noqa: F401 (a fixture)
-from world import SPECS, define, event, item, project, seed, user
+from world import LINKS, SPECS, define, event, item, project, schema, seed, user
 
 INTERVAL = 1
 
@@ -242,6 +243,113 @@ def test_links_have_two_ends(fed, world, server):
     world.change("projects", moved, event=[event(2)])
     now(fed)
     assert ids(fed, one) == before[1:] and moved in ids(fed, other)
+
+
+@pytest.fixture
+def ended(fed, world):
+    """Events that show their projects, all cached; payloads that tell of the end that was written and of no other."""
+    world.airtable.control("POST", "switches", {"one_ended_payloads": True})
+    spec(fed, "events", {"schema": schema({"name": {"type": "string"}, "projects": {**LINKS, "default": []}})})
+    yield fed
+    world.airtable.control("POST", "switches", {"one_ended_payloads": False})
+
+
+def both_ends_agree(client, world) -> None:
+    truth = world.truth("events")
+    now(client)
+    for id, cells in truth.items():
+        shown = get(client, f"events:{id}")["projects"]
+        assert sorted(shown) == sorted(cells.get("projects", [])), id
+
+
+def adopt_an_old_webhook(client, world) -> None:
+    """The webhook of an earlier release, which does not ask for former cells."""
+    client.call("PODIUM.SYNC", "STOP")
+    body = {"specification": {"options": {"filters": {"dataTypes": ["tableData", "tableFields", "tableMetadata"]}}}}
+    request = urllib.request.Request(f"{world.airtable.url}/v0/bases/{world.base}/webhooks", json.dumps(body).encode(), {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        made = json.loads(answer.read())["id"]
+    assert client.call("PODIUM.SYNC", "START") == "OK"
+    assert status(client)["webhook"] == made
+
+
+@pytest.mark.parametrize("former", [True, False], ids=["with former cells", "without"])
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "not cached"])
+def test_the_other_ends_of_links_are_in_doubt_whatever_payloads_say_of_them(ended, world, cached, former):
+    if not former:
+        adopt_an_old_webhook(ended, world)
+    moved, cleared, gone, new = project(1), project(2), project(3), "recprj00000000900"
+    keys = [f"projects:{id}" for id in (moved, cleared, gone)]
+    if cached:
+        mget(ended, keys)
+    both_ends_agree(ended, world)
+    world.create("projects", new, name="new", event=[event(1)])
+    both_ends_agree(ended, world)
+    world.change("projects", moved, event=[event(4)])
+    world.change("projects", cleared, event=None)
+    both_ends_agree(ended, world)
+    if cached:
+        mget(ended, keys)
+    world.delete("projects", gone)
+    both_ends_agree(ended, world)
+
+
+def test_the_other_end_of_a_link_that_no_entity_shows(ended, world, server):
+    """Projects are no entity here; events show nothing of them but what they compute."""
+    spec(ended, "events", {"schema": schema({"name": {"type": "string"}})})
+    ended.call("PODIUM.SPEC", "DEL", "projects")
+    for n in (1, 2, 3, 4):
+        get(ended, f"events:{event(n)}")
+    settled(server, world)
+    world.airtable.forget()
+    was = world.truth("projects")[project(1)]["event"][0]
+    world.change("projects", project(1), event=[event(4)])
+    now(ended)
+    settled(server, world)
+    asked = json.dumps(world.airtable.calls("/events"))
+    assert was in asked and event(4) in asked and (event(1) if was != event(1) else event(2)) not in asked
+
+
+def test_an_index_by_the_link_back_counts_what_was_gained(ended, world):
+    spec(ended, "events", {"schema": schema({"name": {"type": "string"}, "projects": {**LINKS, "indexed": True}})})
+    moved = project(1)
+    was = world.truth("projects")[moved]["event"][0]
+    assert ids(ended, f"events:projects:{moved}") == [was]
+    ended.call("DEL", f"events:{event(4)}")
+    world.change("projects", moved, event=[event(4)])
+    now(ended)
+    assert ids(ended, f"events:projects:{moved}") == [event(4)]
+
+
+def test_a_dependent_that_is_being_fetched_is_not_kept_as_it_was(fed, world, server):
+    about = f"projects:{project(1)}"
+    owner = world.truth("projects")[project(1)]["owner"][0]
+    get(fed, f"users:{owner}")
+    # Airtable tells of the user, and of nothing that it computes from it.
+    world.airtable.control("POST", "switches", {"linked_computed_lag_ms": 60_000})
+    world.airtable.fault("slow", 1, {"path_contains": "/projects"}, ms=1500)
+    reader = server.client()
+    reader.send("PODIUM.GET", about)
+    eventually(5, "the fetch is under way", lambda: server.info()["podium_pending"] != "0")
+    world.change("users", owner, display_name="Somebody else")
+    now(fed)
+    assert reader.read(10)
+    assert fed.call("PODIUM.GET", about, "CACHEONLY") is None
+
+
+def test_what_is_computed_through_a_link_that_the_model_lacks(fed, world):
+    model = json.loads(json.dumps(SPECS["projects"]))
+    del model["schema"]["properties"]["owner"]
+    spec(fed, "ownerless", {**model, "table": "projects", "depends": {"owner_display_name": "users"}})
+    key = f"ownerless:{project(1)}"
+    owner = world.truth("projects")[project(1)]["owner"][0]
+    get(fed, key), get(fed, f"items:{item(1)}")
+    # Airtable tells of the user, and of nothing that it computes from it.
+    world.airtable.control("POST", "switches", {"linked_computed_lag_ms": 60_000})
+    world.change("users", owner, display_name="Somebody else")
+    now(fed)
+    assert fed.call("PODIUM.GET", key, "CACHEONLY") is None
+    assert fed.call("PODIUM.GET", f"items:{item(1)}", "CACHEONLY")
 
 
 # Notifications ---------------------------------------------------------------------------------------------------

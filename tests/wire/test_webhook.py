@@ -104,6 +104,14 @@ def test_cells_in_the_shapes_that_scripts_see(hook):
     assert stored["stage"] == "build" and stored["tags"] == ["web"] and stored["event"] == [event(2)] and stored["owner"] == [] and stored["description"] is None
 
 
+def test_what_a_created_record_links_to_is_in_doubt(hook, world):
+    spec(hook.client, "events", {"schema": schema({"name": {"type": "string"}, "projects": LINKS})})
+    assert rid("prj", 900) not in get(hook.client, f"events:{event(2)}")["projects"]
+    world.create("projects", rid("prj", 900), name="new", event=[event(2)])
+    assert hook("projects", rid("prj", 900), {"name": "new", "event": [{"id": event(2), "name": "Event 2"}]}, action="create") == 1
+    assert rid("prj", 900) in get(hook.client, f"events:{event(2)}")["projects"]
+
+
 def test_a_cell_that_does_not_fit_only_invalidates(hook, world):
     get(hook.client, f"items:{item(1)}")
     world.change("items", item(1), name="true now")

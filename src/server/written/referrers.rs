@@ -104,7 +104,7 @@ pub(super) fn doubt_referrers(
 }
 
 /// Copies of an entity that are being fetched just now may show what was before: they are not stored.
-fn outdate_flights(ix: EntityIx) {
+pub(crate) fn outdate_flights(ix: EntityIx) {
     let mut d = desk();
     let ids: Vec<CompactString> = d
         .flights

@@ -21,6 +21,8 @@ pub(crate) struct Switches {
     pub(crate) url_too_long_status: u16,
     /// An iterator dies after so long without use.
     pub(crate) offset_life_ms: i64,
+    /// Payloads tell of the link cells that were written, not of their other ends.
+    pub(crate) one_ended_payloads: bool,
 }
 
 impl Default for Switches {
@@ -35,6 +37,7 @@ impl Default for Switches {
             linked_computed_lag_ms: 0,
             url_too_long_status: 414,
             offset_life_ms: 300_000,
+            one_ended_payloads: false,
         }
     }
 }
@@ -66,6 +69,7 @@ impl Switches {
                 "formula_field_ids" => value.as_bool().map(|v| next.formula_field_ids = v),
                 "payload_delay_ms" => value.as_i64().map(|v| next.payload_delay_ms = v),
                 "linked_computed_lag_ms" => value.as_i64().map(|v| next.linked_computed_lag_ms = v),
+                "one_ended_payloads" => value.as_bool().map(|v| next.one_ended_payloads = v),
                 "offset_life_ms" => value.as_i64().map(|v| next.offset_life_ms = v),
                 "url_too_long_status" => value
                     .as_u64()
@@ -85,7 +89,7 @@ impl Switches {
             "retry_after_on_429": self.retry_after_on_429, "arrayjoin_sep": self.arrayjoin_sep,
             "formula_field_ids": self.formula_field_ids, "payload_delay_ms": self.payload_delay_ms,
             "linked_computed_lag_ms": self.linked_computed_lag_ms, "url_too_long_status": self.url_too_long_status,
-            "offset_life_ms": self.offset_life_ms,
+            "offset_life_ms": self.offset_life_ms, "one_ended_payloads": self.one_ended_payloads,
         })
     }
 }

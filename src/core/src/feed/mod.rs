@@ -18,7 +18,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 pub use call::{Action, Failed, Landing, Outcome, Reaction, Step};
 pub use hook::{specification, Hook, MacSecret};
-pub use page::{Fate, Page, TableChanges};
+pub use page::{Fate, LinkCell, Page, TableChanges};
 pub use schema::{Dependent, Schema};
 pub use view::{can_renew, View};
 

@@ -117,6 +117,12 @@ impl Schema {
         }
     }
 
+    /// The table that a link field, by its id, leads to, and the field's name.
+    pub fn link(&self, table: &str, field: &str) -> Option<(&str, &str)> {
+        let name = self.field_name(table, field)?;
+        Some((self.link_target(table, name)?, name))
+    }
+
     /// The name of a field of a table.
     pub fn field_name(&self, table: &str, field: &str) -> Option<&str> {
         self.tables
@@ -258,6 +264,8 @@ mod tests {
         assert_eq!(later.field_name("tblT", "fldWho"), Some("Who"));
         assert_eq!(later.link_target("tblT", "Who"), Some("tblP"));
         assert_eq!(later.link_target("tblT", "Who's name"), None);
+        assert_eq!(later.link("tblT", "fldWho"), Some(("tblP", "Who")));
+        assert_eq!(later.link("tblT", "fldL"), None);
     }
 
     #[test]

@@ -9,7 +9,9 @@ mod links;
 mod sets;
 
 pub(crate) use graves::clear_graves;
-pub(crate) use links::{doubt_other_end, ids_in, link_cells};
+pub(crate) use links::{
+    doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before, relink,
+};
 pub(crate) use sets::*;
 
 use super::engine::desk;
@@ -18,7 +20,7 @@ use super::gil::own_write;
 use super::persist;
 use super::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
-use links::{learn_targets, relink};
+use links::learn_targets;
 use podium_core::doubt::Raised;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;

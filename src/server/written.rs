@@ -7,6 +7,7 @@ mod referrers;
 pub(crate) use later::reread;
 use later::{look_again, reread_later};
 use referrers::doubt_referrers;
+pub(crate) use referrers::outdate_flights;
 
 use super::engine::{self, desk, Lane};
 use super::fetch;
@@ -16,7 +17,7 @@ use super::gil;
 use super::land;
 use super::reply::Body;
 use super::state::{EntityIx, LinkCells, State};
-use super::store::{self, By, Copy, Stored};
+use super::store::{self, By, Stored};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_airtable::Record;
@@ -147,7 +148,7 @@ fn one(
             stored: false,
         };
     }
-    let before = links_before(st, ctx, lane.ix, id);
+    let before = store::links_before(st, ctx, lane.ix, id);
     let known = before.is_some();
     let kept = undisputed
         && store::put(
@@ -223,16 +224,6 @@ fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
             }
         }
     }
-}
-
-/// The links that a record had as far as the cache knows.
-fn links_before(st: &State, ctx: Ctx, ix: EntityIx, id: &CompactString) -> Option<LinkCells> {
-    let e = st.get(ix)?;
-    if let Copy::Record(b) = store::copy(ctx, e, id, false) {
-        let name = key::record(&e.name, id);
-        return Entry::read(b, &name).map(|entry| store::link_cells(st, ix, &entry));
-    }
-    e.old_links.get(id).cloned()
 }
 
 /// Records were deleted in Airtable, or are known to be gone there.

@@ -9,14 +9,15 @@ import http.server
 import json
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from airtable import TOKEN
-from asking import get, ids, meta, mget
+from asking import get, ids, meta, mget, spec
 from support import MODULE, eventually, free_port, mapping, text
 from test_replica import in_step, pair  # noqa: F401 (a fixture)
-from world import SPECS, define, event, item, project, seed, user
+from world import LINKS, SPECS, define, event, item, project, schema, seed, user
 
 INTERVAL = 1
 
@@ -212,6 +213,20 @@ def test_a_renamed_column_is_asked_for_anew(fed, world):
     assert get(fed, f"items:{item(1)}")["name"] == "still followed"
 
 
+def test_a_table_that_gets_the_name_of_an_entity_is_followed_from_then_on(fed, world):
+    fed.call("CONFIG", "SET", "podium.sync-interval", 60)
+    fed.call("PODIUM.SPEC", "SET", "later", json.dumps({**SPECS["items"], "table": "Later"}))
+    now(fed), now(fed)
+    world.airtable.control("POST", "schema", {"base": world.base, "table": "items", "rename_table": "Later"})
+    assert get(fed, f"later:{item(1)}")["name"] == "Item 1"
+    world.airtable.write(base=world.base, table="Later", update=[{"id": item(1), "fields": {"name": "changed"}}])
+    now(fed)
+    assert get(fed, f"later:{item(1)}")["name"] == "changed"
+    world.airtable.write(base=world.base, table="Later", update=[{"id": item(1), "fields": {"name": "changed again"}}])
+    now(fed)
+    assert get(fed, f"later:{item(1)}")["name"] == "changed again"
+
+
 def test_a_changed_record_reaches_the_lookups_of_others(fed, world):
     about = f"projects:{project(1)}"
     owner = get(fed, about)["owner"][0]
@@ -228,6 +243,113 @@ def test_links_have_two_ends(fed, world, server):
     world.change("projects", moved, event=[event(2)])
     now(fed)
     assert ids(fed, one) == before[1:] and moved in ids(fed, other)
+
+
+@pytest.fixture
+def ended(fed, world):
+    """Events that show their projects, all cached; payloads that tell of the end that was written and of no other."""
+    world.airtable.control("POST", "switches", {"one_ended_payloads": True})
+    spec(fed, "events", {"schema": schema({"name": {"type": "string"}, "projects": {**LINKS, "default": []}})})
+    yield fed
+    world.airtable.control("POST", "switches", {"one_ended_payloads": False})
+
+
+def both_ends_agree(client, world) -> None:
+    truth = world.truth("events")
+    now(client)
+    for id, cells in truth.items():
+        shown = get(client, f"events:{id}")["projects"]
+        assert sorted(shown) == sorted(cells.get("projects", [])), id
+
+
+def adopt_an_old_webhook(client, world) -> None:
+    """The webhook of an earlier release, which does not ask for former cells."""
+    client.call("PODIUM.SYNC", "STOP")
+    body = {"specification": {"options": {"filters": {"dataTypes": ["tableData", "tableFields", "tableMetadata"]}}}}
+    request = urllib.request.Request(f"{world.airtable.url}/v0/bases/{world.base}/webhooks", json.dumps(body).encode(), {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        made = json.loads(answer.read())["id"]
+    assert client.call("PODIUM.SYNC", "START") == "OK"
+    assert status(client)["webhook"] == made
+
+
+@pytest.mark.parametrize("former", [True, False], ids=["with former cells", "without"])
+@pytest.mark.parametrize("cached", [True, False], ids=["cached", "not cached"])
+def test_the_other_ends_of_links_are_in_doubt_whatever_payloads_say_of_them(ended, world, cached, former):
+    if not former:
+        adopt_an_old_webhook(ended, world)
+    moved, cleared, gone, new = project(1), project(2), project(3), "recprj00000000900"
+    keys = [f"projects:{id}" for id in (moved, cleared, gone)]
+    if cached:
+        mget(ended, keys)
+    both_ends_agree(ended, world)
+    world.create("projects", new, name="new", event=[event(1)])
+    both_ends_agree(ended, world)
+    world.change("projects", moved, event=[event(4)])
+    world.change("projects", cleared, event=None)
+    both_ends_agree(ended, world)
+    if cached:
+        mget(ended, keys)
+    world.delete("projects", gone)
+    both_ends_agree(ended, world)
+
+
+def test_the_other_end_of_a_link_that_no_entity_shows(ended, world, server):
+    """Projects are no entity here; events show nothing of them but what they compute."""
+    spec(ended, "events", {"schema": schema({"name": {"type": "string"}})})
+    ended.call("PODIUM.SPEC", "DEL", "projects")
+    for n in (1, 2, 3, 4):
+        get(ended, f"events:{event(n)}")
+    settled(server, world)
+    world.airtable.forget()
+    was = world.truth("projects")[project(1)]["event"][0]
+    world.change("projects", project(1), event=[event(4)])
+    now(ended)
+    settled(server, world)
+    asked = json.dumps(world.airtable.calls("/events"))
+    assert was in asked and event(4) in asked and (event(1) if was != event(1) else event(2)) not in asked
+
+
+def test_an_index_by_the_link_back_counts_what_was_gained(ended, world):
+    spec(ended, "events", {"schema": schema({"name": {"type": "string"}, "projects": {**LINKS, "indexed": True}})})
+    moved = project(1)
+    was = world.truth("projects")[moved]["event"][0]
+    assert ids(ended, f"events:projects:{moved}") == [was]
+    ended.call("DEL", f"events:{event(4)}")
+    world.change("projects", moved, event=[event(4)])
+    now(ended)
+    assert ids(ended, f"events:projects:{moved}") == [event(4)]
+
+
+def test_a_dependent_that_is_being_fetched_is_not_kept_as_it_was(fed, world, server):
+    about = f"projects:{project(1)}"
+    owner = world.truth("projects")[project(1)]["owner"][0]
+    get(fed, f"users:{owner}")
+    # Airtable tells of the user, and of nothing that it computes from it.
+    world.airtable.control("POST", "switches", {"linked_computed_lag_ms": 60_000})
+    world.airtable.fault("slow", 1, {"path_contains": "/projects"}, ms=1500)
+    reader = server.client()
+    reader.send("PODIUM.GET", about)
+    eventually(5, "the fetch is under way", lambda: server.info()["podium_pending"] != "0")
+    world.change("users", owner, display_name="Somebody else")
+    now(fed)
+    assert reader.read(10)
+    assert fed.call("PODIUM.GET", about, "CACHEONLY") is None
+
+
+def test_what_is_computed_through_a_link_that_the_model_lacks(fed, world):
+    model = json.loads(json.dumps(SPECS["projects"]))
+    del model["schema"]["properties"]["owner"]
+    spec(fed, "ownerless", {**model, "table": "projects", "depends": {"owner_display_name": "users"}})
+    key = f"ownerless:{project(1)}"
+    owner = world.truth("projects")[project(1)]["owner"][0]
+    get(fed, key), get(fed, f"items:{item(1)}")
+    # Airtable tells of the user, and of nothing that it computes from it.
+    world.airtable.control("POST", "switches", {"linked_computed_lag_ms": 60_000})
+    world.change("users", owner, display_name="Somebody else")
+    now(fed)
+    assert fed.call("PODIUM.GET", key, "CACHEONLY") is None
+    assert fed.call("PODIUM.GET", f"items:{item(1)}", "CACHEONLY")
 
 
 # Notifications ---------------------------------------------------------------------------------------------------
@@ -356,6 +478,34 @@ def test_a_base_that_nobody_reads_is_left_alone_and_heard_before_the_next_read(f
     assert polls() == 1
 
 
+def test_a_pause_just_longer_than_the_interval_is_longer_than_the_interval(spawn, world):
+    interval = 4
+    client = begin(spawn(), world, interval)
+    get(client, f"items:{item(1)}")
+    last = status(client)["last-poll"]
+    eventually(2 * interval, "a poll because of the read", lambda: status(client)["last-poll"] > last)
+    # From here on nobody reads.
+    last = status(client)["last-poll"]
+    world.change("items", item(1), name="changed")
+    eventually(2 * interval, "the interval is over", lambda: time.time() * 1000 > last + 1_000 * interval + 100)
+    assert status(client)["last-poll"] == last
+    assert get(client, f"items:{item(1)}")["name"] == "changed"
+
+
+def test_steady_reads_wait_for_no_poll(spawn, world):
+    client = begin(spawn(), world)
+    get(client, f"items:{item(1)}")
+    world.airtable.fault("slow", match={"path_contains": "/payloads"}, ms=300)
+    polls, slowest = set(), 0.0
+    end = time.monotonic() + 20
+    while len(polls) < 4 and time.monotonic() < end:
+        began = time.monotonic()
+        get(client, f"items:{item(1)}")
+        slowest = max(slowest, time.monotonic() - began)
+        polls.add(status(client)["last-poll"])
+    assert len(polls) == 4 and slowest < 0.25, (polls, slowest)
+
+
 # Over the end of a process -----------------------------------------------------------------------------------------
 
 
@@ -433,6 +583,60 @@ def test_a_server_that_lost_its_memory_adopts_the_webhook(spawn, world):
     assert get(client, f"items:{item(1)}")["name"] == "changed"
     assert client.call("PODIUM.SYNC", "STOP") == "OK"
     assert len(hooks(world)) == 1, "what it did not make it does not delete"
+
+
+def feed_keys(client) -> list[str]:
+    return sorted(text(client.call("KEYS", "podium:feed:*")))
+
+
+def test_it_stays_stopped_though_its_entities_got_another_tag(spawn, world):
+    server = spawn({"sync-interval": INTERVAL}, ["appendonly yes", "appendfsync always"])
+    client = begin(server, world)
+    assert feed_keys(client) == [f"podium:feed:{world.base}"]
+    client.call("PODIUM.SPEC", "SET", "{shop}items", json.dumps({**SPECS["items"], "table": "items"}))
+    world.change("items", item(1), name="changed")
+    now(client)
+    assert feed_keys(client) == [f"podium:feed:{{shop}}{world.base}"]
+    assert client.call("PODIUM.SYNC", "STOP") == "OK"
+    assert feed_keys(client) == []
+    server.restart(kill=True)
+    assert status(server.client())["state"] == "off" and hooks(world) == []
+
+
+def test_of_two_places_the_one_further_on_counts(spawn, world):
+    server = spawn({"sync-interval": INTERVAL}, ["appendonly yes", "appendfsync always"])
+    client = begin(server, world)
+    place = client.call("HGETALL", f"podium:feed:{world.base}")
+    place = place if isinstance(place, list) else [word for pair in place.items() for word in pair]
+    for n in range(3):
+        world.change("items", item(1), name=f"changed {n}")
+        now(client)
+    cursor = status(client)["cursor"]
+    # As an earlier release left them behind.
+    for tag in ("{a}", "{z}"):
+        client.call("HSET", f"podium:feed:{tag}{world.base}", *place)
+    server.restart(kill=True)
+    client = server.client()
+    eventually(10, "it follows", lambda: status(client)["state"] == "following")
+    assert (status(client)["cursor"], status(client)["gaps"]) == (cursor, 0)
+    eventually(10, "one key is left", lambda: feed_keys(client) == [f"podium:feed:{world.base}"])
+    assert client.call("PODIUM.SYNC", "STOP") == "OK"
+    assert feed_keys(client) == []
+
+
+def test_a_replica_keeps_to_it_though_its_entities_got_another_tag(pair, world):  # noqa: F811
+    primary, replica = pair
+    p = begin(primary, world)
+    p.call("PODIUM.SPEC", "SET", "{shop}items", json.dumps({**SPECS["items"], "table": "items"}))
+    world.change("items", item(1), name="changed")
+    now(p)
+    in_step(primary, replica)
+    r = replica.client()
+    assert feed_keys(r) == [f"podium:feed:{{shop}}{world.base}"]
+    assert status(r)["state"] == "replica" and status(r)["cursor"] == status(p)["cursor"]
+    p.call("PODIUM.SYNC", "STOP")
+    in_step(primary, replica)
+    assert status(r)["state"] == "off"
 
 
 def test_flushall_does_not_end_it(fed, world):

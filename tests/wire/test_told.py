@@ -300,6 +300,34 @@ def test_both_ends_of_a_changed_link_are_in_doubt(server, world):
     assert project(1) in get(client, new)["projects"], "the record that gained it is refetched"
 
 
+@pytest.mark.parametrize("required", [True, False], ids=["stored", "lacking a required field"])
+def test_what_a_record_that_was_not_cached_links_to_is_in_doubt(server, world, required):
+    client = server.client()
+    spec(client, "events", {"schema": schema({"name": {"type": "string"}, "projects": LINKS})})
+    spec(client, "projects", {"schema": schema({"name": {"type": "string"}, "event": SINGLE_LINK}, ["name"])})
+    gained, left_alone = f"events:{event(3)}", f"events:{event(4)}"
+    get(client, gained), get(client, left_alone)
+    new = rid("prj", 900)
+    world.create("projects", new, name="new", event=[event(3)])
+    told = cells(new, name="new", event=[event(3)]) if required else cells(new, event=[event(3)])
+    assert client.call("PODIUM.UPSERT", f"projects:{new}", told) == int(required)
+    assert new in get(client, gained)["projects"]
+    assert meta(client, "PODIUM.GET", left_alone)["cache"] == "HIT"
+    world.airtable.forget()
+    assert client.call("PODIUM.UPSERT", f"projects:{new}", cells(new, name="newer", event=[event(3)]))
+    get(client, gained)
+    assert world.airtable.count() == 0, "told again, nothing is gained"
+
+
+def test_a_fill_of_a_record_that_was_not_cached_doubts_nothing(server, world):
+    client = server.client()
+    spec(client, "events", {"schema": schema({"name": {"type": "string"}, "projects": LINKS})})
+    spec(client, "projects", {"schema": schema({"name": {"type": "string"}, "event": SINGLE_LINK})})
+    [linked] = world.truth("projects")[project(1)]["event"]
+    get(client, f"events:{linked}"), get(client, f"projects:{project(1)}")
+    assert meta(client, "PODIUM.GET", f"events:{linked}")["cache"] == "HIT"
+
+
 def test_a_fill_that_shows_a_changed_link_doubts_the_other_end(server, world):
     client = server.client()
     spec(client, "events", {"schema": schema({"name": {"type": "string"}, "projects": LINKS})})

@@ -73,6 +73,20 @@ def test_the_table_by_name_and_id(hook, table):
     assert get(hook.client, f"todo:{rid('tdo', 1)}", "CACHEONLY")["name"] == "told"
 
 
+def test_the_table_by_its_id_where_the_feed_knows_the_schema(hook, world):
+    """A spec says the name, the automation the id; or the other way round."""
+    table = next(t for t in world.airtable.control("GET", f"records/{world.base}/items").items() if t[0] == "table")[1]
+    spec(hook.client, "by_id", {"table": table, "schema": schema({"name": {"type": "string"}})})
+    assert hook.client.call("PODIUM.SYNC", "START") == "OK"
+    try:
+        for n, name in enumerate([table, table.upper(), "items", "ITEMS", "by_id"]):
+            assert hook(name, item(1), {"name": f"told {n}"}) == 1
+            for entity in ("items", "by_id"):
+                assert get(hook.client, f"{entity}:{item(1)}", "CACHEONLY")["name"] == f"told {n}", (name, entity)
+    finally:
+        hook.client.call("PODIUM.SYNC", "STOP")
+
+
 def test_every_entity_of_the_table(hook):
     spec(hook.client, "items_admin", {"table": "items", "schema": schema({"name": {"type": "string"}})})
     assert hook("items", item(1), {"name": "told"}) == 1
@@ -88,6 +102,14 @@ def test_cells_in_the_shapes_that_scripts_see(hook):
     assert hook("projects", project(1), record) == 1
     stored = get(hook.client, f"projects:{project(1)}", "CACHEONLY")
     assert stored["stage"] == "build" and stored["tags"] == ["web"] and stored["event"] == [event(2)] and stored["owner"] == [] and stored["description"] is None
+
+
+def test_what_a_created_record_links_to_is_in_doubt(hook, world):
+    spec(hook.client, "events", {"schema": schema({"name": {"type": "string"}, "projects": LINKS})})
+    assert rid("prj", 900) not in get(hook.client, f"events:{event(2)}")["projects"]
+    world.create("projects", rid("prj", 900), name="new", event=[event(2)])
+    assert hook("projects", rid("prj", 900), {"name": "new", "event": [{"id": event(2), "name": "Event 2"}]}, action="create") == 1
+    assert rid("prj", 900) in get(hook.client, f"events:{event(2)}")["projects"]
 
 
 def test_a_cell_that_does_not_fit_only_invalidates(hook, world):

@@ -151,6 +151,31 @@ def test_what_others_compute_from_the_record_is_fetched_anew(client, world):
     assert get(client, f"projects:{project(1)}")["owner_display_name"] == "Renamed"
 
 
+@pytest.mark.parametrize("lag", [0, 1000])
+def test_what_is_computed_through_a_link_that_the_model_lacks_is_fetched_anew(client, world, lag):
+    model = json.loads(json.dumps(SPECS["projects"]))
+    del model["schema"]["properties"]["owner"]
+    spec(client, "ownerless", {**model, "table": "projects", "depends": {"owner_display_name": "users"}})
+    key = f"ownerless:{project(1)}"
+    assert get(client, key)["owner_display_name"] == "User 2"
+    get(client, f"items:{item(1)}")
+    world.airtable.control("POST", "switches", {"linked_computed_lag_ms": lag})
+    update(client, f"users:{user(2)}", display_name="Renamed")
+    if not lag:
+        assert get(client, key)["owner_display_name"] == "Renamed"
+    eventually(8, "it is up to date", lambda: get(client, key)["owner_display_name"] == "Renamed")
+    assert get(client, f"items:{item(1)}", "CACHEONLY")
+
+
+def test_a_declared_dependency_whose_link_is_known_drops_no_others(client, world):
+    spec(client, "projects", {**SPECS["projects"], "depends": {"owner_display_name": "users"}})
+    other = next(id for id, cells in sorted(world.truth("projects").items()) if cells["owner"] != [user(2)])
+    get(client, f"users:{user(2)}"), get(client, f"projects:{project(1)}"), get(client, f"projects:{other}")
+    update(client, f"users:{user(2)}", display_name="Renamed")
+    assert get(client, f"projects:{project(1)}")["owner_display_name"] == "Renamed"
+    assert get(client, f"projects:{other}", "CACHEONLY")
+
+
 def test_computed_cells_are_read_again_once(client, world):
     world.airtable.control("POST", "switches", {"linked_computed_lag_ms": 1000})
     now = update(client, f"projects:{project(1)}", owner=[user(3)])

@@ -218,30 +218,31 @@ pub(crate) fn tell(
     }
     let shaped = record::shape(&lane.spec, &k.id, cells, source);
     let seq = desk().next_seq();
-    if shaped.lacks_required {
+    let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, at.unwrap_or(now));
+    let before = store::links_before(st, ctx, k.ix, &k.id);
+    let links = Entry::read(&stored.bytes, &k.name)
+        .map(|entry| store::link_cells(st, k.ix, &entry))
+        .unwrap_or_default();
+    let kept = if shaped.lacks_required {
         if let Some(e) = st.get_mut(k.ix) {
             e.figures.schema_violations += 1;
         }
+        false
+    } else {
+        let (bytes, end) = (&stored.bytes, stored.expire_at);
+        store::put(st, ctx, k.ix, &k.id, bytes, end, By::Told) == Stored::Yes
+    };
+    if !kept {
+        // What cannot be stored is at least not answered from the old copy.
         store::invalidate(st, ctx, k.ix, &k.id, seq);
-        return Ok(false);
     }
-    let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, at.unwrap_or(now));
-    match store::put(
-        st,
-        ctx,
-        k.ix,
-        &k.id,
-        &stored.bytes,
-        stored.expire_at,
-        By::Told,
-    ) {
-        Stored::Yes => Ok(true),
-        Stored::Outdated | Stored::Refused => {
-            // What cannot be stored is at least not answered from the old copy.
-            store::invalidate(st, ctx, k.ix, &k.id, seq);
-            Ok(false)
-        }
+    match before {
+        None => store::doubt_gained(st, ctx, k.ix, &k.id, &links),
+        // What is stored was compared with them.
+        Some(before) if !kept => store::relink(st, ctx, k.ix, &k.id, &before, &links),
+        Some(_) => {}
     }
+    Ok(kept)
 }
 
 pub(crate) fn answer(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {

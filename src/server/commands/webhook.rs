@@ -11,7 +11,7 @@ use crate::server::ffi::{self, args, rm, Argv, Ctx};
 use crate::server::query::RecordKey;
 use crate::server::reply::Body;
 use crate::server::state::{Entity, EntityIx, State};
-use crate::server::{gil, reply, secrets, store};
+use crate::server::{gil, reply, secrets, store, sync};
 use compact_str::CompactString;
 use podium_core::automation::{self, same_name, Action, Notice};
 use podium_core::key;
@@ -82,12 +82,14 @@ fn named(st: &State, name: &str) -> Vec<EntityIx> {
         .filter(by_name)
         .map(|e| (e.base(), e.spec.table().to_string()))
         .collect();
+    // A spec may say the table's name and an automation its id, or the other way round.
+    let is_table = |e: &Entity, name: &str| e.is_table(name) || sync::is_table(st, e, name);
     let holds = |e: &&Entity| {
         if tables.is_empty() {
-            e.is_table(name)
+            is_table(e, name)
         } else {
             let base = e.base();
-            tables.iter().any(|(b, t)| *b == base && e.is_table(t))
+            tables.iter().any(|(b, t)| *b == base && is_table(e, t))
         }
     };
     st.entities().filter(holds).map(|e| e.ix).collect()

@@ -29,8 +29,23 @@ pub(crate) fn link_cells(st: &State, ix: EntityIx, entry: &Entry) -> LinkCells {
         .collect()
 }
 
+/// The links that a record had as far as the cache knows.
+pub(crate) fn links_before(
+    st: &State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &CompactString,
+) -> Option<LinkCells> {
+    let e = st.get(ix)?;
+    if let Copy::Record(b) = copy(ctx, e, id, false) {
+        let name = key::record(&e.name, id);
+        return Entry::read(b, &name).map(|entry| link_cells(st, ix, &entry));
+    }
+    e.old_links.get(id).cloned()
+}
+
 /// Link cells changed: what was gained and lost is in doubt at its own end too.
-pub(super) fn relink(
+pub(crate) fn relink(
     st: &mut State,
     ctx: Ctx,
     ix: EntityIx,
@@ -55,6 +70,31 @@ pub(super) fn relink(
         }
         for other in is.iter().filter(|o| !was.contains(o)) {
             doubt_other_end(st, ctx, ix, f, id, other, true);
+        }
+    }
+}
+
+/// A record is told of that was not known: every link that it has may be new, and is in doubt at its other end.
+pub(crate) fn doubt_gained(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, links: &LinkCells) {
+    let Some(base) = st.get(ix).map(Entity::base) else {
+        return;
+    };
+    for (f, other) in links
+        .iter()
+        .flat_map(|(f, ids)| ids.iter().map(move |i| (*f, i)))
+    {
+        let all = st.of_base(&base);
+        let leads = st.get(ix).is_some_and(|e| e.link_targets.contains_key(&f))
+            || st.link_found(ix, f).is_some();
+        let held = |t: &EntityIx| st.get(*t).is_some_and(|e| e.records.contains(other));
+        if leads || all.iter().any(held) {
+            doubt_other_end(st, ctx, ix, f, id, other, true);
+            continue;
+        }
+        // Nobody holds it: an index set of another entity may have to.
+        for t in all.into_iter().filter(|t| *t != ix) {
+            let seq = desk().next_seq();
+            invalidate(st, ctx, t, other, seq);
         }
     }
 }
@@ -105,7 +145,7 @@ pub(crate) fn doubt_other_end(
     }
 }
 
-fn holds_link_to(st: &State, ctx: Ctx, ix: EntityIx, id: &str, to: &str) -> bool {
+pub(crate) fn holds_link_to(st: &State, ctx: Ctx, ix: EntityIx, id: &str, to: &str) -> bool {
     let Some(e) = st.get(ix) else { return false };
     let Copy::Record(b) = copy(ctx, e, id, false) else {
         return false;

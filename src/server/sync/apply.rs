@@ -1,4 +1,8 @@
-//! Applying a page of payloads: what it names is in doubt at once, then brought up to date a hundred to a call.
+//! Applying a page of payloads: what it names is in doubt at once, then brought up to date a hundred to a call. So are the
+//! other ends of its links (`ends`), and what other tables show of it (`dependents`).
+
+mod dependents;
+mod ends;
 
 use crate::server::config;
 use crate::server::engine::{self, desk, Lane};
@@ -7,18 +11,14 @@ use crate::server::figures::Cause;
 use crate::server::gil;
 use crate::server::land;
 use crate::server::state::{Entity, EntityIx, State};
-use crate::server::store::{self, By, Copy};
+use crate::server::store::{self, By};
 use compact_str::CompactString;
-use hashbrown::HashSet;
-use podium_core::entry::Entry;
 use podium_core::feed::{Fate, Page, Schema, TableChanges};
 use podium_core::key;
 use podium_core::pace::Class;
 
 /// Records dropped per hold of the server's lock.
 const SLICE: usize = 64;
-/// Cached records looked at per hold of the lock.
-const LOOK: usize = 250;
 /// Doubts settled per entity and poll.
 const SETTLE: usize = 1_000;
 
@@ -50,7 +50,8 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> Option<u64> {
             }
         }
         if !changes.records.is_empty() {
-            dependents(base, schema, table, changes)?;
+            ends::doubt(base, schema, page, table, changes)?;
+            dependents::doubt(base, schema, table, changes)?;
         }
     }
     engine::close_now();
@@ -129,97 +130,6 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
     for id in ids {
         d.want_record(e, id, Class::Background, None, false);
     }
-}
-
-/// Records of other tables that show cells of the changed ones are in doubt too.
-fn dependents(base: &str, schema: &Schema, table: &str, changes: &TableChanges) -> Option<()> {
-    let ids: HashSet<&str> = changes.records.iter().map(|(id, _)| id.as_str()).collect();
-    for (ix, links, cached) in who_depends(base, schema, table, changes) {
-        for part in cached.chunks(LOOK) {
-            let held = gil::lock();
-            let ctx = held.ctx();
-            if !ffi::removable(ctx) {
-                return None;
-            }
-            gil::enter(|st| {
-                let hit: Vec<CompactString> = part
-                    .iter()
-                    .filter(|id| st.get(ix).is_some_and(|e| shows(ctx, e, id, &links, &ids)))
-                    .cloned()
-                    .collect();
-                for id in &hit {
-                    let seq = desk().next_seq();
-                    store::invalidate(st, ctx, ix, id, seq);
-                }
-                renew(st, ix, &hit);
-            });
-        }
-    }
-    Some(())
-}
-
-/// Entities whose records show cells of this table, through which of their link fields, and what is cached of them.
-fn who_depends(
-    base: &str,
-    schema: &Schema,
-    table: &str,
-    changes: &TableChanges,
-) -> Vec<(EntityIx, Vec<u16>, Vec<CompactString>)> {
-    let through = schema.dependents(table, &changes.fields, changes.all_fields);
-    let _held = gil::lock();
-    gil::enter(|st| {
-        let all = st.of_base(base);
-        let of = |ix: &EntityIx| st.get(*ix).and_then(|e| schema.table_id(e.spec.table()));
-        let changed: Vec<&str> = all
-            .iter()
-            .filter(|ix| of(ix) == Some(table))
-            .filter_map(|ix| st.get(*ix))
-            .map(|e| &*e.name)
-            .collect();
-        let mut out = Vec::new();
-        for ix in &all {
-            let Some(e) = st.get(*ix).filter(|e| !e.records.is_empty()) else {
-                continue;
-            };
-            let declared = e.spec.fields().iter().any(|f| {
-                f.depends.as_deref().is_some_and(|d| {
-                    changed
-                        .iter()
-                        .any(|name| *name == d || key::untagged(name) == d)
-                })
-            });
-            let links: Vec<u16> = e
-                .spec
-                .link_fields()
-                .filter(|f| {
-                    let column = e.spec.get(*f).map_or("", |f| f.airtable.as_str());
-                    declared
-                        || through
-                            .iter()
-                            .any(|d| of(ix) == Some(d.table.as_str()) && d.link == column)
-                })
-                .collect();
-            if !links.is_empty() {
-                out.push((*ix, links, e.records.iter().cloned().collect()));
-            }
-        }
-        out
-    })
-    .unwrap_or_default()
-}
-
-fn shows(ctx: Ctx, e: &Entity, id: &CompactString, links: &[u16], changed: &HashSet<&str>) -> bool {
-    let Copy::Record(b) = store::copy(ctx, e, id, false) else {
-        return false;
-    };
-    let name = key::record(&e.name, id);
-    Entry::read(b, &name).is_some_and(|entry| {
-        links.iter().any(|f| {
-            entry
-                .texts(*f)
-                .any(|t| std::str::from_utf8(t).is_ok_and(|t| changed.contains(t)))
-        })
-    })
 }
 
 /// What is still in doubt is read behind, so that no reader has to wait for it.

@@ -50,6 +50,8 @@ pub(super) fn land(l: Landed) {
                     ));
                 }
             }
+            let before = f.feed.knows_schema().then(|| f.schema.clone());
+            let schema_read = l.schema.is_some();
             if let Some(body) = &l.schema {
                 f.schema = Arc::new(Schema::parse(body).after(&f.schema));
             }
@@ -61,11 +63,15 @@ pub(super) fn land(l: Landed) {
                     store::drop_all(st, ctx, ix);
                 }
             }
-            if l.schema.is_some() {
+            if schema_read {
+                for ix in views::of_another_table(st, &l.base, before.as_deref()) {
+                    // What pages told of its table found nobody: nothing older than this is vouched for, or believed.
+                    store::drop_all(st, ctx, ix);
+                }
                 views::note_missing(st, &l.base);
                 views::learn_links(st, &l.base);
             }
-            if reaction.save {
+            if reaction.save || schema_read {
                 saved::save(ctx, st, &l.base);
             }
         });
@@ -112,8 +118,11 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
             if keep {
                 f.kept_ms = now;
             }
-            if page.count > 0
-                || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000)
+            // A page that may be told of tables by other names counts as applied once these are known: after a crash before
+            // that it is applied again.
+            if !page.reschema
+                && (page.count > 0
+                    || f.feed.polled.saturating_sub(f.saved_polled) >= interval().min(60_000))
             {
                 f.saved_polled = f.feed.polled;
                 saved::save(ctx, st, base);

@@ -19,6 +19,7 @@ mod wait;
 pub(crate) use ping::{genuine, names as ping_names};
 pub(crate) use saved::{follow_key, load_all, save_all};
 pub(crate) use told::{figures, status};
+pub(crate) use views::is_table;
 pub(crate) use wait::{await_poll, catch_up, poll, poll_behind, Waiter};
 
 use super::config;
@@ -31,6 +32,7 @@ use super::thread::Thread;
 use hashbrown::HashSet;
 use podium_core::feed::{Action, Feed, Landing, Outcome, Schema, Step, View};
 use podium_core::key;
+use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +45,8 @@ pub(crate) struct Follower {
     schema: Arc<Schema>,
     /// Tables that specs name and the schema lacks.
     missing: HashSet<String>,
+    /// The keys that hold its place in the data set: one, but for a moment when its entities got another tag.
+    keys: Cell<Vec<Vec<u8>>>,
     /// Reads that wait until the feed was heard.
     readers: Vec<Arc<Op>>,
     /// Commands that wait for a poll sent after this time (unix ms).
@@ -61,6 +65,7 @@ impl Follower {
             incarnation: ffi::random_u64(),
             schema: Arc::default(),
             missing: HashSet::new(),
+            keys: Cell::default(),
             readers: Vec::new(),
             waiters: Vec::new(),
             kept_ms: ffi::now_ms(),
@@ -237,6 +242,7 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
     {
         let mut next = Follower::new(Feed::new(notify));
         if let Some(old) = st.feeds.remove(base) {
+            next.keys = old.keys;
             // Another address for the pings is another webhook: who waits goes on waiting, for that.
             (next.readers, next.waiters) = (old.readers, old.waiters);
             if let Some(h) = old.feed.hook.filter(|h| h.secret.is_some()) {
@@ -252,7 +258,7 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
 /// Follows a base no longer; the webhook, if it is to be deleted in Airtable.
 pub(crate) fn end(st: &mut State, ctx: ffi::Ctx, base: &str) -> Option<String> {
     let f = st.feeds.remove(base)?;
-    saved::delete(ctx, st, base);
+    saved::delete(ctx, st, base, f.keys.take());
     for e in st.entities_mut().filter(|e| e.base() == base) {
         e.feed = View::OFF;
     }

@@ -1,9 +1,10 @@
 //! A feed's place, in a native hash `podium:feed:<base>`: it survives restarts, and a promoted replica goes on from it.
 
 use super::{key_of, views, Follower, KEY};
-use crate::server::ffi::{self, Ctx};
+use crate::server::ffi::{self, Ctx, Key, KeyKind, RString};
 use crate::server::persist;
 use crate::server::state::State;
+use hashbrown::HashMap;
 use podium_core::feed::{Feed, Hook, MacSecret};
 use podium_core::key;
 use std::sync::Arc;
@@ -34,6 +35,16 @@ pub(super) fn save(ctx: Ctx, st: &State, base: &str) {
     args.extend(fields);
     persist::write(ctx, c"HSET", &args);
     save_secret(ctx, &name, hook.and_then(|h| h.secret.as_ref()));
+    let mut keys = f.keys.take();
+    keys.retain(|former| {
+        if *former != name {
+            persist::write(ctx, c"UNLINK", &[former]);
+        }
+        // What could not be taken away now is to be taken away later.
+        *former != name && Key::peek(ctx, RString::new(former).raw()).kind() != KeyKind::Empty
+    });
+    keys.push(name);
+    f.keys.set(keys);
 }
 
 /// Writes the webhook's secret if it is another than the one that is saved.
@@ -55,8 +66,16 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
     }
 }
 
-pub(super) fn delete(ctx: Ctx, st: &State, base: &str) {
-    persist::write(ctx, c"UNLINK", &[&key_of(st, base)]);
+/// Takes away every key that holds the place of a base's feed. `keys`: those that are known.
+pub(super) fn delete(ctx: Ctx, st: &State, base: &str, mut keys: Vec<Vec<u8>>) {
+    let name = key_of(st, base);
+    if !keys.contains(&name) {
+        keys.push(name);
+    }
+    // One by one: after another tag they may be of several slots.
+    for name in keys {
+        persist::write(ctx, c"UNLINK", &[&name]);
+    }
 }
 
 /// The base that a key of ours belongs to.
@@ -71,10 +90,19 @@ pub(crate) fn follow_key(ctx: Ctx, st: &mut State, name: &[u8]) {
     };
     match read(ctx, name) {
         Some(feed) if st.replica || !st.feeds.contains_key(&*base) => {
-            put(st, &base, feed);
+            let mut keys = keys_of(st, &base);
+            keys.retain(|k| k != name);
+            keys.push(name.to_vec());
+            put(st, &base, feed, keys);
         }
         None if st.replica => {
-            st.feeds.remove(&*base);
+            let mut keys = keys_of(st, &base);
+            keys.retain(|k| k != name);
+            match st.feeds.get(&*base).filter(|_| !keys.is_empty()) {
+                // Only its key got another name.
+                Some(f) => f.keys.set(keys),
+                None => drop(st.feeds.remove(&*base)),
+            }
         }
         _ => return,
     }
@@ -84,30 +112,60 @@ pub(crate) fn follow_key(ctx: Ctx, st: &mut State, name: &[u8]) {
 
 /// Takes over the feeds whose keys are in the data set.
 pub(crate) fn load_all(ctx: Ctx, st: &mut State, names: &[Vec<u8>]) {
-    let found: Vec<(String, Feed)> = names
-        .iter()
-        .filter_map(|n| Some((base_of(n)?.to_string(), read(ctx, n)?)))
-        .collect();
-    if st.replica {
-        st.feeds
-            .retain(|base, _| found.iter().any(|(b, _)| **b == **base));
+    let mut found: HashMap<String, (Feed, Vec<Vec<u8>>)> = HashMap::new();
+    for name in names {
+        let Some(base) = base_of(name) else { continue };
+        let Some(feed) = read(ctx, name) else {
+            continue;
+        };
+        match found.get_mut(base) {
+            Some((known, keys)) => {
+                if place(&feed) > place(known) {
+                    *known = feed;
+                }
+                keys.push(name.clone());
+            }
+            None => {
+                found.insert(base.to_string(), (feed, vec![name.clone()]));
+            }
+        }
     }
-    for (base, feed) in found {
-        put(st, &base, feed);
+    if st.replica {
+        st.feeds.retain(|base, _| found.contains_key(&**base));
+    }
+    for (base, (feed, keys)) in found {
+        put(st, &base, feed, keys);
     }
     views::push(st);
     super::wake();
 }
 
-fn put(st: &mut State, base: &str, feed: Feed) {
+/// How far a feed is: a later webhook or gap first, then its payloads.
+fn place(feed: &Feed) -> (u64, u64) {
+    (feed.from, feed.hook.as_ref().map_or(0, |h| h.cursor))
+}
+
+/// The keys that are known to hold the place of a base's feed.
+fn keys_of(st: &State, base: &str) -> Vec<Vec<u8>> {
+    st.feeds.get(base).map_or_else(Vec::new, |f| {
+        let keys = f.keys.take();
+        f.keys.set(keys.clone());
+        keys
+    })
+}
+
+fn put(st: &mut State, base: &str, feed: Feed, keys: Vec<Vec<u8>>) {
     match st.feeds.get_mut(base) {
         Some(f) => {
+            f.keys.set(keys);
             f.saved_polled = feed.polled;
             f.incarnation = ffi::random_u64();
             f.feed = feed;
         }
         None => {
-            st.feeds.insert(Arc::from(base), Follower::new(feed));
+            let f = Follower::new(feed);
+            f.keys.set(keys);
+            st.feeds.insert(Arc::from(base), f);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What reads see of the feeds: a few words in every entity, brought up to date by the thread.
 
 use super::interval;
-use crate::server::state::{EntityIx, State};
+use crate::server::state::{Entity, EntityIx, State};
 use hashbrown::HashMap;
 use podium_core::feed::{Schema, View};
 use std::sync::Arc;
@@ -13,6 +13,15 @@ pub(super) fn last_read(st: &State, base: &str) -> u64 {
         .map(|e| st.last_read(e))
         .max()
         .unwrap_or(0)
+}
+
+/// Is an entity made of the table that somebody calls so, as far as its base's feed knows the schema?
+pub(crate) fn is_table(st: &State, e: &Entity, name: &str) -> bool {
+    let feed = st.feeds.get(&*e.base());
+    feed.is_some_and(|f| {
+        let own = f.schema.table_id(e.spec.table());
+        own.is_some() && own == f.schema.table_called(name)
+    })
 }
 
 /// The tables that the specs of a base's entities name.
@@ -46,6 +55,28 @@ pub(super) fn note_missing(st: &mut State, base: &Arc<str>) {
             .filter(|t| schema.table_id(t).is_none())
             .collect();
     }
+}
+
+/// Entities whose specs name another table by the schema now in force than by the one before, or one that this lacked.
+/// `before`: none if pages were applied by no other.
+pub(super) fn of_another_table(
+    st: &State,
+    base: &Arc<str>,
+    before: Option<&Schema>,
+) -> Vec<EntityIx> {
+    let (Some(f), Some(before)) = (st.feeds.get(base), before) else {
+        return Vec::new();
+    };
+    st.entities()
+        .filter(|e| e.base() == **base)
+        .filter(|e| {
+            let named = e.spec.table();
+            f.schema
+                .table_id(named)
+                .is_some_and(|now| before.table_id(named) != Some(now))
+        })
+        .map(|e| e.ix)
+        .collect()
 }
 
 /// Which entity a link leads to need not be guessed any more.

@@ -76,6 +76,44 @@ fn take_looks() {
     }
 }
 
+static DROPS: Mutex<Vec<(Instant, EntityIx)>> = Mutex::new(Vec::new());
+
+/// What is read of an entity until then may not be computed anew yet: it is dropped once more. At most one per entity waits.
+pub(super) fn drop_later(ix: EntityIx) {
+    let at = Instant::now() + LAG;
+    let mut drops = DROPS.lock();
+    match drops.iter_mut().find(|(_, i)| *i == ix) {
+        Some(slot) => slot.0 = at,
+        None => drops.push((at, ix)),
+    }
+}
+
+fn take_drops() {
+    if DROPS.lock().is_empty() || paused() {
+        return;
+    }
+    let now = Instant::now();
+    let mut due: Vec<EntityIx> = Vec::new();
+    DROPS.lock().retain(|(at, ix)| {
+        if *at <= now {
+            due.push(*ix);
+        }
+        *at > now
+    });
+    if due.is_empty() {
+        return;
+    }
+    let held = gil::lock();
+    let ctx = held.ctx();
+    if ffi::removable(ctx) {
+        gil::enter(|st| {
+            for ix in due {
+                store::drop_all(st, ctx, ix);
+            }
+        });
+    }
+}
+
 static DUE: Mutex<Vec<(Instant, EntityIx, CompactString)>> = Mutex::new(Vec::new());
 
 pub(super) fn reread_later(ix: EntityIx, ids: impl Iterator<Item = CompactString>) {
@@ -95,6 +133,7 @@ pub(super) fn reread_later(ix: EntityIx, ids: impl Iterator<Item = CompactString
 /// Orders the re-reads whose time has come: of what is still cached, in the refresh class. From the upkeep thread.
 pub(crate) fn reread() {
     take_looks();
+    take_drops();
     let ready: Vec<(EntityIx, CompactString)> = {
         let mut due = DUE.lock();
         let now = Instant::now();

@@ -1,11 +1,11 @@
 //! Cached records that refer to written ones, and that Airtable changed with them.
 
 use super::hold;
-use super::later::reread_later;
+use super::later::{drop_later, reread_later};
 use crate::server::engine::{desk, Lane, Thing};
 use crate::server::ffi;
 use crate::server::gil;
-use crate::server::state::EntityIx;
+use crate::server::state::{Entity, EntityIx, State};
 use crate::server::store::{self, Copy};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -27,8 +27,9 @@ pub(super) fn doubt_referrers(
     if written.is_empty() && strangers.is_empty() {
         return;
     }
-    // Entities of the base, what is cached of them, and whether they compute something from this one.
-    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
+    // Entities of the base, what is cached of them, whether they compute something from this one, and whether it has yet to
+    // show through which links.
+    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool, bool)> = Vec::new();
     {
         let held = hold();
         let ctx = held.ctx();
@@ -39,6 +40,9 @@ pub(super) fn doubt_referrers(
             for ix in st.of_base(&lane.base) {
                 let Some(e) = st.get(ix) else { continue };
                 let computes = computes_from(&e.spec, &lane.entity);
+                let declared =
+                    ix != lane.ix && !written.is_empty() && e.spec.depends_on(&lane.entity);
+                let unshown = declared && !leads_to(st, e, lane.ix);
                 let asked_by_it = e
                     .spec
                     .fields()
@@ -48,7 +52,7 @@ pub(super) fn doubt_referrers(
                     outdate_flights(ix);
                 }
                 if gone || computes || !strangers.is_empty() {
-                    lists.push((ix, e.records.iter().cloned().collect(), computes));
+                    lists.push((ix, e.records.iter().cloned().collect(), computes, unshown));
                 }
                 if asked_by_it && !written.is_empty() && e.has_sets() {
                     // Which of its records are concerned is not known of those that are not cached.
@@ -57,7 +61,7 @@ pub(super) fn doubt_referrers(
             }
         });
     }
-    for (ix, ids, computes) in lists {
+    for (ix, ids, computes, mut unshown) in lists {
         let mut doubted = Vec::new();
         for part in ids.chunks(SLICE) {
             let held = hold();
@@ -77,15 +81,19 @@ pub(super) fn doubt_referrers(
                         let Some(entry) = Entry::read(b, &name) else {
                             return false;
                         };
-                        let mut links = e
+                        let links = e
                             .spec
                             .link_fields()
                             .flat_map(|f| entry.texts(f))
                             .filter_map(|t| std::str::from_utf8(t).ok());
-                        links.any(|to| {
+                        let mut hit = false;
+                        for to in links {
+                            let of_it = |l: &Entity| l.records.contains(to);
+                            unshown &= !written.contains(to) && !st.get(lane.ix).is_some_and(of_it);
                             let lost = strangers.get(to).is_some_and(|now| !now.contains(*id));
-                            (written.contains(to) && (gone || computes)) || lost
-                        })
+                            hit |= (written.contains(to) && (gone || computes)) || lost;
+                        }
+                        hit
                     })
                     .cloned()
                     .collect();
@@ -96,7 +104,18 @@ pub(super) fn doubt_referrers(
                 }
             });
         }
-        if computes {
+        if unshown {
+            // Which of its records are computed from the written ones shows in none of its cells: any may be.
+            {
+                let held = hold();
+                let ctx = held.ctx();
+                if !ffi::removable(ctx) {
+                    return;
+                }
+                gil::enter(|st| store::drop_all(st, ctx, ix));
+            }
+            drop_later(ix);
+        } else if computes {
             // Read again too early, they would keep what Airtable had not computed yet.
             reread_later(ix, doubted.into_iter());
         }
@@ -104,7 +123,7 @@ pub(super) fn doubt_referrers(
 }
 
 /// Copies of an entity that are being fetched just now may show what was before: they are not stored.
-fn outdate_flights(ix: EntityIx) {
+pub(crate) fn outdate_flights(ix: EntityIx) {
     let mut d = desk();
     let ids: Vec<CompactString> = d
         .flights
@@ -123,11 +142,24 @@ fn outdate_flights(ix: EntityIx) {
     }
 }
 
+/// Is one of an entity's link fields known to lead to the table of `to`?
+fn leads_to(st: &State, e: &Entity, to: EntityIx) -> bool {
+    let Some(table) = st.get(to).map(|e| e.spec.table()) else {
+        return false;
+    };
+    e.spec.link_fields().any(|f| {
+        let learnt = e.link_targets.get(&f).copied();
+        let target = learnt.or_else(|| st.link_found(e.ix, f).map(|(t, _)| t));
+        target.is_some_and(|t| t == to || st.get(t).is_some_and(|t| t.spec.table() == table))
+    })
+}
+
 /// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?
 fn computes_from(spec: &Spec, other: &str) -> bool {
     spec.open()
         || spec
             .fields()
             .iter()
-            .any(|f| f.depends.as_deref().map_or(f.read_only, |d| d == other))
+            .any(|f| f.depends.is_none() && f.read_only)
+        || spec.depends_on(other)
 }

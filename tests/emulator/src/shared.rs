@@ -76,6 +76,7 @@ impl Shared {
             separator: &switches.arrayjoin_sep,
             computed_lag_ms: switches.linked_computed_lag_ms,
             payload_delay_ms: switches.payload_delay_ms,
+            one_ended_payloads: switches.one_ended_payloads,
             source,
         }
     }

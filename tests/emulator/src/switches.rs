@@ -23,6 +23,8 @@ pub(crate) struct Switches {
     pub(crate) offset_life_ms: i64,
     /// Records on a page at most, whatever was asked for.
     pub(crate) longest_page: usize,
+    /// Payloads tell of the link cells that were written, not of their other ends.
+    pub(crate) one_ended_payloads: bool,
 }
 
 impl Default for Switches {
@@ -38,6 +40,7 @@ impl Default for Switches {
             url_too_long_status: 414,
             offset_life_ms: 300_000,
             longest_page: usize::MAX,
+            one_ended_payloads: false,
         }
     }
 }
@@ -69,6 +72,7 @@ impl Switches {
                 "formula_field_ids" => value.as_bool().map(|v| next.formula_field_ids = v),
                 "payload_delay_ms" => value.as_i64().map(|v| next.payload_delay_ms = v),
                 "linked_computed_lag_ms" => value.as_i64().map(|v| next.linked_computed_lag_ms = v),
+                "one_ended_payloads" => value.as_bool().map(|v| next.one_ended_payloads = v),
                 "offset_life_ms" => value.as_i64().map(|v| next.offset_life_ms = v),
                 "longest_page" => value
                     .as_u64()
@@ -94,6 +98,7 @@ impl Switches {
             "formula_field_ids": self.formula_field_ids, "payload_delay_ms": self.payload_delay_ms,
             "linked_computed_lag_ms": self.linked_computed_lag_ms, "url_too_long_status": self.url_too_long_status,
             "offset_life_ms": self.offset_life_ms, "longest_page": self.longest_page,
+            "one_ended_payloads": self.one_ended_payloads,
         })
     }
 }

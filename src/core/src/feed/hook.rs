@@ -34,16 +34,20 @@ impl fmt::Debug for MacSecret {
     }
 }
 
-/// The webhook's specification: everything in the base, no cells beyond the changed ones.
+/// The webhook's specification: everything in the base, no cells beyond the changed ones, and these as they were before too:
+/// a link cell tells what it lost.
 pub fn specification(notify: Option<&str>) -> Value {
-    let mut body =
-        serde_json::json!({"specification": {"options": {"filters": {"dataTypes": DATA_TYPES}}}});
+    let mut body = serde_json::json!({"specification": {"options": {
+        "filters": {"dataTypes": DATA_TYPES},
+        "includes": {PREVIOUS: true},
+    }}});
     if let (Some(url), Some(o)) = (notify, body.as_object_mut()) {
         o.insert("notificationUrl".into(), url.into());
     }
     body
 }
 
+const PREVIOUS: &str = "includePreviousCellValues";
 const DATA_TYPES: [&str; 3] = ["tableData", "tableFields", "tableMetadata"];
 
 pub(super) fn id_of(listed: &Value) -> Option<&str> {
@@ -83,7 +87,13 @@ pub(super) fn is_ours(listed: &Value, notify: Option<&str>) -> bool {
         .into_iter()
         .flatten()
         .any(|(k, v)| k != "dataTypes" && narrows(v));
-    let includes = options.get("includes").is_some_and(narrows);
+    // Those of earlier releases did not ask for former cells.
+    let includes = options
+        .get("includes")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .any(|(k, v)| k != PREVIOUS && *v != Value::Bool(false) && narrows(v));
     sees_all
         && !others
         && !includes

@@ -18,7 +18,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 pub use call::{Action, Failed, Landing, Outcome, Reaction, Step};
 pub use hook::{specification, Hook, MacSecret};
-pub use page::{Fate, Page, TableChanges};
+pub use page::{Fate, LinkCell, Page, TableChanges};
 pub use schema::{Dependent, Schema};
 pub use view::{can_renew, View};
 
@@ -55,6 +55,8 @@ pub struct Feed {
     failures: u32,
     retry_at: u64,
     urgent: bool,
+    /// The base was read since the last poll: the next one goes out when it is due.
+    expected: bool,
     under_way: Option<Action>,
     /// The number of the call under way: what comes of an earlier one is too late.
     ticket: u64,
@@ -111,6 +113,10 @@ impl Feed {
 
     /// What to do at `now` (unix ms). `read`: when the base was last read; `interval`: between polls.
     pub fn next(&mut self, now: u64, read: u64, interval: u64) -> Step {
+        if now <= self.tried.saturating_add(interval) {
+            // A read later than that found the pause too long, and waits.
+            self.expected = read >= self.tried;
+        }
         if let Some(since) = self.wanted_since {
             if now.saturating_sub(since) < PATIENCE_MS {
                 return match self.call(now, read, interval) {
@@ -151,6 +157,7 @@ impl Feed {
                 } else {
                     self.catching_up |= now > self.settled_by_time(interval);
                     self.tried = now;
+                    self.expected = false;
                     // Who asks for a poll from here on means a later one.
                     self.urgent = false;
                     Action::Poll {
@@ -170,8 +177,14 @@ impl Feed {
         self.ticket
     }
 
+    /// Until when reads need no other poll than the last. A poll that goes out by itself may take a while to do so; where
+    /// none does, because nobody read, there is nothing to wait for beyond the interval.
     fn settled_by_time(&self, interval: u64) -> u64 {
-        let grace = (interval / 4).clamp(250, 5_000);
+        let grace = if self.expected {
+            (interval / 4).clamp(250, 5_000)
+        } else {
+            0
+        };
         self.tried.saturating_add(interval).saturating_add(grace)
     }
 
@@ -182,7 +195,11 @@ impl Feed {
         }
         let regular = self.tried.saturating_add(interval);
         let idle = self.tried.saturating_add(IDLE_MS.max(interval));
-        if now < regular {
+        // Shortly before it is due it is looked whether there were reads: those that come until it is out need not wait.
+        let look = regular.saturating_sub((interval / 8).clamp(1, 1_000));
+        if now < look {
+            Some(look)
+        } else if now < regular {
             Some(regular)
         } else if read >= self.tried || now >= idle {
             None
@@ -210,6 +227,11 @@ impl Feed {
     /// A table that the schema does not hold is named by a spec: the schema is read again.
     pub fn read_schema(&mut self) {
         self.schema_due = true;
+    }
+
+    /// Was the schema read since this process follows it? No page is applied before that.
+    pub fn knows_schema(&self) -> bool {
+        self.schema_known
     }
 
     /// The interval in force: polls that wait for their share of the month come later.

@@ -19,6 +19,17 @@ pub enum Fate {
     Destroyed,
 }
 
+/// A cell of a payload that holds ids of records, or holds nothing now: a link cell, if the schema says so.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LinkCell {
+    pub record: CompactString,
+    /// The field's id.
+    pub field: String,
+    pub now: Vec<CompactString>,
+    /// What it held before; `None`: the payload does not say.
+    pub before: Option<Vec<CompactString>>,
+}
+
 /// What a page says of one table.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct TableChanges {
@@ -28,6 +39,8 @@ pub struct TableChanges {
     pub fields: HashSet<String>,
     /// A record came or went: every field counts as changed.
     pub all_fields: bool,
+    /// In the order of the payloads; a cell that changed twice is named twice.
+    pub links: Vec<LinkCell>,
     /// Its fields changed: stored records may have another shape.
     pub reshaped: bool,
     /// The table is gone.
@@ -129,21 +142,25 @@ impl Tables {
 impl TableChanges {
     /// Adds one payload's part; true if the schema is to be read again.
     fn take(&mut self, what: &Value) -> bool {
-        for (id, _) in object(what, "createdRecordsById") {
+        for (id, record) in object(what, "createdRecordsById") {
             self.note(id, Fate::Created);
             self.all_fields = true;
+            for (field, cell) in object(record, "cellValuesByFieldId") {
+                self.link(id, field, cell, Some(&Value::Null));
+            }
         }
         for (id, change) in object(what, "changedRecordsById") {
             self.note(id, Fate::Changed);
+            let previous = change
+                .get("previous")
+                .and_then(|p| p.get("cellValuesByFieldId"));
             let cells = change
                 .get("current")
                 .map(|c| object(c, "cellValuesByFieldId"));
-            self.fields.extend(
-                cells
-                    .into_iter()
-                    .flatten()
-                    .map(|(field, _)| field.to_string()),
-            );
+            for (field, cell) in cells.into_iter().flatten() {
+                self.fields.insert(field.to_string());
+                self.link(id, field, cell, previous.and_then(|p| p.get(field)));
+            }
         }
         for id in list(what, "destroyedRecordIds") {
             self.note(id, Fate::Destroyed);
@@ -157,6 +174,27 @@ impl TableChanges {
         let reshaped = fields.iter().any(|k| what.get(*k).is_some());
         self.reshaped |= reshaped;
         reshaped || what.get("changedMetadata").is_some()
+    }
+
+    /// Takes note of a cell that may be a link's. `before`: what it was, if the payload says so.
+    fn link(&mut self, record: &str, field: &str, cell: &Value, before: Option<&Value>) {
+        let (Some(now), Some(before)) = (
+            linked(cell),
+            before.map_or(Some(None), |b| linked(b).map(Some)),
+        ) else {
+            return;
+        };
+        if !record_id_ok(record.as_bytes())
+            || (now.is_empty() && before.as_ref().is_some_and(Vec::is_empty))
+        {
+            return;
+        }
+        self.links.push(LinkCell {
+            record: CompactString::new(record),
+            field: field.to_string(),
+            now,
+            before,
+        });
     }
 
     fn note(&mut self, id: &str, fate: Fate) {
@@ -184,6 +222,21 @@ impl TableChanges {
 
 /// Records looked through for an earlier mention; a later one than that is applied twice, in order, which is harmless.
 const SEEN: usize = 200;
+
+/// The ids of `[{"id": "rec…", …}, …]`; none in an empty cell. `None`: no link cell looks so.
+fn linked(cell: &Value) -> Option<Vec<CompactString>> {
+    match cell {
+        Value::Null => Some(Vec::new()),
+        Value::Array(a) => a
+            .iter()
+            .map(|v| {
+                let id = v.get("id").unwrap_or(v).as_str()?;
+                record_id_ok(id.as_bytes()).then(|| CompactString::new(id))
+            })
+            .collect(),
+        _ => None,
+    }
+}
 
 fn object<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
     v.get(key)
@@ -242,6 +295,41 @@ mod tests {
             a.fields.contains("fldX") && a.fields.contains("fldY") && a.all_fields && !a.reshaped
         );
         assert!(!p.reschema && p.error.is_none() && p.tables.len() == 2);
+    }
+
+    #[test]
+    fn link_cells_tell_what_they_gained_and_lost() {
+        let p = page(
+            json!([{"changedTablesById": {"tblA": {
+                "createdRecordsById": {"recNew": {"cellValuesByFieldId": {"fldL": [{"id": "recB", "name": "B"}], "fldN": 5, "fldE": []}}},
+                "changedRecordsById": {
+                    "recOld": {
+                        "current": {"cellValuesByFieldId": {"fldL": [{"id": "recC"}], "fldS": {"id": "selX"}, "fldA": [{"id": "attX"}], "fldT": null}},
+                        "previous": {"cellValuesByFieldId": {"fldL": [{"id": "recB"}, {"id": "recD"}], "fldS": null, "fldA": null, "fldT": "x"}}},
+                    "recBare": {"current": {"cellValuesByFieldId": {"fldL": null}}}}}}}]),
+            2,
+        );
+        let told: Vec<_> = p.tables[0]
+            .1
+            .links
+            .iter()
+            .map(|l| {
+                (
+                    &*l.record,
+                    &*l.field,
+                    l.now.join(" "),
+                    l.before.as_ref().map(|b| b.join(" ")),
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("recNew", "fldL", "recB".into(), Some(String::new())),
+                ("recOld", "fldL", "recC".into(), Some("recB recD".into())),
+                ("recBare", "fldL", String::new(), None),
+            ]
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The base's schema, as far as the feed needs it: names to ids, and which tables show cells of which others.
 
+use crate::automation::same_name;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use hashbrown::HashSet;
@@ -89,6 +90,17 @@ impl Schema {
             .or_else(|| by(&|t| t.former.iter().any(|f| f == named)))
     }
 
+    /// The same whatever the case: what somebody calls a table.
+    pub fn table_called(&self, name: &str) -> Option<&str> {
+        let by = |pick: &dyn Fn(&Table) -> bool| {
+            self.tables.iter().find(|t| pick(t)).map(|t| t.id.as_str())
+        };
+        self.table_id(name)
+            .or_else(|| by(&|t| same_name(&t.id, name)))
+            .or_else(|| by(&|t| same_name(&t.name, name)))
+            .or_else(|| by(&|t| t.former.iter().any(|f| same_name(f, name))))
+    }
+
     /// The table that a link field, by its name, leads to.
     pub fn link_target(&self, table: &str, field: &str) -> Option<&str> {
         match &self
@@ -103,6 +115,12 @@ impl Schema {
             Kind::Link(to) => Some(to),
             _ => None,
         }
+    }
+
+    /// The table that a link field, by its id, leads to, and the field's name.
+    pub fn link(&self, table: &str, field: &str) -> Option<(&str, &str)> {
+        let name = self.field_name(table, field)?;
+        Some((self.link_target(table, name)?, name))
     }
 
     /// The name of a field of a table.
@@ -228,6 +246,10 @@ mod tests {
         assert_eq!(old.table_id("People"), Some("tblP"));
         assert_eq!(old.table_id("tblT"), Some("tblT"));
         assert_eq!(old.table_id("Nobody"), None);
+        assert_eq!(old.table_id("PEOPLE"), None);
+        assert_eq!(old.table_called("PEOPLE"), Some("tblP"));
+        assert_eq!(old.table_called("TBLt"), Some("tblT"));
+        assert_eq!(old.table_called("Nobody"), None);
         let new = schema("Persons").after(&old);
         assert_eq!(new.table_id("Persons"), Some("tblP"));
         assert_eq!(
@@ -241,6 +263,8 @@ mod tests {
         assert_eq!(later.field_name("tblT", "fldWho"), Some("Who"));
         assert_eq!(later.link_target("tblT", "Who"), Some("tblP"));
         assert_eq!(later.link_target("tblT", "Who's name"), None);
+        assert_eq!(later.link("tblT", "fldWho"), Some(("tblP", "Who")));
+        assert_eq!(later.link("tblT", "fldL"), None);
     }
 
     #[test]

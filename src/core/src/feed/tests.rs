@@ -170,6 +170,8 @@ fn only_a_webhook_whose_secret_is_known_takes_pings() {
 fn a_base_that_is_read_is_polled_each_interval_and_another_once_a_day() {
     let mut b = Bench::started();
     let tried = b.now - 50;
+    assert_eq!(b.step(), Step::Wait(tried + INTERVAL - 1_000));
+    b.now = tried + INTERVAL - 1_000;
     assert_eq!(b.step(), Step::Wait(tried + INTERVAL));
     b.now = tried + INTERVAL;
     assert_eq!(b.step(), Step::Wait(tried + IDLE_MS));
@@ -189,7 +191,12 @@ fn a_base_that_is_read_is_polled_each_interval_and_another_once_a_day() {
 #[test]
 fn the_first_read_after_a_pause_waits_for_one_poll() {
     let mut b = Bench::started();
-    assert!(!b.view().unsettled(b.now + INTERVAL));
+    let tried = b.now - 50;
+    assert!(!b.view().unsettled(tried + INTERVAL));
+    assert!(
+        b.view().unsettled(tried + INTERVAL + 1),
+        "no poll comes by itself: nobody read"
+    );
     b.now += 10 * INTERVAL;
     assert!(b.view().unsettled(b.now));
     b.feed.wanted(b.now);
@@ -205,6 +212,20 @@ fn the_first_read_after_a_pause_waits_for_one_poll() {
         b.view().vouches(1003, b.now),
         "nothing was missed meanwhile"
     );
+}
+
+#[test]
+fn a_poll_that_is_due_because_of_reads_is_not_waited_for() {
+    let mut b = Bench::started();
+    let tried = b.now - 50;
+    b.read = b.now;
+    b.now = tried + INTERVAL - 1_000;
+    assert_eq!(b.step(), Step::Wait(tried + INTERVAL));
+    assert!(!b.view().unsettled(tried + INTERVAL + 1_000));
+    assert!(b.view().unsettled(tried + 2 * INTERVAL), "it never came");
+    b.now = tried + INTERVAL + 300;
+    assert!(matches!(b.action(), Action::Poll { .. }));
+    assert!(!b.view().unsettled(b.now + 1_000), "it is under way");
 }
 
 #[test]

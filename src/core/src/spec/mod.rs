@@ -354,6 +354,14 @@ impl Spec {
             .filter(|(_, f)| f.kind.is_link() || self.open)
             .map(|(i, _)| i)
     }
+    /// Is a field declared to be computed from this entity, by its name with or without a tag?
+    pub fn depends_on(&self, entity: &str) -> bool {
+        self.fields.iter().any(|f| {
+            f.depends
+                .as_deref()
+                .is_some_and(|d| d == entity || d == crate::key::untagged(entity))
+        })
+    }
     pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))
     }

@@ -9,7 +9,7 @@ use crate::ids::Id;
 use crate::webhooks;
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{json, Value as Json};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// One operation on one record; cells are checked already, null clears.
 pub(crate) enum Operation {
@@ -27,6 +27,8 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) computed_lag_ms: i64,
     /// How long payloads take until they can be listed.
     pub(crate) payload_delay_ms: i64,
+    /// Payloads leave out the other ends of links.
+    pub(crate) one_ended_payloads: bool,
     /// `client`, `publicApi`, …
     pub(crate) source: &'a str,
 }
@@ -52,6 +54,7 @@ pub(crate) fn commit(base: &mut Base, operations: Vec<Operation>, at: Circumstan
         created: IndexSet::new(),
         destroyed: IndexSet::new(),
     };
+    let named = at.one_ended_payloads.then(|| named_cells(&operations));
     for operation in operations {
         draft.plan(operation);
     }
@@ -95,7 +98,9 @@ pub(crate) fn commit(base: &mut Base, operations: Vec<Operation>, at: Circumstan
     let is_new = |cell: &CellRef| created.contains(&(cell.table.clone(), cell.record.clone()));
     difference(
         &mut transaction.changed,
-        written.iter().filter(|c| !is_new(c)),
+        written
+            .iter()
+            .filter(|c| !is_new(c) && named.as_ref().is_none_or(|n| n.contains(*c))),
         &before,
         &after,
     );
@@ -126,6 +131,27 @@ pub(crate) fn commit(base: &mut Base, operations: Vec<Operation>, at: Circumstan
     if at.computed_lag_ms > 0 {
         lag(base, &derived, &before, &after, at);
     }
+}
+
+/// The cells that operations write themselves.
+fn named_cells(operations: &[Operation]) -> HashSet<CellRef> {
+    let mut named = HashSet::new();
+    for operation in operations {
+        let Operation::Update {
+            table,
+            record,
+            cells,
+        } = operation
+        else {
+            continue;
+        };
+        named.extend(cells.keys().map(|field| CellRef {
+            table: table.clone(),
+            record: record.clone(),
+            field: field.clone(),
+        }));
+    }
+    named
 }
 
 type Edits = IndexMap<(Id, Id), HashMap<Id, Json>>;

@@ -68,15 +68,22 @@ pub(crate) struct Question {
     pub(crate) proven: bool,
     /// Where the linked record holds the ids, should the lookup be of no use.
     pub(crate) way_back: Option<inverse::Way>,
-    /// Somebody waits for it; else it is a refresh.
-    pub(crate) class: Class,
     pub(crate) flight: AtomicU64,
     pub(crate) progress: Mutex<Listing>,
 }
 
 impl Question {
+    /// What a call of this class is counted under.
+    pub(crate) fn cause(&self, class: Class) -> Cause {
+        if class == Class::Read {
+            self.lane.cause
+        } else {
+            Cause::Refresh
+        }
+    }
+
     /// The whole table.
-    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>, class: Class) -> Question {
+    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>) -> Question {
         let progress = Mutex::new(Listing::default());
         Question {
             lane,
@@ -85,7 +92,6 @@ impl Question {
             formula: None,
             proven: false,
             way_back: None,
-            class,
             flight: AtomicU64::new(0),
             progress,
         }
@@ -159,7 +165,7 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
             flights,
         } => batch(id, class, lane, sent, flights),
         Order::Job { job, sent, flight } => match &*job {
-            Job::Question(q) => question_page(id, &job, q, sent, flight),
+            Job::Question(q) => question_page(id, class, &job, q, sent, flight),
             Job::Errand(e) => errand::carry_out(id, e, sent),
         },
         Order::Nothing => {

@@ -45,6 +45,7 @@ pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
 /// One call of it.
 pub(crate) fn step(
     id: CallId,
+    class: Class,
     job: &Arc<fetch::Job>,
     q: &Question,
     way: &Way,
@@ -58,11 +59,7 @@ pub(crate) fn step(
             .as_ref()
             .map(|l| l.iter().take(PAGE).cloned().collect())
     };
-    let cause = if q.class == Class::Read {
-        q.lane.cause
-    } else {
-        super::figures::Cause::Refresh
-    };
+    let cause = q.cause(class);
     match part {
         None => {
             let Some(value) = q

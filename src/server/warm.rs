@@ -20,7 +20,6 @@ use parking_lot::Mutex;
 use podium_airtable::{FailureKind, Page};
 use podium_core::entry::Entry;
 use podium_core::key;
-use podium_core::pace::Class;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -251,7 +250,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
 /// Every index value, from what the table held.
 fn complete(lane: &Lane, all: Listing) -> bool {
     let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
-    let q = Question::whole(lane.clone(), suffix, Class::Background);
+    let q = Question::whole(lane.clone(), suffix);
     let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
     let sets = all
         .sets

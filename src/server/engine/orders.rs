@@ -107,6 +107,11 @@ impl Desk {
             let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
             self.calls
                 .insert(flight, QuestionCall { id, repeats: false });
+        } else if let (Joined::Follow(flight), Class::Read) = (joined, class) {
+            // Somebody waits now for what was to be a refresh.
+            if let Some(call) = self.calls.get(&flight) {
+                self.sched.promote(call.id, class);
+            }
         }
         joined
     }

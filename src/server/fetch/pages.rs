@@ -4,7 +4,7 @@ use super::*;
 use crate::server::config;
 use crate::server::engine::{self, desk};
 use crate::server::fault::Fault;
-use crate::server::figures::{self, Cause};
+use crate::server::figures;
 use crate::server::inverse;
 use crate::server::land;
 use crate::server::shed;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub(super) fn question_page(
     id: CallId,
+    class: Class,
     job: &Arc<Job>,
     q: &Question,
     sent: u64,
@@ -41,7 +42,7 @@ pub(super) fn question_page(
         .as_ref()
         .filter(|_| table && q.asks.is_some() && !q.progress.lock().back.closed)
     {
-        return inverse::step(id, job, q, way, sent, asked_ms);
+        return inverse::step(id, class, job, q, way, sent, asked_ms);
     }
     let formula = if table {
         None
@@ -65,12 +66,7 @@ pub(super) fn question_page(
         max_records,
         ..ListQuery::default()
     };
-    let cause = if q.class == Class::Read {
-        q.lane.cause
-    } else {
-        Cause::Refresh
-    };
-    match list(&q.lane, &query, cause) {
+    match list(&q.lane, &query, q.cause(class)) {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
     }

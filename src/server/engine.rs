@@ -95,6 +95,7 @@ pub(crate) struct Desk {
     pub(crate) soon: super::refresh::Shelf,
     /// Work that needs no call: scans in slices, wake-ups in portions.
     tasks: VecDeque<Task>,
+    at_tasks: usize,
     busy: usize,
     stopping: bool,
     workers: Vec<JoinHandle<()>>,
@@ -118,6 +119,7 @@ static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy::new(|| Off
         calls: HashMap::new(),
         soon: super::refresh::Shelf::default(),
         tasks: VecDeque::new(),
+        at_tasks: 0,
         busy: 0,
         stopping: false,
         workers: Vec::new(),

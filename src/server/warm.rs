@@ -198,6 +198,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
         let mut all = Listing::default();
         let mut offset: Option<String> = None;
         done.records = 0;
+        let mut empty = 0;
         loop {
             let Got {
                 page,
@@ -230,11 +231,13 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
             match page.offset {
                 None => break,
                 Some(next) => {
-                    if page.records.is_empty() || !all.offsets.insert(next.clone()) {
-                        return Err(Fault::outage(format!(
-                            "UPSTREAMBAD the listing of {} does not end: its offset repeats",
-                            lane.entity
-                        )));
+                    empty = if page.records.is_empty() {
+                        empty + 1
+                    } else {
+                        0
+                    };
+                    if empty > fetch::EMPTY_PAGES || !all.offsets.insert(next.clone()) {
+                        return Err(fetch::endless(&lane.entity, empty));
                     }
                     offset = Some(next);
                 }

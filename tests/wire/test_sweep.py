@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from asking import cells, get, ids, mget
+from between import between
 from support import eventually, mapping, text
-from world import event, item, project
+from world import define, event, item, project
 
 FIELDS = {"cached", "checked", "removed", "upstream-calls", "duration-ms"}
 
@@ -146,3 +149,21 @@ def test_bad_input(client, world, words, code):
     error = client.error("PODIUM.SWEEP", *words)
     assert error.code == code, text(error.text)
     assert world.airtable.count() == 0
+
+
+def test_an_answer_to_another_question_removes_nothing(spawn, world):
+    odd = threading.Event()
+
+    def strange(path, ask):
+        other = {"id": "recOTHER000000001", "createdTime": "2026-03-04T05:06:07.000Z", "fields": {"name": "x"}}
+        return {"records": [other]} if odd.is_set() else None
+
+    with between(world.airtable.url, strange) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000})
+        client = server.client()
+        define(client, "items")
+        everybody = ids(client, "items:*")
+        odd.set()
+        assert client.error("PODIUM.SWEEP", "items:*", "FULL").code == "UPSTREAMBAD"
+        odd.clear()
+        assert ids(client, "items:*") == everybody

@@ -12,7 +12,7 @@ use super::config;
 use super::fetch::Job;
 use super::ffi;
 use super::figures::Cause;
-use super::op::Op;
+use super::op::{Op, Ticket};
 use super::state::{Entity, EntityIx};
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -44,6 +44,15 @@ pub(crate) struct Passenger {
     pub(crate) op: Arc<Op>,
     /// The flight was opened for them.
     pub(crate) led: bool,
+    /// Calls that were made for the flight before the one that lands it.
+    pub(crate) spent: Vec<Arc<Ticket>>,
+}
+
+impl Passenger {
+    /// The calls made before that count for this reader.
+    pub(crate) fn claim_spent(&self) -> u32 {
+        self.spent.iter().map(|t| t.claim()).sum()
+    }
 }
 
 /// What batches of one lane (an entity's generation) need to know.
@@ -95,6 +104,7 @@ pub(crate) struct Desk {
     pub(crate) soon: super::refresh::Shelf,
     /// Work that needs no call: scans in slices, wake-ups in portions.
     tasks: VecDeque<Task>,
+    at_tasks: usize,
     busy: usize,
     stopping: bool,
     workers: Vec<JoinHandle<()>>,
@@ -118,6 +128,7 @@ static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy::new(|| Off
         calls: HashMap::new(),
         soon: super::refresh::Shelf::default(),
         tasks: VecDeque::new(),
+        at_tasks: 0,
         busy: 0,
         stopping: false,
         workers: Vec::new(),

@@ -1,6 +1,6 @@
 //! Why a fetch brought nothing, in the words of the contract.
 
-use podium_airtable::{Failure, FailureKind};
+use podium_airtable::{Failure, FailureKind, Phase};
 use podium_core::pace::{Busy, Fault as PaceFault, Why};
 
 /// An error of the upstream (or of the way to it), ready to be told.
@@ -49,17 +49,26 @@ impl Fault {
     pub(crate) fn of(f: &Failure, what: &str, scope: &str) -> Fault {
         let status = f.status.map_or_else(|| "-".to_string(), |s| s.to_string());
         let kind = f.error_type.as_deref().unwrap_or("-");
+        // Airtable may say nothing beyond the type.
+        let said = |before: &str| {
+            if f.message.is_empty() {
+                String::new()
+            } else {
+                format!("{before}{}", f.message)
+            }
+        };
         match &f.kind {
             FailureKind::Auth => Fault::outage(format!(
-                "UPSTREAMAUTH Airtable answered {status} {kind} to {what}: the token needs the scope {scope}, the base added to it, and a user with the needed role in that base; check the base and table names too. {}",
-                f.message
+                "UPSTREAMAUTH Airtable answered {status} {kind} to {what}: the token needs the scope {scope}, the base added to it, and a user with the needed role in that base; check the base and table names too{}",
+                said(". ")
             )),
             FailureKind::NotFound => Fault::outage(format!(
-                "UPSTREAM {status} {kind}: Airtable knows no such base or table ({what}). {}",
-                f.message
+                "UPSTREAM {status} {kind}: Airtable knows no such base or table ({what}){}",
+                said(". ")
             )),
             FailureKind::Refused | FailureKind::UnknownField(_) | FailureKind::IteratorGone => {
-                Fault::outage(format!("UPSTREAM {status} {kind}: {} ({what})", f.message))
+                let message = if f.message.is_empty() { "refused" } else { &f.message };
+                Fault::outage(format!("UPSTREAM {status} {kind}: {message} ({what})"))
             }
             FailureKind::RateLimited => Fault::outage(format!(
                 "UPSTREAMBUSY Airtable answered 429 to {what}: the base is silent for {} s",
@@ -73,18 +82,18 @@ impl Fault {
                 f.phase.as_str()
             )),
             FailureKind::Retriable | FailureKind::Server => {
-                Fault::outage(format!("UPSTREAM {status} {kind}: Airtable failed at {what}. {}", f.message))
+                Fault::outage(format!("UPSTREAM {status} {kind}: Airtable failed at {what}{}", said(". ")))
             }
             FailureKind::Unreachable => Fault::outage(format!(
-                "UPSTREAMBAD Airtable cannot be reached for {what} (while: {}): {}",
+                "UPSTREAMBAD Airtable cannot be reached for {what} (while: {}){}",
                 f.phase.as_str(),
-                f.message
+                said(": ")
             )),
             FailureKind::TooLarge => Fault::outage(format!(
-                "UPSTREAMBAD the answer to {what} is larger than podium.max-response-bytes: raise it. {}",
-                f.message
+                "UPSTREAMBAD the answer to {what} is larger than podium.max-response-bytes: raise it{}",
+                said(". ")
             )),
-            _ => Fault::outage(format!("UPSTREAMBAD what answered {what} is not Airtable's API: {}", f.message)),
+            _ => Fault::outage(format!("UPSTREAMBAD what answered {what} is not Airtable's API{}", said(": "))),
         }
     }
 }
@@ -98,5 +107,50 @@ pub(crate) fn for_pace(f: &Failure, batch: bool) -> PaceFault {
         FailureKind::TooLarge | FailureKind::Refused if batch => PaceFault::Poison,
         _ if f.is_safe_to_retry(false) => PaceFault::Transient,
         _ => PaceFault::Refused,
+    }
+}
+
+/// Nothing was sent: what stopped the call lies on this side.
+pub(crate) fn never_sent(f: &Failure) -> bool {
+    f.phase == Phase::Prepare && f.status.is_none()
+}
+
+/// As [`never_sent`], because its time was over before its turn came.
+pub(crate) fn never_begun(f: &Failure) -> bool {
+    never_sent(f) && f.kind == FailureKind::Timeout
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_message_leaves_no_trace() {
+        for kind in [
+            FailureKind::Auth,
+            FailureKind::NotFound,
+            FailureKind::Refused,
+            FailureKind::Retriable,
+            FailureKind::Unreachable,
+            FailureKind::TooLarge,
+            FailureKind::Bad,
+        ] {
+            let said = |message: &str| {
+                let f = Failure {
+                    kind: kind.clone(),
+                    status: Some(503),
+                    error_type: Some("TYPE".into()),
+                    message: message.into(),
+                    retry_after: None,
+                    phase: Phase::Headers,
+                    may_have_applied: false,
+                };
+                Fault::of(&f, "a delete", "s").line
+            };
+            let line = said("");
+            assert!(!line.ends_with([' ', '.', ':']), "{line}");
+            assert!(!line.contains("  ") && !line.contains(": ("), "{line}");
+            assert!(said("why").contains("why"));
+        }
     }
 }

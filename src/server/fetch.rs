@@ -5,17 +5,18 @@ mod pages;
 mod waited;
 
 pub(crate) use errand::Errand;
-pub(crate) use pages::{go_on, page_failed};
+pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
 
 use super::config;
 use super::engine::{self, desk, Desk, Lane, Thing};
-use super::fault::{for_pace, Fault};
+use super::fault::{for_pace, never_begun, never_sent, Fault};
 use super::ffi;
 use super::figures::{self, Cause};
 use super::inverse;
-use super::land;
+use super::land::{self, Came, Lacking};
 use super::log;
+use super::op::Ticket;
 use super::shed;
 use super::upstream;
 use compact_str::CompactString;
@@ -30,7 +31,7 @@ use podium_core::question;
 use podium_core::record::{self, Source};
 use podium_core::{freshness, key};
 use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -68,15 +69,13 @@ pub(crate) struct Question {
     pub(crate) proven: bool,
     /// Where the linked record holds the ids, should the lookup be of no use.
     pub(crate) way_back: Option<inverse::Way>,
-    /// Somebody waits for it; else it is a refresh.
-    pub(crate) class: Class,
     pub(crate) flight: AtomicU64,
     pub(crate) progress: Mutex<Listing>,
 }
 
 impl Question {
     /// The whole table.
-    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>, class: Class) -> Question {
+    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>) -> Question {
         let progress = Mutex::new(Listing::default());
         Question {
             lane,
@@ -85,7 +84,6 @@ impl Question {
             formula: None,
             proven: false,
             way_back: None,
-            class,
             flight: AtomicU64::new(0),
             progress,
         }
@@ -100,7 +98,10 @@ pub(crate) struct Listing {
     asked_ms: u64,
     offset: Option<String>,
     offsets: HashSet<String>,
-    pub(crate) pages: u32,
+    /// Calls made for it, failed ones included.
+    calls: u32,
+    /// Pages in a row that held nothing.
+    empty: u32,
     restarts: u32,
     /// The lookup cannot be used: the whole table is read instead.
     table: bool,
@@ -159,7 +160,7 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
             flights,
         } => batch(id, class, lane, sent, flights),
         Order::Job { job, sent, flight } => match &*job {
-            Job::Question(q) => question_page(id, &job, q, sent, flight),
+            Job::Question(q) => question_page(id, class, &job, q, sent, flight),
             Job::Errand(e) => errand::carry_out(id, e, sent),
         },
         Order::Nothing => {
@@ -172,19 +173,71 @@ fn deadline() -> Duration {
     Duration::from_millis(config::FETCH_TIMEOUT_MS.get().max(1) as u64)
 }
 
-/// The scheduler's verdict on a failed call.
-fn settle_failure(id: CallId, f: &Failure, class: podium_core::pace::Fault) -> Verdict {
-    figures::error(matches!(
-        f.kind,
-        FailureKind::RateLimited | FailureKind::MonthSpent
-    ));
-    log_error(f);
-    let outcome = Outcome::Failed {
-        class,
-        retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
+/// The longest a read's call outlasts those who wait for it.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Calls that may outlast those who wait.
+static PATIENT: AtomicUsize = AtomicUsize::new(0);
+
+/// The time a read's call has. Those who wait keep their own deadline, but what comes a little after it is stored: an
+/// Airtable that is always slower than they wait would else never be cached. Only half of the workers are that patient,
+/// so that a base which hangs is not found out later.
+struct Patience(bool);
+
+impl Patience {
+    fn begin() -> Patience {
+        let most = (config::THREADS.get().max(1) as usize).div_ceil(2);
+        let more = |n: usize| (n < most).then_some(n + 1);
+        Patience(
+            PATIENT
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+                .is_ok(),
+        )
+    }
+    fn deadline(&self) -> Duration {
+        let more = (deadline() + Duration::from_secs(1)).min(LONGEST_PATIENCE);
+        deadline() + if self.0 { more } else { Duration::ZERO }
+    }
+}
+
+impl Drop for Patience {
+    fn drop(&mut self) {
+        if self.0 {
+            PATIENT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Airtable asked for silence: what was asked may go when it is over.
+fn silenced(f: &Failure) -> bool {
+    matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent)
+}
+
+/// A failed call is counted and logged.
+fn note_failure(f: &Failure) {
+    if !never_begun(f) {
+        figures::error(silenced(f));
+        log_error(f);
+    }
+}
+
+/// The scheduler's verdict on a failed call. What it queues again another worker may take as soon as the desk is left:
+/// what hangs on the verdict is done before.
+fn settle_failure(
+    d: &mut Desk,
+    id: CallId,
+    f: &Failure,
+    class: podium_core::pace::Fault,
+) -> Verdict {
+    let outcome = if never_sent(f) && class != podium_core::pace::Fault::Poison {
+        Outcome::NotSent
+    } else {
+        Outcome::Failed {
+            class,
+            retry_after_ms: f.retry_after.map(|d| d.as_millis() as u64),
+        }
     };
-    desk()
-        .sched
+    d.sched
         .done(id, outcome, engine::mono_ms(), ffi::random_u64())
 }
 
@@ -201,19 +254,41 @@ fn log_error(f: &Failure) {
     );
 }
 
-pub(crate) fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
+fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
     let begun = Instant::now();
+    let patience = Patience::begin();
     let result = upstream::with(|client, token| {
         let ask = Ask {
             base: &lane.base,
             table: &lane.table,
             token,
-            deadline: deadline(),
+            deadline: patience.deadline(),
         };
         client.list(&ask, query)
     });
     let n = result.as_ref().map_or(0, |p| p.records.len());
-    figures::call(cause, begun.elapsed().as_millis() as u64, n);
+    if !result.as_ref().is_err_and(never_sent) {
+        figures::call(cause, begun.elapsed().as_millis() as u64, n);
+    }
+    result
+}
+
+/// As [`list`], for a question: the call counts as made for it.
+pub(crate) fn list_for(
+    q: &Question,
+    lane: &Lane,
+    query: &ListQuery,
+    class: Class,
+) -> Result<Page, Failure> {
+    let cause = if class == Class::Read {
+        lane.cause
+    } else {
+        Cause::Refresh
+    };
+    let result = list(lane, query, cause);
+    if !result.as_ref().is_err_and(never_sent) {
+        q.progress.lock().calls += 1;
+    }
     result
 }
 
@@ -249,40 +324,70 @@ fn batch(
                     shape_one(&lane, r, sent, asked_ms),
                 );
             }
-            // More to come than the page held: what is lacking may be on the next one.
-            let partial = page.offset.is_some() && !page.records.is_empty();
-            land::batch(&lane, sent, asked_ms, flights, found, partial, evidence);
+            let came = Came {
+                lacking: lacking(&lane, &page, &flights),
+                found,
+                evidence,
+            };
+            land::batch(&lane, sent, asked_ms, class, flights, came);
         }
         Err(f) => {
-            let verdict = settle_failure(id, &f, for_pace(&f, true));
+            note_failure(&f);
             let scope = "data.records:read";
             let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
-            let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
-            match verdict {
-                Verdict::Retrying | Verdict::Split if !silenced => {
-                    let mut d = desk();
-                    d.tokens.landed(sent);
-                    for (_, flight) in flights {
-                        if let Some(flight) = flight {
-                            d.flights.reboard(flight);
+            let ticket = Ticket::new(u32::from(!never_sent(&f)));
+            let over = {
+                let mut d = desk();
+                match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
+                    Verdict::Retrying | Verdict::Split => {
+                        d.tokens.landed(sent);
+                        for (id, flight) in &flights {
+                            if let Some(flight) = flight {
+                                d.ask_again(&lane, id, *flight, silenced(&f), &ticket);
+                            }
                         }
+                        None
+                    }
+                    _ => {
+                        let busy = d.busy_for(&lane.base);
+                        Some(busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy))
                     }
                 }
-                _ => {
-                    let fault = {
-                        let mut d = desk();
-                        for (id, _) in &flights {
-                            d.sched.unwant(lane.generation, id);
-                        }
-                        let busy = d.busy_for(&lane.base);
-                        busy.filter(|_| silenced).map_or(fault, Fault::busy)
-                    };
-                    land::failed_batch(&lane, sent, asked_ms, flights, fault);
-                }
+            };
+            if let Some(fault) = over {
+                land::failed_batch(&lane, sent, asked_ms, flights, fault, ticket);
             }
             shed::after_failure(&lane.base);
         }
     }
+}
+
+/// What a page leaves open of the ids that were asked for.
+fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>)]) -> Lacking {
+    let came: HashSet<&str> = page.records.iter().map(|r| r.id.as_str()).collect();
+    if flights.iter().all(|(id, _)| came.contains(id.as_str())) {
+        return Lacking::Gone;
+    }
+    let asked: HashMap<&str, bool> = flights
+        .iter()
+        .map(|(id, flight)| (id.as_str(), flight.is_some()))
+        .collect();
+    let strange = came.iter().any(|id| !asked.contains_key(id));
+    let wanted = came.iter().any(|id| asked.get(id) == Some(&true));
+    match (strange, page.offset.is_some()) {
+        (false, false) => Lacking::Gone,
+        (false, true) if wanted => Lacking::Unread,
+        _ => Lacking::Unknown(not_asked_for(&lane.entity)),
+    }
+}
+
+/// Records came that were not asked for, or more is promised without any that were: whatever was answered, it was not
+/// the question which ids are there.
+pub(crate) fn not_asked_for(entity: &str) -> Fault {
+    figures::error(false);
+    Fault::outage(format!(
+        "UPSTREAMBAD Airtable did not answer which records of {entity} there are: it left some out that may be there"
+    ))
 }
 
 /// A spec's own ttl, in s.

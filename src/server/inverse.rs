@@ -45,6 +45,7 @@ pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
 /// One call of it.
 pub(crate) fn step(
     id: CallId,
+    class: Class,
     job: &Arc<fetch::Job>,
     q: &Question,
     way: &Way,
@@ -57,11 +58,6 @@ pub(crate) fn step(
             .left
             .as_ref()
             .map(|l| l.iter().take(PAGE).cloned().collect())
-    };
-    let cause = if q.class == Class::Read {
-        q.lane.cause
-    } else {
-        super::figures::Cause::Refresh
     };
     match part {
         None => {
@@ -83,10 +79,11 @@ pub(crate) fn step(
                 by_field_id: true,
                 ..ListQuery::default()
             };
-            match fetch::list(&lane, &query, cause) {
-                // A page that promises more without the record says nothing of it.
+            match fetch::list_for(q, &lane, &query, class) {
+                // A page that promises more without the record says nothing of it, nor does one that holds others.
                 Ok(page)
-                    if page.offset.is_some() && !page.records.iter().any(|r| r.id == value) =>
+                    if (page.offset.is_some() || !page.records.is_empty())
+                        && !page.records.iter().any(|r| r.id == value) =>
                 {
                     close(id, job, q, sent)
                 }
@@ -112,13 +109,8 @@ pub(crate) fn step(
                 page_size: PAGE as u16,
                 ..ListQuery::default()
             };
-            match fetch::list(&q.lane, &query, cause) {
-                Ok(page)
-                    if page.offset.is_some()
-                        && !page.records.iter().any(|r| ids.iter().any(|i| *i == r.id)) =>
-                {
-                    close(id, job, q, sent)
-                }
+            match fetch::list_for(q, &q.lane, &query, class) {
+                Ok(page) if says_nothing(&page, &ids) => close(id, job, q, sent),
                 Ok(page) => {
                     let left = {
                         let mut p = q.progress.lock();
@@ -140,6 +132,15 @@ pub(crate) fn step(
             }
         }
     }
+}
+
+/// Does a page say nothing of the ids that it lacks? One that holds others was no answer to the question; one that
+/// promises more and holds none of them may go on like that.
+fn says_nothing(page: &Page, ids: &[CompactString]) -> bool {
+    let asked = |r: &podium_airtable::Record| ids.iter().any(|i| *i == r.id);
+    let strange = page.records.iter().any(|r| !asked(r));
+    let lacks = ids.iter().any(|i| !page.records.iter().any(|r| *i == r.id));
+    (strange && lacks) || (page.offset.is_some() && !page.records.iter().any(asked))
 }
 
 /// The ids in the linked record's cell; a record that is not there is linked to by none.
@@ -169,7 +170,6 @@ fn go_on(
 ) {
     let listing = {
         let mut p = q.progress.lock();
-        p.pages += 1;
         if left.is_empty() {
             Some(std::mem::take(&mut *p))
         } else {

@@ -26,16 +26,38 @@ use std::sync::Arc;
 /// Stores per hold of the server's lock: well under a millisecond.
 const SLICE: usize = 32;
 
-/// A batch of ids came back. `partial`: what is lacking may be on a page that was not read.
+/// What the page says of the ids that it did not bring.
+pub(crate) enum Lacking {
+    /// They are not in the table.
+    Gone,
+    /// They may be on a page that was not read: they are asked for again.
+    Unread,
+    /// Nothing: whoever waits is told why.
+    Unknown(Fault),
+}
+
+/// What a batch brought.
+pub(crate) struct Came {
+    pub(crate) found: HashMap<CompactString, Shaped>,
+    pub(crate) lacking: Lacking,
+    /// What it says of lookups: field, and whether it agrees with its link cell.
+    pub(crate) evidence: Vec<(u16, bool)>,
+}
+
+/// A batch of ids came back, asked for in `class`.
 pub(crate) fn batch(
     lane: &Lane,
     sent: u64,
     asked_ms: u64,
+    class: Class,
     flights: Vec<(CompactString, Option<FlightId>)>,
-    mut found: HashMap<CompactString, Shaped>,
-    partial: bool,
-    evidence: Vec<(u16, bool)>,
+    came: Came,
 ) {
+    let Came {
+        mut found,
+        lacking,
+        evidence,
+    } = came;
     let ticket = Ticket::new(1);
     let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> =
         Vec::with_capacity(flights.len());
@@ -61,11 +83,14 @@ pub(crate) fn batch(
                         let stored = put(st, held.ctx(), lane, id, &s);
                         record(Seen::Found(s.bytes, lane.spec.clone()), stored)
                     }
-                    None if partial => None,
-                    None => {
-                        let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
-                        record(Seen::Gone(tombstone(lane, sent, asked_ms, 0).1), stored)
-                    }
+                    None => match &lacking {
+                        Lacking::Unread => None,
+                        Lacking::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
+                        Lacking::Gone => {
+                            let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
+                            record(Seen::Gone(tombstone(lane, sent, asked_ms, 0).1), stored)
+                        }
+                    },
                 };
                 landed.push((id.clone(), *flight, what));
             }
@@ -82,13 +107,8 @@ pub(crate) fn batch(
         for (id, flight, what) in landed {
             match (flight, what) {
                 (Some(f), Some(w)) => boarded.push((id, w, d.flights.land(f))),
-                (Some(f), None) => {
-                    // Not answered yet: asked for again, in a smaller batch.
-                    d.flights.reboard(f);
-                    let base = d.base(&lane.base);
-                    d.sched
-                        .want(base, lane.generation, id, Class::Read, engine::mono_ms());
-                }
+                // Not answered yet: in a smaller batch.
+                (Some(f), None) => d.ask_on(lane, &id, f, class, &ticket),
                 (None, _) => {}
             }
         }
@@ -169,8 +189,8 @@ pub(crate) fn failed_batch(
     asked_ms: u64,
     flights: Vec<(CompactString, Option<FlightId>)>,
     fault: Fault,
+    ticket: Arc<Ticket>,
 ) {
-    let ticket = Ticket::new(1);
     let mut boarded = Vec::new();
     {
         let mut d = desk();

@@ -1,5 +1,6 @@
 //! A client that waits, and what has been brought for it so far.
 
+use super::engine::Passenger;
 use super::ffi::{rm, Ctx};
 use super::query::{Ask, Options, Query};
 use super::reply::Body;
@@ -29,7 +30,7 @@ impl Ticket {
             calls,
         })
     }
-    fn claim(&self) -> u32 {
+    pub(crate) fn claim(&self) -> u32 {
         if self.claimed.swap(true, Ordering::Relaxed) {
             0
         } else {
@@ -187,12 +188,12 @@ impl Op {
         ix: EntityIx,
         id: &CompactString,
         landed: &Arc<LandedRecord>,
-        led: bool,
+        p: &Passenger,
     ) -> bool {
         let mut i = self.inner.lock();
-        if led {
+        if p.led {
             i.brought.led = true;
-            let n = landed.ticket.claim();
+            let n = landed.ticket.claim() + p.claim_spent();
             *i.brought.hits.entry((ix, id.clone())).or_insert(0) += n;
             i.brought.hits_total += n;
         } else {
@@ -207,10 +208,10 @@ impl Op {
         ix: EntityIx,
         suffix: &Arc<[u8]>,
         landed: &Arc<LandedQuestion>,
-        led: bool,
+        p: &Passenger,
     ) -> bool {
         let mut i = self.inner.lock();
-        if led {
+        if p.led {
             i.brought.led = true;
             i.brought.hits_total += landed.ticket.claim();
         } else {

@@ -188,11 +188,16 @@ fn overfull(d: &engine::Desk, more: usize) -> Option<Fault> {
         .then(|| Fault::outage(format!("UPSTREAMBUSY {pending} records and questions are queued already: try again in about 1 s")))
 }
 
+/// As many clients wait as may.
+fn full() -> Option<Fault> {
+    let most = config::MAX_PENDING.get();
+    (BLOCKED.load(Ordering::Relaxed) >= most).then(|| Fault::queue_full(most))
+}
+
 /// Is there no hope that the fetch comes back before the deadline?
 fn refuse(st: &State, wants: &[Want], timeout_ms: i64) -> Option<Fault> {
-    let most = config::MAX_PENDING.get();
-    if BLOCKED.load(Ordering::Relaxed) >= most {
-        return Some(Fault::queue_full(most));
+    if let Some(full) = full() {
+        return Some(full);
     }
     let mut d = desk();
     if let Some(full) = overfull(&d, wants.len()) {

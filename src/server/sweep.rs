@@ -201,7 +201,12 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             desk().tokens.landed(sent);
         }
         let before = found.len();
+        let mut strange = false;
         for r in &page.records {
+            if !ids.iter().any(|id| *id == r.id) {
+                strange = true;
+                continue;
+            }
             let shaped = fetch::shape_one(lane, r, number, asked_ms);
             let name = key::record(&lane.entity, &r.id);
             let refs = Entry::read(&shaped.bytes, &name)
@@ -210,7 +215,12 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             found.insert(CompactString::new(&r.id), (shaped, refs));
         }
         offset = page.offset;
-        if offset.is_none() || ids.iter().all(|id| found.contains_key(id)) {
+        let all = ids.iter().all(|id| found.contains_key(id));
+        if strange && !all {
+            desk().tokens.landed(number);
+            return Err(fetch::not_asked_for(&lane.entity));
+        }
+        if offset.is_none() || all {
             return Ok((found, asked_ms, number));
         }
         if found.len() == before {

@@ -21,7 +21,6 @@ use parking_lot::Mutex;
 use podium_airtable::{FailureKind, Page};
 use podium_core::entry::Entry;
 use podium_core::key;
-use podium_core::pace::Class;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -238,6 +237,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
         let mut all = Listing::default();
         let mut offset: Option<String> = None;
         done.records = 0;
+        let mut empty = 0;
         loop {
             let Got {
                 page,
@@ -270,11 +270,13 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
             match page.offset {
                 None => break,
                 Some(next) => {
-                    if page.records.is_empty() || !all.offsets.insert(next.clone()) {
-                        return Err(Fault::outage(format!(
-                            "UPSTREAMBAD the listing of {} does not end: its offset repeats",
-                            lane.entity
-                        )));
+                    empty = if page.records.is_empty() {
+                        empty + 1
+                    } else {
+                        0
+                    };
+                    if empty > fetch::EMPTY_PAGES || !all.offsets.insert(next.clone()) {
+                        return Err(fetch::endless(&lane.entity, empty));
                     }
                     offset = Some(next);
                 }
@@ -290,7 +292,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
 /// Every index value, from what the table held.
 fn complete(lane: &Lane, all: Listing) -> bool {
     let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
-    let q = Question::whole(lane.clone(), suffix, Class::Background);
+    let q = Question::whole(lane.clone(), suffix);
     let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
     let sets = all
         .sets

@@ -84,11 +84,19 @@ struct Inner {
     stored: bool,
 }
 
+/// What Airtable answered.
+#[derive(Default)]
+struct Answer {
+    records: Vec<Record>,
+    deleted: Vec<String>,
+    /// There is more than the page held.
+    more: bool,
+}
+
 /// What a call brought.
 #[derive(Default)]
 struct Brought {
-    records: Vec<Record>,
-    deleted: Vec<String>,
+    answer: Answer,
     asked_ms: u64,
     failure: Option<Failure>,
 }
@@ -155,7 +163,9 @@ impl Write {
                         deadline: Duration| {
             let left = me.deadline.saturating_duration_since(Instant::now());
             if left < LEAST || me.cancelled.load(Ordering::Acquire) {
-                return Err(not_begun());
+                let f = not_begun();
+                box1.lock().failure = Some(f.clone());
+                return Err(f);
             }
             {
                 let mut i = me.inner.lock();
@@ -173,11 +183,10 @@ impl Write {
             let mut b = box1.lock();
             b.asked_ms = asked_ms;
             match result {
-                Ok((records, deleted)) => {
-                    let n = records.len();
+                Ok(answer) => {
+                    let n = answer.records.len();
                     b.failure = None;
-                    b.records = records;
-                    b.deleted = deleted;
+                    b.answer = answer;
                     Ok(n)
                 }
                 Err(f) => {
@@ -234,16 +243,14 @@ impl Drop for Write {
     }
 }
 
-const NOT_BEGUN: &str = "not begun";
-
-/// Nothing was sent: its time is over.
+/// Nothing was sent: its time is over. Not the base's fault: neither its breaker nor its budget hear of it
+/// ([`super::fault::never_begun`]).
 fn not_begun() -> Failure {
     Failure {
-        // Not the base's fault: its breaker is not to hear of it.
-        kind: FailureKind::Refused,
+        kind: FailureKind::Timeout,
         status: None,
         error_type: None,
-        message: NOT_BEGUN.into(),
+        message: "not begun".into(),
         retry_after: None,
         phase: Phase::Prepare,
         may_have_applied: false,

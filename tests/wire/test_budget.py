@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from asking import get, ids
+from asking import get, ids, meta
 from support import ReplyError, eventually, free_port, text
 from world import SPECS, define, event, item
 
@@ -78,7 +78,7 @@ def test_a_lock_out_survives_a_restart(spawn, world):
 
 
 def test_a_base_that_is_well_again_leaves_no_trace(spawn, world):
-    server = spawn({"rate-limit": 1000}, AOF)
+    server = spawn({"rate-limit": 1000, "fetch-timeout-ms": 900}, AOF)
     client = server.client()
     define(client)
     world.airtable.status(429, "RATE_LIMIT_REACHED", "Rate limit exceeded. Please try again later", "plural", times=1, retry_after="1")
@@ -147,3 +147,19 @@ def test_the_month_set_here_is_kept(client, server, world):
     client.call("CONFIG", "SET", "podium.monthly-calls", spent + 100)
     assert eventually(5, "the new limit is in force", lambda: isinstance(client.attempt("PODIUM.INDEX", "items:group:g1", "COUNT"), int))
     assert len(ids(client, "items:group:g1")) == 40
+
+
+@pytest.mark.parametrize("options", [("NOCACHE",), ("MAXAGE", 0)], ids=lambda o: o[0])
+def test_a_read_that_joins_a_refresh_waits_as_a_read(spawn, options):
+    """What refreshes may take of a small month is spent: a refresh of an index set waits for hours, who reads it does not."""
+    server = spawn({"monthly-calls": 60, "ttl": 1, "stale-while-revalidate": 600, "rate-limit": 1000})
+    client = server.client()
+    define(client, "items")
+    members = ids(client, "items:group:g1")
+    for _ in range(4):
+        client.call("PODIUM.WARM", "items:*", "ASYNC")
+    eventually(20, "the background's calls are spent", lambda: server.figure("month_calls") == 11)
+    eventually(10, "a refresh is queued", lambda: meta(client, "PODIUM.INDEX", "items:group:g1", "IDS")["detail"] == "revalidating")
+    assert server.figure("upstream_calls_refresh") == 0
+    assert ids(client, "items:group:g1", *options) == members
+    assert server.figure("upstream_calls_refresh") == 0 and server.figure("upstream_calls_index") == 2

@@ -13,7 +13,7 @@ import pytest
 from asking import get
 from resp import Client
 from support import ReplyError, eventually
-from world import define, event, item
+from world import define, event, item, project, rid
 
 CROWD = 10_000
 
@@ -111,3 +111,48 @@ def test_beyond_max_pending_a_stale_copy_is_served(server, client, world):
     refused = client.error("PODIUM.GET", f"items:{item(2)}")
     assert refused.code == "UPSTREAMBUSY" and "podium.max-pending" in refused.text
     assert not isinstance(other.read(), ReplyError)
+
+
+def test_a_large_answer_counts_among_those_who_wait(server, client, world):
+    world.airtable.write(base=world.base, table="items", create=[{"id": rid("big", n), "fields": {"name": f"b{n}", "group": "big"}} for n in range(1100)])
+    client.call("CONFIG", "SET", "podium.rate-limit", "1000")
+    assert client.call("PODIUM.INDEX", "items:group:big", "COUNT") == 1100
+    client.call("CONFIG", "SET", "podium.max-pending", "1")
+    world.airtable.latency(1000)
+    other = server.client()
+    other.send("PODIUM.GET", f"items:{item(9)}")
+    eventually(5, "one waits", lambda: server.figure("blocked_clients") == 1)
+    refused = client.error("PODIUM.INDEX", "items:group:big", "COUNT")
+    assert refused.code == "UPSTREAMBUSY" and "podium.max-pending" in refused.text
+    assert not isinstance(other.read(), ReplyError)
+    assert client.call("PODIUM.INDEX", "items:group:big", "COUNT") == 1100
+
+
+def test_large_answers_do_not_hold_up_fetches(spawn, world):
+    for start in range(0, 8000, 4000):
+        world.airtable.write(base=world.base, table="items", create=[{"id": rid("big", n), "fields": {"name": f"b{n}"}} for n in range(start, start + 4000)])
+    server = spawn({"rate-limit": 1000, "fetch-timeout-ms": 20000})
+    client = server.client()
+    define(client)
+    client.call("PODIUM.WARM", "items:*", timeout=60)
+    over = threading.Event()
+
+    def count(one):
+        while not over.is_set():
+            assert one.call("PODIUM.INDEX", "items:*", "COUNT", timeout=30) > 8000
+
+    crowd = [threading.Thread(target=count, args=(server.client(),)) for _ in range(30)]
+    for one in crowd:
+        one.start()
+    try:
+        eventually(5, "the workers are busy", lambda: server.figure("blocked_clients") >= 20)
+        took = []
+        for n in range(1, 11):
+            started = time.monotonic()
+            assert client.call("PODIUM.GET", f"projects:{project(n)}", timeout=30) is not None
+            took.append(time.monotonic() - started)
+    finally:
+        over.set()
+        for one in crowd:
+            one.join()
+    assert sum(took) < 1, took

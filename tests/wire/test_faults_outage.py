@@ -38,14 +38,36 @@ def test_a_lock_out_is_told_with_the_seconds_left(client, world, shape):
     assert world.airtable.count() == 1, "a lock-out is not asked about"
 
 
+@pytest.mark.parametrize("command", [("PODIUM.GET", KEY), ("PODIUM.MGET", 2, KEY, f"items:{item(2)}"), ("PODIUM.INDEX", "items:group:g1")], ids=lambda c: c[0])
+def test_who_can_wait_for_the_end_of_the_silence_does(client, world, command):
+    locked_out(world, retry_after="1")
+    started = time.monotonic()
+    reply = client.call(*command)
+    assert not any(isinstance(r, ReplyError) for r in (reply if isinstance(reply, list) else [reply]))
+    assert 0.9 <= time.monotonic() - started <= 3.5
+    assert world.airtable.count() == 2
+
+
 def test_retry_after_is_obeyed_and_the_end_needs_no_help(client, world):
+    client.call("CONFIG", "SET", "podium.fetch-timeout-ms", "1500")
     locked_out(world, retry_after="2")
     started = time.monotonic()
     assert seconds(client.error("PODIUM.GET", KEY)) <= 2
+    assert time.monotonic() - started < 1, "its end lies beyond the deadline: it is told at once"
+    client.call("CONFIG", "SET", "podium.fetch-timeout-ms", "4000")
     # Its end lies within the deadline: who asks now waits for it.
     assert get(client, KEY)["n"] == 1
     assert 1.5 <= time.monotonic() - started <= 4
     assert world.airtable.count() == 2
+
+
+def test_a_refresh_does_not_wait_through_a_silence(server, client, world):
+    client.call("CONFIG", "SET", "podium.ttl", "1", "podium.stale-while-revalidate", "60")
+    get(client, KEY)
+    locked_out(world, retry_after="3")
+    eventually(5, "a refresh is ordered", lambda: meta(client, "PODIUM.GET", KEY)["detail"] == "revalidating")
+    eventually(2, "it is answered 429", lambda: server.figure("upstream_429") == 1)
+    eventually(1, "nothing is queued", lambda: server.figure("pending") == 0)
 
 
 def test_those_already_queued_are_told_too(server, client, world):
@@ -150,6 +172,35 @@ def test_a_failing_base_opens_the_breaker_and_is_probed(server, client, world):
     world.airtable.clear_faults()
     assert eventually(10, "recovery", lambda: isinstance(client.attempt("PODIUM.GET", KEY), bytes))
     eventually(5, "the breaker is closed", lambda: server.info()["podium_breaker"] == "closed")
+
+
+def test_a_write_that_is_never_sent_is_no_answer_of_airtables(server, client, world):
+    client.call("CONFIG", "SET", "podium.fetch-timeout-ms", "1900", "podium.rate-limit", "1000")
+    world.airtable.status(500)
+    number = 0
+    while server.info()["podium_breaker"] == "closed":
+        number += 1
+        assert isinstance(client.attempt("PODIUM.GET", f"items:{item(number)}", "NOCACHE"), ReplyError)
+    world.airtable.forget()
+    calls, month = server.figure("upstream_calls"), server.figure("month_calls")
+    # Less is left than it may wait: it waits for the next probe, but is let go before.
+    writer = server.client()
+    number = writer.call("CLIENT", "ID")
+
+    def waits():
+        writer.send("PODIUM.UPDATE", KEY, '{"n":5}')
+        return not writer.answered(0.2) or writer.read() and None
+
+    eventually(6, "a write waits", waits)
+    assert client.call("CLIENT", "UNBLOCK", number) == 1
+    assert "nothing was written" in writer.read().text
+    eventually(6, "its turn came", lambda: server.info()["podium_breaker"] == "half-open" and server.figure("pending") == 0)
+    assert world.airtable.count() == 0
+    assert (server.figure("upstream_calls"), server.figure("month_calls")) == (calls, month)
+    # The probe is still to be made.
+    assert client.error("PODIUM.GET", KEY).code == "UPSTREAM"
+    assert world.airtable.count() == 1
+    assert server.info()["podium_breaker"] == "open"
 
 
 def test_retries_have_a_budget(server, client, world):

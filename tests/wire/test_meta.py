@@ -120,3 +120,21 @@ def test_a_stale_copy_served_while_one_refresh_runs(client, world):
     m = eventually(10, "stale", lambda: (m := meta(client, "PODIUM.GET", key))["cache"] == "STALE" and m)
     assert m["detail"] == "revalidating" and m["ttl"] <= 0
     eventually(10, "the refresh lands", lambda: get(client, key)["name"] == "Renamed")
+
+
+@pytest.mark.parametrize("what, type", [(503, "RETRIABLE_ERROR"), (502, "BAD_GATEWAY")])
+def test_calls_that_failed_first_count(client, world, what, type):
+    world.airtable.status(what, type, times=1)
+    assert meta(client, "PODIUM.GET", f"items:{item(1)}")["airtable-hits"] == 2
+    assert world.airtable.count() == 2
+    world.airtable.status(429, "RATE_LIMIT_REACHED", shape="plural", times=1, retry_after="0")
+    pairs = client.call("PODIUM.MGET", 2, f"items:{item(2)}", f"items:{item(3)}", "META")
+    assert sum(mapping(m)["airtable-hits"] for _, m in pairs) == 2, "the first pair that a call served counts it"
+    assert world.airtable.count() == 4
+
+
+@pytest.mark.parametrize("fault, key", [(("offset_expired",), "items:*"), (("status", {"status": 422, "shape": "object", "type": "INVALID_FILTER_BY_FORMULA", "message": "The formula for filtering records is invalid: Unknown field names: event_id"}), f"projects:event:{event(1)}")])
+def test_calls_of_a_question_begun_anew_count(client, world, fault, key):
+    kind, more = (*fault, {})[:2]
+    world.airtable.fault(kind, times=1, **more)
+    assert meta(client, "PODIUM.INDEX", key, "COUNT")["airtable-hits"] == world.airtable.count() > 1

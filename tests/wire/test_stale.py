@@ -94,6 +94,18 @@ def test_a_deadline_answers_stale_and_the_fetch_goes_on(server, client, world):
     assert world.airtable.count("RECORD_ID") == 1, "the fetch that was under way was the one"
 
 
+def test_an_airtable_slower_than_the_deadline_is_cached_all_the_same(client, world):
+    stale(client, stale_if_error=60)
+    world.change("items", item(1), name="newer")
+    client.call("CONFIG", "SET", "podium.fetch-timeout-ms", "800", "podium.ttl", "600")
+    world.airtable.latency(1400)
+    started = time.monotonic()
+    assert meta(client, "PODIUM.GET", KEY)["cache"] == "STALE"
+    assert time.monotonic() - started < 1.3, "who waits has the deadline that is set"
+    assert eventually(5, "what was fetched", lambda: b"newer" in (client.call("PODIUM.GET", KEY, "CACHEONLY") or b""))
+    assert world.airtable.count("RECORD_ID") == 1
+
+
 def waiting_id(client):
     for line in client.call("CLIENT", "LIST").decode().splitlines():
         fields = dict(field.split("=", 1) for field in line.split(" ") if "=" in field)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from asking import cells, get, ids, mget
 from support import blocked, eventually, mapping, text
 from world import event, item, project
+from between import between
+from support import eventually, mapping, text
+from world import define, event, item, project
 
 FIELDS = {"cached", "checked", "removed", "upstream-calls", "duration-ms"}
 
@@ -163,3 +168,19 @@ def test_a_wait_that_is_ended_says_so(server, swept, world):
     blocked(server, 1)
     assert swept.call("CLIENT", "UNBLOCK", number) == 1
     assert "the sweep goes on" in one.read().text
+def test_an_answer_to_another_question_removes_nothing(spawn, world):
+    odd = threading.Event()
+
+    def strange(path, ask):
+        other = {"id": "recOTHER000000001", "createdTime": "2026-03-04T05:06:07.000Z", "fields": {"name": "x"}}
+        return {"records": [other]} if odd.is_set() else None
+
+    with between(world.airtable.url, strange) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000})
+        client = server.client()
+        define(client, "items")
+        everybody = ids(client, "items:*")
+        odd.set()
+        assert client.error("PODIUM.SWEEP", "items:*", "FULL").code == "UPSTREAMBAD"
+        odd.clear()
+        assert ids(client, "items:*") == everybody

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 import time
 
 import pytest
 
-from asking import get, ids, mget
-from support import ReplyError, eventually
-from world import event, item
+from asking import get, ids, meta, mget
+from between import MADE_UP, between, halves
+from support import ReplyError, eventually, mapping
+from world import define, event, item
 
 KEY = f"items:{item(1)}"
 
@@ -180,3 +183,84 @@ def test_legacy_404s(client, world):
     world.airtable.control("POST", "switches", {"legacy_404": True})
     assert get(client, "items:recDoesNotExist01") is None
     assert get(client, KEY)["n"] == 1
+
+
+# Pages that are no answer to the question which ids there are ---------------------------------------------------------
+
+
+OTHER = {"id": "recOTHER000000001", "createdTime": "2026-03-04T05:06:07.000Z", "fields": {"name": "x"}}
+
+
+@pytest.mark.parametrize("offset", [{}, {"offset": MADE_UP}], ids=["whole", "promises more"])
+def test_a_page_with_a_record_that_was_not_asked_for_proves_nothing(spawn, world, offset):
+    """The filter was not honoured: what was found is used, what was not is unknown."""
+
+    def strange(path, ask):
+        return {"records": [r for r in ask(without=MADE_UP)["records"] if r["id"] != item(2)] + [OTHER], **offset} if "RECORD_ID" in path else None
+
+    with between(world.airtable.url, strange) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000})
+        client = server.client()
+        define(client, "items")
+        reply = client.call("PODIUM.MGET", 3, *[f"items:{item(n)}" for n in (1, 2, 3)])
+        assert [isinstance(r, bytes) for r in reply] == [True, False, True]
+        assert reply[1].code == "UPSTREAMBAD", reply[1]
+        assert client.call("EXISTS", f"tomb:items:{item(2)}") == 0
+        assert server.figure("pending") == 0 and world.airtable.count() <= 2
+
+
+def test_a_page_that_promises_more_is_not_asked_for_without_end(spawn, world):
+    def strange(path, ask):
+        return {"records": [OTHER], "offset": MADE_UP} if odd.is_set() else None
+
+    odd = threading.Event()
+    with between(world.airtable.url, strange) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000, "ttl": 1, "stale-while-revalidate": 600})
+        client = server.client()
+        define(client, "items")
+        get(client, KEY)
+        odd.set()
+        eventually(5, "a refresh is ordered", lambda: meta(client, "PODIUM.GET", KEY)["detail"] == "revalidating")
+        eventually(2, "it is over", lambda: server.figure("upstream_calls_refresh") == 1 and server.figure("pending") == 0)
+        assert server.figure("upstream_calls") == 2
+
+
+def test_short_pages_are_read_to_the_end(spawn, world):
+    with between(world.airtable.url, halves) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000})
+        client = server.client()
+        define(client, "items")
+        assert [r["n"] for r in mget(client, [f"items:{item(n)}" for n in range(1, 41)])] == list(range(1, 41))
+
+
+def test_empty_pages_do_not_end_a_listing(spawn, world):
+    """Their records were deleted since it began. It ends with the page that has no offset."""
+
+    def emptied(path, ask):
+        page = ask()
+        if "offset" in page and "offset=" in path:
+            page["records"] = []
+        return page
+
+    with between(world.airtable.url, emptied) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000})
+        client = server.client()
+        define(client, "items")
+        assert client.call("PODIUM.INDEX", "items:*", "COUNT") == 200
+        client.call("PODIUM.INVALIDATE", "items:*")
+        assert mapping(client.call("PODIUM.WARM", "items:*"))["records"] == 200
+
+
+def test_a_listing_of_empty_pages_ends_at_last(spawn, world):
+    made = itertools.count()
+
+    def endless(path, ask):
+        return {"records": [], "offset": f"itrMADEUPMADEUPMA/{next(made)}"}
+
+    with between(world.airtable.url, endless) as url:
+        server = spawn({"airtable-url": url, "rate-limit": 1000})
+        client = server.client()
+        define(client, "items")
+        for command in (("PODIUM.INDEX", "items:*"), ("PODIUM.WARM", "items:*")):
+            error = client.error(*command)
+            assert error.code == "UPSTREAMBAD" and "in a row" in error.text, error.text

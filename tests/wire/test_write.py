@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from asking import get, ids, mget, spec
+from between import between, halves
 from support import ReplyError, blocked, eventually, mapping, text
 from world import ABSENT, LINKS, SINGLE_LINK, SPECS, define, event, item, project, schema, user
 
@@ -251,6 +252,37 @@ def test_a_403_alone_is_no_proof(client, world):
     assert item(1) in world.truth("items")
 
 
+def test_a_page_that_left_some_out_is_no_proof(spawn, world):
+    """Which of them is gone is asked after a delete was refused: short pages are read to the end."""
+    with between(world.airtable.url, halves) as url:
+        client = spawn({"airtable-url": url, "rate-limit": 1000}).client()
+        define(client, "items")
+        assert client.call("PODIUM.DELETE", *[f"items:{item(n)}" for n in range(1, 9)], f"items:{ABSENT}") == 8
+        assert not {item(n) for n in range(1, 9)} & set(world.truth("items"))
+        # None is gone, and yet they are not deleted.
+        world.airtable.status(403, "INVALID_PERMISSIONS", "not permitted", match={"method": "DELETE"})
+        world.airtable.forget()
+        error = client.error("PODIUM.DELETE", *[f"items:{item(n)}" for n in range(9, 14)])
+        assert error.code == "UPSTREAMAUTH" and "0 of 5" in error.text, error.text
+        assert world.airtable.count() <= 5
+        assert client.call("EXISTS", *[f"tomb:items:{item(n)}" for n in range(9, 14)]) == 0
+
+
+def test_an_answer_to_another_question_is_no_proof(spawn, world):
+    def strange(path, ask):
+        page = ask()
+        page["records"] = [r for r in page["records"] if r["id"] != item(2)] + [{"id": "recOTHER000000001", "createdTime": "2026-03-04T05:06:07.000Z", "fields": {}}]
+        return page
+
+    with between(world.airtable.url, strange) as url:
+        client = spawn({"airtable-url": url, "rate-limit": 1000}).client()
+        define(client, "items")
+        error = client.error("PODIUM.DELETE", *[f"items:{item(n)}" for n in (1, 2, 3)], f"items:{ABSENT}")
+        assert error.code == "UPSTREAMBAD" and "2 of 4" in error.text and f"items:{item(2)}" in error.text, error.text
+        assert client.call("EXISTS", f"tomb:items:{item(2)}") == 0
+        assert item(2) in world.truth("items") and item(1) not in world.truth("items")
+
+
 def test_half_a_failure_says_which_were_not_deleted(client, world):
     world.airtable.status(403, "INVALID_PERMISSIONS", "not permitted", match={"method": "DELETE", "path_contains": item(15)})
     error = client.error("PODIUM.DELETE", *[f"items:{item(n)}" for n in range(1, 16)])
@@ -309,6 +341,35 @@ def test_a_silent_base_is_an_answer(client, world):
     error = client.error("PODIUM.UPDATE", f"items:{item(1)}", '{"n":1}')
     assert error.code == "UPSTREAMBUSY" and "nothing was written" in error.text
     assert world.airtable.count() == 1
+
+
+def test_what_is_told_as_refused_is_not_carried_out(spawn, world):
+    """A 429 that asks for no silence at all: other workers would take the call at once."""
+    server = spawn({"threads": 8, "rate-limit": 1000})
+    client = server.client()
+    define(client, "items", "votes")
+    over = Event()
+
+    def read(one, key):
+        while not over.is_set():
+            one.attempt("PODIUM.GET", key, "NOCACHE")
+
+    readers = [Thread(target=read, args=(server.client(), f"items:{item(n)}")) for n in range(1, 9)]
+    for reader in readers:
+        reader.start()
+    before = len(world.truth("votes"))
+    written = 0
+    try:
+        for _ in range(1500):
+            world.airtable.status(429, "RATE_LIMIT_REACHED", "slow down", shape="plural", times=1, match={"method": "POST"}, retry_after="0")
+            written += sum(not isinstance(r, ReplyError) for r in create(client, "votes:*", {"event": [event(1)]}))
+            world.airtable.clear_faults()
+    finally:
+        over.set()
+        for reader in readers:
+            reader.join()
+    eventually(3, "nothing is under way", lambda: server.figure("pending") == 0)
+    assert len(world.truth("votes")) - before == written
 
 
 def test_without_the_scope(client, world):

@@ -77,6 +77,12 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
             f.waiters.push(waiter);
         }
     }
+    /// Who waits for a flight.
+    pub fn waiters(&mut self, id: FlightId) -> &mut [W] {
+        self.all
+            .get_mut(&id)
+            .map_or(&mut [], |f| f.waiters.as_mut_slice())
+    }
     /// Does the thing's open flight wait to be sent?
     pub fn boarding(&self, thing: &T) -> bool {
         self.open

@@ -4,7 +4,7 @@ use super::{limits, mono_ms, now_us, Desk, Lane, Passenger, QuestionCall, Thing}
 use crate::server::config;
 use crate::server::fetch::Job;
 use crate::server::figures::Cause;
-use crate::server::op::Op;
+use crate::server::op::{Op, Ticket};
 use crate::server::state::Entity;
 use compact_str::CompactString;
 use podium_core::flight::{FlightId, Joined};
@@ -107,6 +107,11 @@ impl Desk {
             let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
             self.calls
                 .insert(flight, QuestionCall { id, repeats: false });
+        } else if let (Joined::Follow(flight), Class::Read) = (joined, class) {
+            // Somebody waits now for what was to be a refresh.
+            if let Some(call) = self.calls.get(&flight) {
+                self.sched.promote(call.id, class);
+            }
         }
         joined
     }
@@ -121,8 +126,64 @@ impl Desk {
             Passenger {
                 op: op.clone(),
                 led,
+                spent: Vec::new(),
             },
         );
+    }
+    /// A record's call is over (`ticket`: it counts as made for those who wait) and brought nothing of it, but its id is
+    /// queued again: its flight boards once more, as urgent as those who wait for it. One that nobody waits for does not
+    /// wait through a silence.
+    pub(crate) fn ask_again(
+        &mut self,
+        lane: &Lane,
+        id: &CompactString,
+        flight: FlightId,
+        silenced: bool,
+        ticket: &Arc<Ticket>,
+    ) {
+        let waiters = self.flights.waiters(flight);
+        let attended = !waiters.is_empty();
+        for w in waiters.iter_mut().filter(|w| w.led) {
+            w.spent.push(ticket.clone());
+        }
+        if silenced && !attended {
+            self.flights.land(flight);
+            // Somebody may have ordered it anew.
+            let thing = Thing::Record(lane.ix, id.clone(), lane.generation);
+            if !self.flights.boarding(&thing) {
+                self.sched.unwant(lane.generation, id);
+            }
+            return;
+        }
+        self.flights.reboard(flight);
+        if attended {
+            let base = self.base(&lane.base);
+            self.sched
+                .want(base, lane.generation, id.clone(), Class::Read, mono_ms());
+        }
+    }
+    /// As [`ask_again`](Self::ask_again), of an id that is not queued: it is, in `class` if nobody waits for it.
+    pub(crate) fn ask_on(
+        &mut self,
+        lane: &Lane,
+        id: &CompactString,
+        flight: FlightId,
+        class: Class,
+        ticket: &Arc<Ticket>,
+    ) {
+        self.ask_again(lane, id, flight, false, ticket);
+        let base = self.base(&lane.base);
+        let class = class.max(Class::Refresh);
+        let queued = self
+            .sched
+            .want(base, lane.generation, id.clone(), class, mono_ms());
+        if !queued && self.sched.pending() >= self.sched.limits().max_queued {
+            // Too much waits already for what nobody waits for; who does is queued.
+            let thing = Thing::Record(lane.ix, id.clone(), lane.generation);
+            if self.flights.waiters(flight).is_empty() && self.flights.boarding(&thing) {
+                self.flights.land(flight);
+            }
+        }
     }
     /// A batch goes out: its number, and the flights that are on it.
     pub(super) fn send_batch(

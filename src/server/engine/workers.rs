@@ -133,21 +133,45 @@ impl Drop for Busy2 {
     }
 }
 
+/// A task under way, as [`Busy2`].
+struct AtTask;
+
+impl Drop for AtTask {
+    fn drop(&mut self) {
+        let mut d = desk();
+        d.at_tasks = d.at_tasks.saturating_sub(1);
+    }
+}
+
 fn work() {
     let mut d = desk();
+    // Tasks and calls take turns: neither waits until there are no more of the other.
+    let mut tasks_turn = false;
     loop {
         if d.stopping {
             return;
         }
-        if let Some(task) = d.tasks.pop_front() {
+        // One worker is left to the calls, however many tasks there are.
+        let room = d.at_tasks + 1 < d.workers.len().max(2);
+        let task = if tasks_turn && room {
+            d.tasks.pop_front()
+        } else {
+            None
+        };
+        if let Some(task) = task {
+            tasks_turn = false;
             d.busy += 1;
+            d.at_tasks += 1;
+            // Who was woken for something else has taken this.
+            OFFICE.bell.notify_one();
             drop(d);
-            let busy = Busy2;
+            let busy = (AtTask, Busy2);
             let _ = catch_unwind(AssertUnwindSafe(task));
             drop(busy);
             d = desk();
             continue;
         }
+        tasks_turn = true;
         d.heed_settings();
         let next = {
             let Desk {
@@ -188,6 +212,8 @@ fn work() {
                 drop(busy);
                 d = desk();
             }
+            // No call is due.
+            Next::Wait(_) if room && !d.tasks.is_empty() => {}
             Next::Wait(Some(at)) => {
                 let ms = at.saturating_sub(mono_ms()).clamp(1, 60_000);
                 OFFICE.bell.wait_for(&mut d, Duration::from_millis(ms));

@@ -1,12 +1,12 @@
 //! A call that is neither a batch of records nor an index question: somebody's own, carried out as they say.
 
-use super::{deadline, settle_failure};
+use super::{deadline, note_failure, settle_failure, silenced};
 use crate::server::engine::{self, desk};
-use crate::server::fault::{for_pace, Fault};
+use crate::server::fault::{for_pace, never_sent, Fault};
 use crate::server::fetch::Job;
 use crate::server::figures::{self, Cause};
 use crate::server::upstream;
-use podium_airtable::{Client, Failure, FailureKind, Token};
+use podium_airtable::{Client, Failure, Token};
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,11 +43,13 @@ impl Errand {
 pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
     let begun = Instant::now();
     let result = upstream::with(|client, token| (e.run)(client, token, deadline()));
-    figures::call(
-        e.cause,
-        begun.elapsed().as_millis() as u64,
-        *result.as_ref().unwrap_or(&0),
-    );
+    if !result.as_ref().is_err_and(never_sent) {
+        figures::call(
+            e.cause,
+            begun.elapsed().as_millis() as u64,
+            *result.as_ref().unwrap_or(&0),
+        );
+    }
     match result {
         Ok(_) => {
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
@@ -60,18 +62,21 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
             } else {
                 for_pace(&f, false)
             };
-            let verdict = settle_failure(id, &f, class);
+            note_failure(&f);
             let mut fault = Fault::of(&f, e.what, e.scope);
-            if matches!(verdict, Verdict::Retrying | Verdict::Split) {
-                let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
+            {
                 let mut d = desk();
-                d.tokens.landed(sent);
-                // A client waits for a write: a base that is silent for longer than that is an answer.
-                if !(e.write && silenced) {
-                    return;
+                let verdict = settle_failure(&mut d, id, &f, class);
+                if matches!(verdict, Verdict::Retrying | Verdict::Split) {
+                    d.tokens.landed(sent);
+                    // A client waits for a write: a base that is silent for longer than that is an answer.
+                    if !(e.write && silenced(&f)) {
+                        return;
+                    }
+                    // Before another worker can take it: what was told as refused is not carried out.
+                    d.sched.cancel(id);
+                    fault = d.busy_for(&e.base).map_or(fault, Fault::busy);
                 }
-                d.sched.cancel(id);
-                fault = d.busy_for(&e.base).map_or(fault, Fault::busy);
             }
             (e.done)(sent, Err(fault));
         }

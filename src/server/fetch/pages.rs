@@ -4,7 +4,7 @@ use super::*;
 use crate::server::config;
 use crate::server::engine::{self, desk};
 use crate::server::fault::Fault;
-use crate::server::figures::{self, Cause};
+use crate::server::figures;
 use crate::server::inverse;
 use crate::server::land;
 use crate::server::shed;
@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub(super) fn question_page(
     id: CallId,
+    class: Class,
     job: &Arc<Job>,
     q: &Question,
     sent: u64,
@@ -41,7 +42,7 @@ pub(super) fn question_page(
         .as_ref()
         .filter(|_| table && q.asks.is_some() && !q.progress.lock().back.closed)
     {
-        return inverse::step(id, job, q, way, sent, asked_ms);
+        return inverse::step(id, class, job, q, way, sent, asked_ms);
     }
     let formula = if table {
         None
@@ -65,12 +66,7 @@ pub(super) fn question_page(
         max_records,
         ..ListQuery::default()
     };
-    let cause = if q.class == Class::Read {
-        q.lane.cause
-    } else {
-        Cause::Refresh
-    };
-    match list(&q.lane, &query, cause) {
+    match list_for(q, &q.lane, &query, class) {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
     }
@@ -119,7 +115,6 @@ fn page_came(
         .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
         .is_some_and(|f| f.kind.is_link());
     let mut p = q.progress.lock();
-    p.pages += 1;
     if let (true, false, Some((field, _))) = (is_link, table, &q.asks) {
         for r in &page.records {
             match question::lookup_agrees(&q.lane.spec, *field, &r.fields) {
@@ -134,6 +129,11 @@ fn page_came(
             return go_on(id, job, q, sent);
         }
     }
+    p.empty = if page.records.is_empty() {
+        p.empty + 1
+    } else {
+        0
+    };
     for r in &page.records {
         let shaped = shape_one(&q.lane, r, sent, asked_ms);
         p.records.insert(CompactString::new(&r.id), shaped);
@@ -145,15 +145,11 @@ fn page_came(
         return land::question_failed(q, sent, no_lookup(q, limit));
     }
     match page.offset {
-        Some(next) if !p.probing && (p.offsets.contains(&next) || page.records.is_empty()) => {
+        Some(next) if !p.probing && (p.offsets.contains(&next) || p.empty > EMPTY_PAGES) => {
+            let fault = endless(&q.lane.entity, p.empty);
             drop(p);
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
-            figures::error(false);
-            let line = format!(
-                "UPSTREAMBAD the listing of {} does not end: its offset repeats",
-                q.lane.entity
-            );
-            land::question_failed(q, sent, Fault::outage(line));
+            land::question_failed(q, sent, fault);
         }
         Some(next) if !p.probing => {
             p.offsets.insert(next.clone());
@@ -174,6 +170,23 @@ fn page_came(
             land::question(q, sent, asked_ms, listing, table);
         }
     }
+}
+
+/// Pages in a row that may hold nothing though they promise more: their records may have been deleted since the listing
+/// began.
+pub(crate) const EMPTY_PAGES: u32 = 20;
+
+/// A listing goes round in circles, or `empty` pages in a row held nothing.
+pub(crate) fn endless(entity: &str, empty: u32) -> Fault {
+    figures::error(false);
+    let why = if empty > EMPTY_PAGES {
+        format!("{empty} pages in a row hold nothing")
+    } else {
+        "its offset repeats".to_string()
+    };
+    Fault::outage(format!(
+        "UPSTREAMBAD the listing of {entity} does not end: {why}"
+    ))
 }
 
 /// Linked records looked at for evidence of what a lookup holds.
@@ -218,34 +231,34 @@ pub(crate) fn page_failed(
             _ => {}
         }
     }
-    let verdict = settle_failure(id, &f, for_pace(&f, false));
-    let silenced = matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent);
-    match verdict {
-        Verdict::Retrying | Verdict::Split if !silenced => {
-            let flight = q.flight.load(Ordering::Relaxed);
-            let mut d = desk();
-            // Another worker may have repeated and landed it by now.
+    note_failure(&f);
+    let over = {
+        let mut d = desk();
+        let verdict = settle_failure(&mut d, id, &f, for_pace(&f, false));
+        let flight = q.flight.load(Ordering::Relaxed);
+        let again = matches!(verdict, Verdict::Retrying | Verdict::Split);
+        // Through a silence it waits for those who do: who cannot is told.
+        if again && (!silenced(&f) || !d.flights.waiters(flight).is_empty()) {
             if d.flights.thing(flight).is_some() {
                 d.calls
                     .insert(flight, engine::QuestionCall { id, repeats: true });
             }
-        }
-        _ => {
+            None
+        } else {
+            if again {
+                d.sched.cancel(id);
+            }
             let fault = Fault::of(
                 &f,
                 &format!("a question about {}", q.lane.entity),
                 "data.records:read",
             );
-            let fault = {
-                let mut d = desk();
-                if verdict == Verdict::Retrying {
-                    d.sched.cancel(id);
-                }
-                let busy = d.busy_for(&q.lane.base);
-                busy.filter(|_| silenced).map_or(fault, Fault::busy)
-            };
-            land::question_failed(q, sent, fault);
+            let busy = d.busy_for(&q.lane.base);
+            Some(busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy))
         }
+    };
+    if let Some(fault) = over {
+        land::question_failed(q, sent, fault);
     }
     shed::after_failure(&q.lane.base);
 }
@@ -264,16 +277,17 @@ impl Listing {
         self.probing = false;
         self.offset = None;
         self.offsets.clear();
+        self.empty = 0;
         self.records.clear();
     }
     pub(crate) fn lookup(&self) -> (bool, bool) {
         (self.lookup_proven, self.lookup_broken)
     }
-    pub(crate) fn pages(&self) -> u32 {
-        self.pages
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls
     }
     pub(crate) fn into_records(self) -> (HashMap<CompactString, Shaped>, u32) {
-        (self.records, self.pages)
+        (self.records, self.calls)
     }
 }
 

@@ -20,7 +20,7 @@ use std::sync::Arc;
 pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
     let lane = &q.lane;
     let (proven, broken) = listing.lookup();
-    let (records, pages) = listing.into_records();
+    let (records, calls) = listing.into_records();
     learn_lookup(q, proven, broken);
 
     // The records first, then the sets that hold them.
@@ -69,7 +69,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         asked_ms,
         fresh_until,
         stored,
-        ticket: Ticket::new(pages),
+        ticket: Ticket::new(calls),
     });
     arrive(q, sent, &landed);
 }
@@ -109,10 +109,10 @@ fn told_meanwhile(q: &Question, sent: u64, matching: &mut HashMap<CompactString,
 
 /// A question failed for good.
 pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
-    let (proven, broken, pages) = {
+    let (proven, broken, calls) = {
         let p = q.progress.lock();
         let (a, b) = p.lookup();
-        (a, b, p.pages())
+        (a, b, p.calls())
     };
     learn_lookup(q, proven, broken);
     let landed = Arc::new(LandedQuestion {
@@ -122,7 +122,7 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
         asked_ms: ffi::now_ms(),
         fresh_until: 0,
         stored: false,
-        ticket: Ticket::new(pages.max(1)),
+        ticket: Ticket::new(calls),
     });
     arrive(q, sent, &landed);
 }

@@ -123,7 +123,6 @@ fn place(
                     formula,
                     proven,
                     way_back,
-                    class,
                     flight: AtomicU64::new(0),
                     progress: Mutex::new(Listing::default()),
                 })

@@ -38,6 +38,9 @@ pub(super) fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
             .unwrap_or_else(|| Body::error("ERR internal error"))
             .send(ctx);
     }
+    if let Some(full) = full() {
+        return reply::error(ctx, &full.line);
+    }
     match Op::block(ctx, q, asked, now, config::FETCH_TIMEOUT_MS.get()) {
         Some(op) => {
             engine::spawn(Box::new(move || as_worker(|| resume(&op))));

@@ -30,7 +30,7 @@ pub(crate) fn arrived_record(
 ) {
     let ready: Vec<Arc<Op>> = passengers
         .into_iter()
-        .filter(|p| p.op.record(ix, id, landed, p.led))
+        .filter(|p| p.op.record(ix, id, landed, p))
         .map(|p| p.op)
         .collect();
     wake(ready);
@@ -45,7 +45,7 @@ pub(crate) fn arrived_question(
 ) {
     let ready: Vec<Arc<Op>> = passengers
         .into_iter()
-        .filter(|p| p.op.question(ix, suffix, landed, p.led))
+        .filter(|p| p.op.question(ix, suffix, landed, p))
         .map(|p| p.op)
         .collect();
     wake(ready);

@@ -1,9 +1,10 @@
 //! A call of a write ended: the cache is told, the reply gets its parts, and what remains to be done is queued.
 
 use super::step::Step;
-use super::{Brought, Cells, Place, Write, NOT_BEGUN};
+use super::{Answer, Brought, Cells, Place, Write};
 use crate::server::engine::Lane;
-use crate::server::fault::Fault;
+use crate::server::fault::{never_begun, Fault};
+use crate::server::fetch;
 use crate::server::reply::Body;
 use crate::server::written::{self, Landed};
 use compact_str::CompactString;
@@ -23,6 +24,7 @@ impl Write {
             (Step::Create { lane, records, .. }, Ok(())) => {
                 let none = Cells::new();
                 let told: Vec<(&Record, &Cells)> = brought
+                    .answer
                     .records
                     .iter()
                     .enumerate()
@@ -33,7 +35,7 @@ impl Write {
             }
             (Step::Update { lane, cells, .. }, Ok(())) => {
                 let told: Vec<(&Record, &Cells)> =
-                    brought.records.iter().map(|r| (r, cells)).collect();
+                    brought.answer.records.iter().map(|r| (r, cells)).collect();
                 let landed = written::store(lane, &told, sent, asked_ms, false);
                 self.fill(step, landed);
             }
@@ -41,7 +43,7 @@ impl Write {
                 let (gone, open): (Vec<_>, Vec<_>) = ids
                     .iter()
                     .cloned()
-                    .partition(|(_, id)| brought.deleted.iter().any(|d| *d == **id));
+                    .partition(|(_, id)| brought.answer.deleted.iter().any(|d| *d == **id));
                 self.gone(lane, &gone, 1);
                 if !open.is_empty() {
                     let line =
@@ -49,31 +51,68 @@ impl Write {
                     self.next(Step::Confirm {
                         lane: lane.clone(),
                         ids: open,
+                        known: Vec::new(),
                         refusal: Fault::new(line),
                     });
                 }
             }
-            (Step::Confirm { lane, ids, refusal }, Ok(())) => {
-                let (there, gone): (Vec<_>, Vec<_>) = ids
-                    .iter()
-                    .cloned()
-                    .partition(|(_, id)| brought.records.iter().any(|r| r.id == **id));
-                self.gone(lane, &gone, 0);
-                if there.is_empty() {
-                } else if gone.is_empty() {
-                    // All are there, and yet they were not deleted.
-                    self.fail(
-                        &there.iter().map(|(at, _)| *at).collect::<Vec<_>>(),
-                        &refusal.line,
-                    );
-                } else {
-                    self.next(Step::Delete {
-                        lane: lane.clone(),
-                        ids: there,
-                    });
-                }
-            }
+            (
+                Step::Confirm {
+                    lane,
+                    ids,
+                    known,
+                    refusal,
+                },
+                Ok(()),
+            ) => self.confirmed(lane, ids, known, refusal, &brought.answer),
             (step, Err(fault)) => self.failed(step, brought.failure, fault),
+        }
+    }
+
+    /// It is known of some of the records whose delete was refused whether they are there.
+    fn confirmed(
+        &self,
+        lane: &Lane,
+        ids: &[(Place, CompactString)],
+        known: &[(Place, CompactString)],
+        refusal: &Fault,
+        answer: &Answer,
+    ) {
+        let places =
+            |ids: &[(Place, CompactString)]| ids.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+        let (found, lacking): (Vec<_>, Vec<_>) = ids
+            .iter()
+            .cloned()
+            .partition(|(_, id)| answer.records.iter().any(|r| r.id == **id));
+        let strange = answer
+            .records
+            .iter()
+            .any(|r| !ids.iter().any(|(_, id)| r.id == **id));
+        let progress = !found.is_empty();
+        let there: Vec<_> = known.iter().cloned().chain(found).collect();
+        if lacking.is_empty() || !(strange || answer.more) {
+            self.gone(lane, &lacking, 0);
+        } else if progress && !strange {
+            // What a short page left out is not gone.
+            return self.next(Step::Confirm {
+                lane: lane.clone(),
+                ids: lacking,
+                known: there,
+                refusal: refusal.clone(),
+            });
+        } else {
+            let fault = fetch::not_asked_for(&lane.entity);
+            self.fail(&places(&lacking), &fault.line);
+        }
+        if there.is_empty() {
+        } else if lacking.is_empty() {
+            // All are there, and yet they were not deleted.
+            self.fail(&places(&there), &refusal.line);
+        } else {
+            self.next(Step::Delete {
+                lane: lane.clone(),
+                ids: there,
+            });
         }
     }
 
@@ -90,9 +129,11 @@ impl Write {
         });
         let line = match &failure {
             _ if may_be => format!("{}; it may have been written nevertheless", fault.line),
-            Some(f) if f.message == NOT_BEGUN => {
-                format!("{}; nothing was written", self.not_in_time())
-            }
+            Some(f) if never_begun(f) => match step {
+                // It was to find out more: what is known by now has to do.
+                Step::Confirm { refusal, .. } => refusal.line.clone(),
+                _ => format!("{}; nothing was written", self.not_in_time()),
+            },
             _ => fault.line.clone(),
         };
         match step {
@@ -136,6 +177,7 @@ impl Write {
                 self.next(Step::Confirm {
                     lane: lane.clone(),
                     ids: ids.clone(),
+                    known: Vec::new(),
                     refusal,
                 });
                 return;

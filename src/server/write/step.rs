@@ -1,10 +1,10 @@
 //! The steps of a write, each one call to Airtable.
 
-use super::{Cells, Order, Place, Shape};
+use super::{Answer, Cells, Order, Place, Shape};
 use crate::server::engine::Lane;
 use crate::server::fault::Fault;
 use compact_str::CompactString;
-use podium_airtable::{Ask, Failure, ListQuery, Record, MAX_WRITE};
+use podium_airtable::{Ask, Failure, ListQuery, MAX_WRITE};
 use podium_core::question;
 use std::collections::VecDeque;
 
@@ -25,10 +25,11 @@ pub(super) enum Step {
         lane: Lane,
         ids: Vec<(Place, CompactString)>,
     },
-    /// A delete was refused: which of them are there at all?
+    /// A delete was refused: which of them are there at all? Those that are `known` to be were seen on a page before.
     Confirm {
         lane: Lane,
         ids: Vec<(Place, CompactString)>,
+        known: Vec<(Place, CompactString)>,
         refusal: Fault,
     },
 }
@@ -46,8 +47,9 @@ impl Step {
         match self {
             Step::Create { records, .. } => records.iter().map(|(at, _)| *at).collect(),
             Step::Update { .. } => vec![0],
-            Step::Delete { ids, .. } | Step::Confirm { ids, .. } => {
-                ids.iter().map(|(at, _)| *at).collect()
+            Step::Delete { ids, .. } => ids.iter().map(|(at, _)| *at).collect(),
+            Step::Confirm { ids, known, .. } => {
+                ids.iter().chain(known).map(|(at, _)| *at).collect()
             }
         }
     }
@@ -140,26 +142,32 @@ pub(super) fn send(
     client: &podium_airtable::Client,
     ask: &Ask,
     step: &Step,
-) -> Result<(Vec<Record>, Vec<String>), Failure> {
+) -> Result<Answer, Failure> {
     match step {
         Step::Create {
             records, typecast, ..
         } => {
             let cells: Vec<Cells> = records.iter().map(|(_, c)| c.clone()).collect();
-            Ok((client.create(ask, &cells, *typecast)?, Vec::new()))
+            Ok(Answer {
+                records: client.create(ask, &cells, *typecast)?,
+                ..Answer::default()
+            })
         }
         Step::Update {
             id,
             cells,
             typecast,
             ..
-        } => Ok((
-            client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
-            Vec::new(),
-        )),
+        } => Ok(Answer {
+            records: client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
+            ..Answer::default()
+        }),
         Step::Delete { ids, .. } => {
             let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
-            Ok((Vec::new(), client.delete(ask, &ids)?))
+            Ok(Answer {
+                deleted: client.delete(ask, &ids)?,
+                ..Answer::default()
+            })
         }
         Step::Confirm { ids, .. } => {
             let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
@@ -172,7 +180,11 @@ pub(super) fn send(
                     ..ListQuery::default()
                 },
             )?;
-            Ok((page.records, Vec::new()))
+            Ok(Answer {
+                more: page.offset.is_some(),
+                records: page.records,
+                ..Answer::default()
+            })
         }
     }
 }

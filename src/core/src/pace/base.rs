@@ -333,6 +333,30 @@ impl<P> Base<P> {
         self.circuit.start(&limits.breaker, now)
     }
 
+    /// A call that started then was not sent after all: it tells nothing of the base, and its slot is free again.
+    pub(super) fn not_sent(
+        &mut self,
+        limits: &Limits,
+        probe: bool,
+        repeats: bool,
+        started: u64,
+        now: u64,
+    ) {
+        self.log.withdraw(started);
+        if !repeats {
+            self.budget.withdraw(started);
+        }
+        if let Some(refusal) = &mut self.refusal {
+            // Each call that starts is the probe: another may find out now.
+            if refusal.probe_at == started + MONTH_PROBE_MS {
+                refusal.probe_at = now;
+            }
+        }
+        if probe {
+            self.circuit.withdraw(&limits.breaker, started, now);
+        }
+    }
+
     /// Airtable said 429: calls came too fast.
     pub(super) fn lock_out(&mut self, limits: &Limits, retry_after_ms: Option<u64>, now: u64) {
         let silence = retry_after_ms

@@ -64,6 +64,15 @@ impl Circuit {
         true
     }
 
+    /// The probe that started then was not sent after all: the next call is one.
+    pub(super) fn withdraw(&mut self, limits: &BreakerLimits, started: u64, now: u64) {
+        // A younger probe may be under way.
+        if self.probe_at == Some(started + limits.probe_ms) {
+            self.probe_at = Some(now);
+            self.probing = false;
+        }
+    }
+
     /// Airtable answered. While open only a probe's answer tells: others may have been sent before it failed.
     pub(super) fn success(&mut self, limits: &BreakerLimits, probe: bool, now: u64) {
         if self.probe_at.is_some() {

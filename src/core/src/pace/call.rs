@@ -111,6 +111,8 @@ pub enum Outcome {
         /// The `Retry-After` that came with it, in ms.
         retry_after_ms: Option<u64>,
     },
+    /// Nothing was sent after all (its time was over, say): what the call took is given back, and it is over.
+    NotSent,
 }
 
 /// In which way a call failed, as far as it decides what to do next.

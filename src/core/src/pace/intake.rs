@@ -89,6 +89,37 @@ impl<P: Clone> Scheduler<P> {
         Some(self.enqueue(base, class, seq, payload))
     }
 
+    /// Somebody more urgent waits for a solo call now: it takes that class, waiting or under way, and so do its retries
+    /// and next pages. Nothing if it is not known, or as urgent already.
+    pub fn promote(&mut self, id: CallId, to: Class) {
+        if let Some(flight) = self.flights.get_mut(&id) {
+            flight.job.class = flight.job.class.min(to);
+            return;
+        }
+        if let Some((base, class, seq)) = self.solos.get_mut(&id) {
+            if *class <= to {
+                return;
+            }
+            let from = core::mem::replace(class, to);
+            let Some(base) = self.bases.get_mut(base) else {
+                return;
+            };
+            if let Some(mut job) = base.solos.get_mut(from).remove(&(*seq, id)) {
+                job.class = to;
+                base.solos.get_mut(to).insert((*seq, id), job);
+            }
+            return;
+        }
+        let retry = self
+            .bases
+            .values_mut()
+            .flat_map(|base| &mut base.retries)
+            .find(|r| matches!(r.job.work, Work::Solo { id: solo, .. } if solo == id));
+        if let Some(retry) = retry {
+            retry.job.class = retry.job.class.min(to);
+        }
+    }
+
     /// Withdraws a solo call that waits, for its first attempt or another; its payload. `None` if it is under way or
     /// unknown.
     pub fn cancel(&mut self, id: CallId) -> Option<P> {

@@ -120,6 +120,14 @@ impl StartLog {
             self.starts.pop_front();
         }
     }
+
+    /// A call that started then was not sent after all. What its start pushed out of the log no longer matters: else it
+    /// could not have started.
+    pub(super) fn withdraw(&mut self, started: u64) {
+        if let Some(at) = self.starts.iter().rposition(|t| *t == started) {
+            self.starts.remove(at);
+        }
+    }
 }
 
 #[cfg(test)]

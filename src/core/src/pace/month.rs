@@ -118,6 +118,12 @@ impl Credit {
         }
     }
 
+    fn give_back(&mut self) {
+        if let Some(units) = &mut self.units {
+            *units = units.saturating_add(CALL);
+        }
+    }
+
     fn calls(&self) -> Option<u64> {
         self.units
             .map(|units| u64::try_from(units / CALL).unwrap_or(u64::MAX))
@@ -241,6 +247,16 @@ impl Month {
             Class::Read => self.reads = self.reads.saturating_add(1),
             Class::Poll => self.poll.spend(),
             Class::Refresh | Class::Background => self.background.spend(),
+        }
+    }
+
+    /// A call of the class was not made after all.
+    pub(super) fn give_back(&mut self, class: Class) {
+        self.calls = self.calls.saturating_sub(1);
+        match class {
+            Class::Read => self.reads = self.reads.saturating_sub(1),
+            Class::Poll => self.poll.give_back(),
+            Class::Refresh | Class::Background => self.background.give_back(),
         }
     }
 

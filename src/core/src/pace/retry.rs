@@ -31,6 +31,14 @@ impl RetryBudget {
         }
     }
 
+    /// A first attempt that was to start then was not sent after all.
+    pub(super) fn withdraw(&mut self, started: u64) {
+        let number = started / SLICE_MS;
+        if let Some(slice) = self.slices.iter_mut().find(|slice| slice.0 == number) {
+            slice.1 = slice.1.saturating_sub(1);
+        }
+    }
+
     /// Takes `count` retries out of the budget, all or none. One a minute is free, so that a single hiccup on a quiet
     /// base is not passed on to the client.
     pub(super) fn take(&mut self, limits: &Limits, now: u64, count: u64) -> bool {

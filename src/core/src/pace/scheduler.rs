@@ -36,6 +36,12 @@ pub(super) struct Flight<P> {
     pub(super) base: BaseKey,
     pub(super) job: Job<P>,
     pub(super) probe: bool,
+    /// When it was handed out.
+    pub(super) started: u64,
+    /// The class it was charged to.
+    pub(super) charged: Class,
+    /// It repeats a failed call.
+    pub(super) repeats: bool,
     /// Ids were added to fill the page.
     pub(super) filled: bool,
 }
@@ -336,6 +342,7 @@ impl<P: Clone> Scheduler<P> {
                 )
             }
         };
+        let charged = job.class;
         let call = Call {
             id,
             base: key,
@@ -347,6 +354,9 @@ impl<P: Clone> Scheduler<P> {
             base: key,
             job,
             probe,
+            started: now,
+            charged,
+            repeats,
             filled,
         };
         self.flights.insert(id, flight);

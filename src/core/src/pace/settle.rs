@@ -27,17 +27,27 @@ impl<P: Clone> Scheduler<P> {
             return Verdict::GiveUp;
         };
         base.in_flight = base.in_flight.saturating_sub(1);
-        let Outcome::Failed {
-            class: fault,
-            retry_after_ms,
-        } = outcome
-        else {
-            base.answered(limits, flight.probe, now);
-            base.refusal = None;
-            if let Work::Batch { family, .. } = flight.job.work {
-                self.families.succeeded(family);
+        let (fault, retry_after_ms) = match outcome {
+            Outcome::Failed {
+                class,
+                retry_after_ms,
+            } => (class, retry_after_ms),
+            Outcome::Ok => {
+                base.answered(limits, flight.probe, now);
+                base.refusal = None;
+                if let Work::Batch { family, .. } = flight.job.work {
+                    self.families.succeeded(family);
+                }
+                return Verdict::Settled;
             }
-            return Verdict::Settled;
+            Outcome::NotSent => {
+                base.not_sent(limits, flight.probe, flight.repeats, flight.started, now);
+                self.token.withdraw(flight.started);
+                self.month.give_back(flight.charged);
+                self.counts.calls = self.counts.calls.saturating_sub(1);
+                self.counts.retries -= u64::from(flight.repeats).min(self.counts.retries);
+                return self.give_up(flight);
+            }
         };
         match fault {
             Fault::Transient | Fault::Timeout | Fault::Uncertain => {

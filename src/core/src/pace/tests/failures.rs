@@ -315,3 +315,51 @@ fn a_read_of_what_waits_to_be_repeated_makes_it_urgent() {
     assert!(!s.want(0, 1, rec(5), Class::Read, T0));
     assert_eq!(call(&mut s, T0).class, Class::Read);
 }
+
+#[test]
+fn what_was_not_sent_takes_nothing_and_tells_nothing() {
+    let mut s = Sched::new(Limits {
+        rate_milli: 1000,
+        monthly: Some(100),
+        ..Limits::default()
+    });
+    s.set_clock(T0, NOV_21);
+    s.submit(0, Class::Read, 1, T0);
+    s.submit(0, Class::Read, 2, T0);
+    let first = call(&mut s, T0);
+    assert_eq!(s.month_calls(), 1);
+    assert_eq!(
+        s.done(first.id, Outcome::NotSent, T0 + 1, 0),
+        Verdict::GiveUp
+    );
+    assert_eq!((s.month_calls(), s.counts().calls), (0, 0));
+    // The slot is free for the next.
+    let second = call(&mut s, T0 + 1);
+    assert_eq!(solo(&second), 2);
+    s.done(second.id, Outcome::Ok, T0 + 1, 0);
+    // Without the call that was withdrawn the next has to wait for the other alone.
+    s.submit(0, Class::Read, 3, T0 + 2);
+    assert_eq!(wait(&mut s, T0 + 2), Some(T0 + 1 + 1010));
+}
+
+#[test]
+fn a_probe_that_was_not_sent_is_made_up_for_at_once() {
+    let mut s = Sched::new(many_threads());
+    let mut now = T0;
+    while s.breaker(0, now) == Breaker::Closed {
+        s.submit(0, Class::Read, 1, now);
+        let c = call(&mut s, now);
+        s.done(c.id, failed(Fault::Uncertain), now, 0);
+        now += 1000;
+    }
+    assert_eq!(s.breaker(0, now), Breaker::Open);
+    now += 5000;
+    s.submit(0, Class::Read, 2, now);
+    s.submit(0, Class::Read, 3, now);
+    let probe = call(&mut s, now);
+    s.done(probe.id, Outcome::NotSent, now + 10, 0);
+    assert_ne!(s.breaker(0, now + 10), Breaker::Closed);
+    let probe = call(&mut s, now + 10);
+    s.done(probe.id, Outcome::Ok, now + 20, 0);
+    assert_eq!(s.breaker(0, now + 20), Breaker::Closed);
+}

@@ -244,3 +244,52 @@ fn a_base_whose_background_is_due_does_not_lose_its_turn_to_another() {
     assert!(calls[0] > 200 && calls[1] > 200, "{calls:?}");
     assert!(background > 8, "{background}");
 }
+
+#[test]
+fn a_solo_call_takes_the_class_of_who_waits_for_it() {
+    let mut s = Sched::new(Limits {
+        monthly: Some(100),
+        ..Limits::default()
+    });
+    s.set_clock(T0, NOV_21);
+    // What refreshes may take of the month is spent.
+    let mut now = T0;
+    loop {
+        s.submit(0, Class::Refresh, 1, now);
+        let Next::Call(c) = s.next(now) else { break };
+        s.done(c.id, Outcome::Ok, now, 0);
+        now += 1000;
+        assert!(now < T0 + DAY_MS);
+    }
+    now += 5000;
+    assert_eq!(s.pending(), 1);
+    let waiting = s.submit(0, Class::Refresh, 2, now);
+    s.promote(waiting, Class::Background);
+    assert!(wait(&mut s, now).is_some_and(|at| at > now + 60_000));
+    s.promote(waiting, Class::Read);
+    let c = call(&mut s, now);
+    assert_eq!((solo(&c), c.class), (2, Class::Read));
+    // Its next page and its retry are as urgent.
+    let next = s.call_more(c.id, 3, now).unwrap();
+    let c = call(&mut s, now);
+    assert_eq!((c.id, c.class), (next, Class::Read));
+    s.done(c.id, Outcome::Ok, now, 0);
+}
+
+#[test]
+fn a_call_under_way_or_to_be_repeated_is_promoted_too() {
+    let mut s = Sched::new(Limits::default());
+    let id = s.submit(0, Class::Refresh, 1, T0);
+    let c = call(&mut s, T0);
+    s.promote(c.id, Class::Read);
+    s.done(c.id, failed(Fault::Transient), T0, 0);
+    assert_eq!(call(&mut s, T0).class, Class::Read);
+    assert_eq!(s.cancel(id), None, "it is under way");
+
+    let mut s = Sched::new(Limits::default());
+    let id = s.submit(0, Class::Background, 1, T0);
+    let c = call(&mut s, T0);
+    s.done(c.id, failed(Fault::Transient), T0, 0);
+    s.promote(id, Class::Read);
+    assert_eq!(call(&mut s, T0).class, Class::Read);
+}

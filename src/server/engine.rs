@@ -89,6 +89,8 @@ pub(crate) struct QuestionCall {
     pub(crate) id: CallId,
     /// It failed and waits to be repeated.
     pub(crate) repeats: bool,
+    /// When its page in the air was asked for, unix us; 0: none is.
+    pub(crate) begun_us: u64,
 }
 
 /// Orders, flights, and the order of sends and changes.

@@ -127,9 +127,11 @@ impl Job {
         match self {
             Job::Question(q) => {
                 let mut p = q.progress.lock();
+                let begun_us = engine::now_us();
                 if let Some(sent) = p.sent {
                     if let Some(call) = d.calls.get_mut(&q.flight.load(Ordering::Relaxed)) {
                         call.repeats = false;
+                        call.begun_us = begun_us;
                     }
                     return (sent, None);
                 }
@@ -141,6 +143,9 @@ impl Job {
                     sent,
                 );
                 q.flight.store(flight.unwrap_or(0), Ordering::Relaxed);
+                if let Some(call) = flight.and_then(|f| d.calls.get_mut(&f)) {
+                    call.begun_us = begun_us;
+                }
                 (sent, flight)
             }
             Job::Errand(_) => (d.tokens.sent(engine::now_us()), None),

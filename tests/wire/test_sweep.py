@@ -7,10 +7,8 @@ import threading
 import pytest
 
 from asking import cells, get, ids, mget
-from support import blocked, eventually, mapping, text
-from world import event, item, project
 from between import between
-from support import eventually, mapping, text
+from support import blocked, eventually, mapping, text
 from world import define, event, item, project
 
 FIELDS = {"cached", "checked", "removed", "upstream-calls", "duration-ms"}

@@ -76,6 +76,16 @@ def test_broken_answers(client, world, kind, more, codes):
     recovered(client, world)
 
 
+@pytest.mark.parametrize("command", [("PODIUM.GET", KEY), ("PODIUM.INDEX", "items:group:g1", "COUNT")])
+@pytest.mark.parametrize("kind", ["hang", "drip"])
+def test_one_call_that_hangs_does_not_take_the_next_reader_along(client, world, kind, command):
+    client.call("CONFIG", "SET", "podium.fetch-timeout-ms", "1000")
+    world.airtable.fault(kind, times=1)
+    assert client.error(*command).code == "UPSTREAMTIMEOUT"
+    assert not isinstance(client.attempt(*command), ReplyError), "the call is in the air still, and asked anew beside it"
+    assert not isinstance(client.attempt(*command), ReplyError)
+
+
 def test_nobody_there(client, world):
     client.call("CONFIG", "SET", "podium.airtable-url", "http://127.0.0.1:9", "podium.fetch-timeout-ms", "2000")
     started = time.monotonic()

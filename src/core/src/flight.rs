@@ -71,6 +71,10 @@ impl<T: Hash + Eq + Clone, W> Flights<T, W> {
         );
         Joined::Lead(id)
     }
+    /// The flight that who asks for a thing now might join.
+    pub fn open(&self, thing: &T) -> Option<FlightId> {
+        self.open.get(thing).copied()
+    }
     /// One more passenger for a flight that was joined.
     pub fn add(&mut self, id: FlightId, waiter: W) {
         if let Some(f) = self.all.get_mut(&id) {

@@ -12,6 +12,12 @@ use podium_core::pace::{BaseKey, Breaker, Busy, Class};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
+/// Has a call been in the air for about as long as a reader waits? Who asks now had better not rely on it: it may hang.
+fn overdue(begun_us: u64) -> bool {
+    let patience_us = config::FETCH_TIMEOUT_MS.get().max(1) as u64 * 900;
+    now_us().saturating_sub(begun_us) > patience_us
+}
+
 impl Desk {
     /// The next number in the order of sends and changes.
     pub(crate) fn next_seq(&mut self) -> u64 {
@@ -58,7 +64,8 @@ impl Desk {
         let thing = Thing::Record(e.ix, id.clone(), e.generation);
         let tokens = &self.tokens;
         let joined = self.flights.join(&thing, None, |sent| {
-            !fresh_start && tokens.current(e.ix, id, sent)
+            // (A number is the time it was given at.)
+            !fresh_start && tokens.current(e.ix, id, sent) && !(op.is_some() && overdue(sent))
         });
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {
@@ -95,8 +102,13 @@ impl Desk {
         let thing = Thing::Question(e.ix, suffix.clone(), e.generation);
         let what = String::from_utf8_lossy(suffix).into_owned();
         let tokens = &self.tokens;
+        let open = self.flights.open(&thing);
+        let begun_us = open
+            .and_then(|f| self.calls.get(&f))
+            .map_or(0, |c| c.begun_us);
+        let late = op.is_some() && begun_us > 0 && overdue(begun_us);
         let joined = self.flights.join(&thing, None, |sent| {
-            !fresh_start && tokens.current(e.ix, &what, sent)
+            !fresh_start && !late && tokens.current(e.ix, &what, sent)
         });
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {
@@ -105,8 +117,12 @@ impl Desk {
                 .or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
             let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
-            self.calls
-                .insert(flight, QuestionCall { id, repeats: false });
+            let call = QuestionCall {
+                id,
+                repeats: false,
+                begun_us: 0,
+            };
+            self.calls.insert(flight, call);
         } else if let (Joined::Follow(flight), Class::Read) = (joined, class) {
             // Somebody waits now for what was to be a refresh.
             if let Some(call) = self.calls.get(&flight) {

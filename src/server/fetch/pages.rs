@@ -85,7 +85,11 @@ pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
         if let Some(id) = next {
             d.calls.insert(
                 q.flight.load(Ordering::Relaxed),
-                engine::QuestionCall { id, repeats: false },
+                engine::QuestionCall {
+                    id,
+                    repeats: false,
+                    begun_us: 0,
+                },
             );
         }
         next.is_none()
@@ -240,8 +244,14 @@ pub(crate) fn page_failed(
         // Through a silence it waits for those who do: who cannot is told.
         if again && (!silenced(&f) || !d.flights.waiters(flight).is_empty()) {
             if d.flights.thing(flight).is_some() {
-                d.calls
-                    .insert(flight, engine::QuestionCall { id, repeats: true });
+                d.calls.insert(
+                    flight,
+                    engine::QuestionCall {
+                        id,
+                        repeats: true,
+                        begun_us: 0,
+                    },
+                );
             }
             None
         } else {

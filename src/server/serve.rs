@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::ffi::{self, Ctx};
 use super::gil;
 use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED};
-use super::query::{Ask, Query};
+use super::query::{Ask, Query, RecordKey};
 use super::reply::{self, Body};
 use super::state::{EntityIx, State};
 use super::store;
@@ -135,7 +135,7 @@ fn any_large(ctx: Ctx, e: &super::state::Entity, conditions: &[super::query::Con
 
 /// Something is lacking: refuse, fetch behind, or wait.
 fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: u64) -> Verdict {
-    let name = q.shown_name();
+    let name = lacking_name(q, &wants);
     if ffi::is_replica(ctx) {
         return Verdict::Reply(Body::error(reply::replica_miss(&name)));
     }
@@ -162,6 +162,20 @@ fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: 
         }
         None => Verdict::Reply(Body::error(reply::would_block(&name, false))),
     }
+}
+
+/// The name to quote where a read may not wait: of several records the first that lacks.
+fn lacking_name(q: &Query, wants: &[Want]) -> Vec<u8> {
+    let lacks = |k: &RecordKey| match wants.first() {
+        Some(Want::Record(ix, id)) => k.ix == *ix && k.id == *id,
+        Some(w) => k.ix == ix_of(w),
+        None => true,
+    };
+    let first = match &q.ask {
+        Ask::Many(keys) => keys.iter().find(|k| lacks(k)),
+        Ask::Get(_) | Ask::Index { .. } => None,
+    };
+    first.map_or_else(|| q.shown_name(), |k| k.name.to_vec())
 }
 
 fn ix_of(w: &Want) -> EntityIx {

@@ -125,11 +125,11 @@ impl Judge<'_> {
 
     /// CACHEONLY: there is no answer in the cache.
     fn nothing(&self, name: &[u8]) -> Body {
-        Body::Null.with_meta(
-            self.options
-                .meta
-                .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
-        )
+        Body::Null.with_meta(self.options.meta.then(|| Meta {
+            detail: "cache-only",
+            fwd: Fwd::Not,
+            ..self.meta(name, CacheWord::Miss, self.now, self.now)
+        }))
     }
 
     /// Answers for one record: its body with META if that is asked for, or `None`: it must be fetched.

@@ -4,6 +4,7 @@ mod scan;
 
 pub(crate) use scan::Start;
 
+use super::audience;
 use super::config;
 use super::fault::Fault;
 use super::ffi::Ctx;
@@ -185,6 +186,7 @@ impl Judge<'_> {
                     _ if self.options.cache_only => return Some(self.nothing(&k.name)),
                     _ => return None,
                 };
+                audience::read(&k.name);
                 let body = render(e, &self.options.view, &entry, &k.id);
                 log::event(
                     if stale { "cache_stale" } else { "cache_hit" },
@@ -222,6 +224,7 @@ impl Judge<'_> {
             }
             Copy::Tomb(h) => {
                 if self.now < h.fresh_until && self.young_enough(h.asked_ms) {
+                    audience::read(&k.name);
                     log::event("cache_hit", &k.name, &[("detail", "tombstone".into())]);
                     if let Some(e) = st.get_mut(k.ix) {
                         e.figures.hits += 1;
@@ -271,6 +274,7 @@ impl Judge<'_> {
             if let Some(entry) = Entry::read(bytes, &k.name) {
                 let h = entry.header;
                 if freshness::judge(w, h.fresh_until, h.dead_at, self.now) != Use::No {
+                    audience::read(&k.name);
                     let body = render(e, &self.options.view, &entry, &k.id);
                     let meta = self.options.meta.then(|| {
                         let mut m = self.meta(&k.name, CacheWord::Stale, h.asked_ms, h.fresh_until);

@@ -8,6 +8,7 @@ pub(crate) use order::order_refresh;
 pub(crate) use wake::{arrived_question, arrived_record, count_now, heard};
 
 use super::answer::{Judge, Progress, Start, Want};
+use super::audience;
 use super::config;
 use super::engine::{self, desk};
 use super::fault::Fault;
@@ -33,6 +34,19 @@ const ROUNDS: u32 = 8;
 
 /// Serves a read from a command handler.
 pub(crate) fn read(ctx: Ctx, query: Query) -> c_int {
+    let given = match &query.ask {
+        Ask::Index { given, .. } => given.clone(),
+        Ask::Get(_) | Ask::Many(_) => Vec::new(),
+    };
+    let done = serve(ctx, query);
+    // The client is registered under the names it gave when this returns: what was signalled so far is not for it.
+    for (key, name) in given {
+        audience::read_as(ctx, &key, &name);
+    }
+    done
+}
+
+fn serve(ctx: Ctx, query: Query) -> c_int {
     let nothing = Brought::default();
     let now = ffi::now_ms();
     let verdict = gil::enter(|st| {

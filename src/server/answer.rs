@@ -4,6 +4,7 @@ mod scan;
 
 pub(crate) use scan::Start;
 
+use super::audience;
 use super::config;
 use super::fault::Fault;
 use super::ffi::Ctx;
@@ -125,11 +126,11 @@ impl Judge<'_> {
 
     /// CACHEONLY: there is no answer in the cache.
     fn nothing(&self, name: &[u8]) -> Body {
-        Body::Null.with_meta(
-            self.options
-                .meta
-                .then(|| self.meta(name, CacheWord::Miss, self.now, self.now)),
-        )
+        Body::Null.with_meta(self.options.meta.then(|| Meta {
+            detail: "cache-only",
+            fwd: Fwd::Not,
+            ..self.meta(name, CacheWord::Miss, self.now, self.now)
+        }))
     }
 
     /// Answers for one record: its body with META if that is asked for, or `None`: it must be fetched.
@@ -185,6 +186,7 @@ impl Judge<'_> {
                     _ if self.options.cache_only => return Some(self.nothing(&k.name)),
                     _ => return None,
                 };
+                audience::read(&k.name);
                 let body = render(e, &self.options.view, &entry, &k.id);
                 log::event(
                     if stale { "cache_stale" } else { "cache_hit" },
@@ -222,6 +224,7 @@ impl Judge<'_> {
             }
             Copy::Tomb(h) => {
                 if self.now < h.fresh_until && self.young_enough(h.asked_ms) {
+                    audience::read(&k.name);
                     log::event("cache_hit", &k.name, &[("detail", "tombstone".into())]);
                     if let Some(e) = st.get_mut(k.ix) {
                         e.figures.hits += 1;
@@ -271,6 +274,7 @@ impl Judge<'_> {
             if let Some(entry) = Entry::read(bytes, &k.name) {
                 let h = entry.header;
                 if freshness::judge(w, h.fresh_until, h.dead_at, self.now) != Use::No {
+                    audience::read(&k.name);
                     let body = render(e, &self.options.view, &entry, &k.id);
                     let meta = self.options.meta.then(|| {
                         let mut m = self.meta(&k.name, CacheWord::Stale, h.asked_ms, h.fresh_until);

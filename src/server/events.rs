@@ -1,5 +1,6 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
+use super::audience;
 use super::engine::desk;
 use super::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use super::gil;
@@ -172,6 +173,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
                     if e.sets.remove(suffix) {
                         e.complete = None;
                     }
+                    audience::signal_names(gil::detached(), name);
                     if *event == Event::Removed {
                         let ix = e.ix;
                         let seq = desk().next_seq();
@@ -216,6 +218,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let keep = gil::enter(|st| {
             outdate_everything();
+            audience::all_told();
             st.graves.clear();
             for e in st.entities_mut() {
                 e.records.clear();

@@ -9,7 +9,7 @@ pub(crate) use call::{call, notify, replicate, signal_modified};
 pub(crate) use key::{ahead, Key, KeyKind};
 pub(crate) use server::{
     cached_now_ms, is_cluster, is_loading, is_replica, log, may_wait, memory, next_pass, now_ms,
-    random_u64, removable, writable, Level,
+    random_u64, removable, tracks, writable, Level,
 };
 
 use redis_module::raw;
@@ -71,6 +71,8 @@ required!(
     RedisModule_FreeString,
     RedisModule_GetAbsExpire,
     RedisModule_GetBlockedClientPrivateData,
+    RedisModule_GetClientId,
+    RedisModule_GetClientInfoById,
     RedisModule_GetCommand,
     RedisModule_GetContextFlags,
     RedisModule_GetCurrentUserName,

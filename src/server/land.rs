@@ -6,6 +6,7 @@ mod sets;
 pub(crate) use question::{note_lookup, question, question_failed};
 pub(crate) use sets::whole_table;
 
+use super::audience;
 use super::config;
 use super::engine::{self, desk, Lane, Passenger};
 use super::fault::Fault;
@@ -20,6 +21,7 @@ use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::Header;
 use podium_core::flight::FlightId;
+use podium_core::key;
 use podium_core::pace::Class;
 use std::sync::Arc;
 
@@ -128,7 +130,7 @@ pub(crate) fn put(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, s: &Shap
         return false;
     }
     let stored = store::put(st, ctx, lane.ix, id, &s.bytes, s.expire_at, By::Fetch);
-    is_stored(st, lane, stored)
+    is_stored(st, lane, id, stored)
 }
 
 /// Airtable did not return a record that was asked for by id: it is not in the table.
@@ -145,11 +147,15 @@ pub(crate) fn gone(
     }
     let (header, expire_at) = tombstone(lane, sent, asked_ms, 0);
     let (stored, _) = store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch);
-    is_stored(st, lane, stored)
+    is_stored(st, lane, id, stored)
 }
 
 /// True if it is in the cache now; what came too late is counted.
-fn is_stored(st: &mut State, lane: &Lane, stored: Stored) -> bool {
+fn is_stored(st: &mut State, lane: &Lane, id: &str, stored: Stored) -> bool {
+    if stored != Stored::Yes {
+        // Who waited is answered with it all the same, and what lands later is news.
+        audience::read(&key::record(&lane.entity, id));
+    }
     match stored {
         Stored::Yes => true,
         Stored::Outdated => {

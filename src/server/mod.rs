@@ -1,6 +1,7 @@
 //! Everything that knows the server: loading and unloading, and the wiring of all parts.
 
 mod answer;
+mod audience;
 mod budget;
 mod commands;
 mod config;

@@ -1,5 +1,6 @@
 //! A client that waits, and what has been brought for it so far.
 
+use super::audience;
 use super::engine::Passenger;
 use super::ffi::{rm, Ctx};
 use super::query::{Ask, Options, Query};
@@ -107,6 +108,8 @@ pub(crate) struct Op {
     done: AtomicBool,
     /// What is replied when the deadline passes, where that is not a matter of what is cached.
     late: Mutex<Option<Late>>,
+    /// The keys that a tracking client waits for.
+    tracked: Mutex<Vec<Arc<[u8]>>>,
 }
 
 /// Makes the reply of a command whose deadline passed.
@@ -132,6 +135,7 @@ impl Op {
             inner: Mutex::new(Inner::default()),
             done: AtomicBool::new(false),
             late: Mutex::new(None),
+            tracked: Mutex::default(),
         })
     }
     /// Keeps the client of this command waiting. `None`: it cannot be; the caller answers.
@@ -174,6 +178,12 @@ impl Op {
     }
     pub(crate) fn take_late(&self) -> Option<Late> {
         self.late.lock().take()
+    }
+    /// A tracking client waits for these keys until it is replied. Those to be signalled now are returned; see [`audience::wait`].
+    pub(crate) fn track(&self, keys: Vec<Arc<[u8]>>, signalled: bool) -> Vec<Arc<[u8]>> {
+        let begun = audience::wait(&keys, signalled);
+        self.tracked.lock().extend(keys);
+        begun
     }
     pub(crate) fn attended(&self) -> bool {
         self.client.lock().is_some()
@@ -325,7 +335,9 @@ unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
     WAKING.fetch_sub(1, Ordering::Relaxed);
     if !data.is_null() {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            drop(Arc::from_raw(data as *const Op))
+            let op = Arc::from_raw(data as *const Op);
+            let tracked = std::mem::take(&mut *op.tracked.lock());
+            audience::replied(tracked);
         }));
     }
 }

@@ -83,7 +83,10 @@ pub(crate) enum Ask {
     Index {
         ix: EntityIx,
         conditions: Vec<Condition>,
+        /// The keys of their sets.
         names: Vec<Arc<[u8]>>,
+        /// Of those that were given by another name (a value that is not in normal form): the key, and the name given.
+        given: Vec<(Arc<[u8]>, Arc<[u8]>)>,
     },
 }
 

@@ -133,6 +133,8 @@ impl CacheWord {
 /// Why the upstream was asked (RFC 9211).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fwd {
+    /// It was not.
+    Not,
     UriMiss,
     Bypass,
 }
@@ -164,8 +166,13 @@ impl Meta {
                     s.push_str(&format!("; detail={}", self.detail));
                 }
             }
+            // Nothing was there and nothing was asked: neither a hit nor forwarded.
+            CacheWord::Miss | CacheWord::Bypass if self.fwd == Fwd::Not => {
+                s.push_str(&format!("; detail={}", self.detail));
+            }
             CacheWord::Miss | CacheWord::Bypass => {
                 s.push_str(match self.fwd {
+                    Fwd::Not => "",
                     Fwd::UriMiss => "; fwd=uri-miss",
                     Fwd::Bypass => "; fwd=bypass",
                 });

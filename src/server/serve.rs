@@ -8,13 +8,14 @@ pub(crate) use order::order_refresh;
 pub(crate) use wake::{arrived_question, arrived_record, count_now, heard};
 
 use super::answer::{Judge, Progress, Start, Want};
+use super::audience;
 use super::config;
 use super::engine::{self, desk};
 use super::fault::Fault;
 use super::ffi::{self, Ctx};
 use super::gil;
 use super::op::{Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED};
-use super::query::{Ask, Query};
+use super::query::{Ask, Query, RecordKey};
 use super::reply::{self, Body};
 use super::state::{EntityIx, State};
 use super::store;
@@ -33,6 +34,19 @@ const ROUNDS: u32 = 8;
 
 /// Serves a read from a command handler.
 pub(crate) fn read(ctx: Ctx, query: Query) -> c_int {
+    let given = match &query.ask {
+        Ask::Index { given, .. } => given.clone(),
+        Ask::Get(_) | Ask::Many(_) => Vec::new(),
+    };
+    let done = serve(ctx, query);
+    // The client is registered under the names it gave when this returns: what was signalled so far is not for it.
+    for (key, name) in given {
+        audience::read_as(ctx, &key, &name);
+    }
+    done
+}
+
+fn serve(ctx: Ctx, query: Query) -> c_int {
     let nothing = Brought::default();
     let now = ffi::now_ms();
     let verdict = gil::enter(|st| {
@@ -135,7 +149,7 @@ fn any_large(ctx: Ctx, e: &super::state::Entity, conditions: &[super::query::Con
 
 /// Something is lacking: refuse, fetch behind, or wait.
 fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: u64) -> Verdict {
-    let name = q.shown_name();
+    let name = lacking_name(q, &wants);
     if ffi::is_replica(ctx) {
         return Verdict::Reply(Body::error(reply::replica_miss(&name)));
     }
@@ -162,6 +176,20 @@ fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: 
         }
         None => Verdict::Reply(Body::error(reply::would_block(&name, false))),
     }
+}
+
+/// The name to quote where a read may not wait: of several records the first that lacks.
+fn lacking_name(q: &Query, wants: &[Want]) -> Vec<u8> {
+    let lacks = |k: &RecordKey| match wants.first() {
+        Some(Want::Record(ix, id)) => k.ix == *ix && k.id == *id,
+        Some(w) => k.ix == ix_of(w),
+        None => true,
+    };
+    let first = match &q.ask {
+        Ask::Many(keys) => keys.iter().find(|k| lacks(k)),
+        Ask::Get(_) | Ask::Index { .. } => None,
+    };
+    first.map_or_else(|| q.shown_name(), |k| k.name.to_vec())
 }
 
 fn ix_of(w: &Want) -> EntityIx {

@@ -14,6 +14,7 @@ pub(crate) use links::{
 };
 pub(crate) use sets::*;
 
+use super::audience;
 use super::engine::desk;
 use super::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
@@ -25,6 +26,7 @@ use podium_core::doubt::Raised;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
 
+const GENERIC_EVENT: i32 = 1 << 2;
 const STRING_EVENT: i32 = 1 << 3;
 const ZSET_EVENT: i32 = 1 << 7;
 
@@ -203,8 +205,13 @@ pub(crate) fn put(
             &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()],
         );
         notify(ctx, STRING_EVENT, c"set", &s);
-        let changed = old.as_ref().is_none_or(|o| !o.same_content(&fresh));
-        if (old.is_some() || was_gone || by == By::Told) && changed {
+        let changed = old.as_ref().is_none_or(|o| !o.same_content(&fresh))
+            && (old.is_some() || was_gone || by == By::Told);
+        let signals = match by {
+            By::Fetch => audience::record_landed(&name, changed),
+            By::Told => changed,
+        };
+        if signals {
             signal_modified(ctx, &s);
         }
     });
@@ -218,7 +225,7 @@ pub(crate) fn put(
     }
     bury_tomb(st, ctx, ix, id);
     let before_links = old.as_ref().map(|o| link_cells(st, ix, o));
-    reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq);
+    reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
     settle(st, ctx, ix, id, seq);
     {
         let mut d = desk();
@@ -272,14 +279,18 @@ pub(crate) fn entomb(
     if !ffi::removable(ctx) {
         return (Stored::Refused, false);
     }
-    if old.is_some() {
-        remove_key(ctx, &name);
+    if by == By::Told || audience::record_landed(&name, old.is_some()) {
+        if old.is_some() {
+            remove_key(ctx, &name);
+        }
+    } else if old.is_some() {
+        remove_untold(ctx, &name);
     }
     if let Some(e) = st.get_mut(ix) {
         e.records.remove(id);
     }
     let before = old.as_ref().map(|o| link_cells(st, ix, o));
-    reindex(st, ctx, ix, id, old.as_ref(), None, header.seq);
+    reindex(st, ctx, ix, id, old.as_ref(), None, header.seq, by);
     if old.is_none() {
         if let Some(e) = st.get(ix) {
             for suffix in holders(ctx, e, id) {
@@ -290,7 +301,7 @@ pub(crate) fn entomb(
                         }
                     });
                 }
-                signal_set(ctx, e, &suffix);
+                signal_by(ctx, e, &suffix, by);
             }
         }
     }
@@ -348,6 +359,19 @@ pub(crate) fn remove_key(ctx: Ctx, name: &[u8]) -> bool {
         return false;
     }
     own_write(|| ffi::call(ctx, c"UNLINK", true, &[name]).integer() == Some(1))
+}
+
+/// The same for a record whose fetch somebody waits for: who read it before was told when that began.
+fn remove_untold(ctx: Ctx, name: &[u8]) {
+    own_write(|| {
+        let s = RString::new(name);
+        {
+            let k = Key::write(ctx, s.raw());
+            ffi::rm!(RedisModule_UnlinkKey(k.raw()));
+        }
+        ffi::replicate(ctx, c"UNLINK", &[name]);
+        notify(ctx, GENERIC_EVENT, c"del", &s);
+    });
 }
 
 /// Drops a record because somebody said it changed: it is in doubt until its cells are seen again. True if a copy was there.
@@ -436,5 +460,5 @@ fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
 
 /// Signals a key before a fetch for it begins: who read "not there" (or an older answer) is told now, and who waits is not.
 pub(crate) fn signal_fetch(ctx: Ctx, name: &[u8]) {
-    signal_modified(ctx, &RString::new(name));
+    audience::signal(ctx, name);
 }

@@ -94,6 +94,14 @@ def test_nocache_is_no_hit(client):
     assert m["cache"] in ("BYPASS", "MISS") and m["airtable-hits"] == 1
 
 
+@pytest.mark.parametrize("command", [("PODIUM.GET", f"events:{event(1)}"), ("PODIUM.INDEX", "items:group:g1")], ids=["record", "index"])
+def test_what_cacheonly_does_not_find_was_not_forwarded(client, world, command):
+    m = meta(client, *command, "CACHEONLY")
+    assert m["cache"] == "MISS" and m["airtable-hits"] == 0 and m["detail"] == "cache-only"
+    assert m["cache-status"] == "podium; detail=cache-only"
+    assert world.airtable.count() == 0
+
+
 def test_an_error_stays_an_error(client, world):
     world.airtable.status(422, "INVALID_REQUEST_UNKNOWN", "bad")
     assert client.error("PODIUM.GET", f"events:{event(1)}", "META").code == "UPSTREAM"

@@ -55,6 +55,11 @@ def test_nowait_marks_what_is_missing(client):
     assert "WOULDBLOCK" in codes, reply
 
 
+def test_what_is_refused_names_the_key_that_lacks(client):
+    get(client, f"items:{item(1)}")
+    assert item(2) in str(client.error("PODIUM.MGET", 3, f"items:{item(1)}", f"items:{item(2)}", f"items:{item(3)}", "NOWAIT"))
+
+
 def test_meta_pairs_and_calls_counted_once(client):
     get(client, f"items:{item(1)}")
     reply = client.call("PODIUM.MGET", 4, f"items:{item(1)}", f"items:{item(2)}", f"items:{item(3)}", f"items:{ABSENT}", "META")

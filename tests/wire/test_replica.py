@@ -34,6 +34,10 @@ def test_hits_and_misses(pair, world):
     assert r.error("PODIUM.GET", f"events:{event(1)}").code == "REPLICAMISS"
     assert r.error("PODIUM.INDEX", "items:group:g1").code == "REPLICAMISS"
     assert world.airtable.count() == 0, "a replica asks nothing"
+    p.call("PODIUM.GET", f"events:{event(3)}")
+    in_step(primary, replica)
+    lacking = r.error("PODIUM.MGET", 2, f"events:{event(3)}", f"events:{event(2)}")
+    assert lacking.code == "REPLICAMISS" and event(2) in str(lacking), "it names the key that lacks"
     record, found = get(p, f"events:{event(1)}"), index(p, "items:group:g1")
     in_step(primary, replica)
     assert get(r, f"events:{event(1)}") == record

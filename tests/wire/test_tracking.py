@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from asking import cells, get, ids
-from support import eventually, text
-from world import define, event, item
+from support import blocked, eventually, text
+from world import define, event, item, user
 
 KEY = f"events:{event(1)}"
 
@@ -123,6 +123,195 @@ def test_who_read_null_is_told_when_the_record_comes(client, tracker):
     silent(tracker)
     client.call("PODIUM.UPSERT", key, cells("rec" + "z" * 14, name="born"))
     told(tracker, key)
+
+
+def upsert(client, n, **fields):
+    client.call("PODIUM.UPSERT", f"items:{item(n)}", cells(item(n), name="told", **fields))
+
+
+ITEM, GROUP = f"items:{item(1)}", "items:group:g1"
+
+
+def cached(client, world):
+    get(client, ITEM)
+    world.change("items", item(1), name="Renamed")
+
+
+def past_its_freshness(client, world):
+    client.call("CONFIG", "SET", "podium.ttl", 1, "podium.stale-if-error", 60)
+    cached(client, world)
+    eventually(5, "past its freshness", lambda: get(client, ITEM, "CACHEONLY") is None)
+
+
+def gone_from_airtable(client, world):
+    get(client, ITEM)
+    world.delete("items", item(1))
+
+
+def set_cached(client, world):
+    ids(client, GROUP)
+    world.change("items", item(2), group="g1")
+
+
+def stranger_in_doubt(client, world):
+    set_cached(client, world)
+    client.call("PODIUM.INVALIDATE", f"items:{item(2)}")
+
+
+def member_in_doubt(client, world):
+    ids(client, GROUP)
+    world.change("items", item(1), name="Renamed")
+    client.call("PODIUM.INVALIDATE", ITEM)
+
+
+def members_cached_and_no_set(client, world):
+    for n in (1, 11, 21):
+        get(client, f"items:{item(n)}")
+        world.change("items", item(n), name="Renamed")
+
+
+FETCHES = {
+    "get past its freshness": (past_its_freshness, ("PODIUM.GET", ITEM)),
+    "get nocache": (cached, ("PODIUM.GET", ITEM, "NOCACHE")),
+    "get maxage": (cached, ("PODIUM.GET", ITEM, "MAXAGE", 0)),
+    "mget maxage": (cached, ("PODIUM.MGET", 1, ITEM, "MAXAGE", 0)),
+    "get over a tombstone": (lambda client, world: client.call("PODIUM.TOMBSTONE", ITEM), ("PODIUM.GET", ITEM, "NOCACHE")),
+    "get finds it gone": (gone_from_airtable, ("PODIUM.GET", ITEM, "NOCACHE")),
+    "index nocache": (set_cached, ("PODIUM.INDEX", GROUP, "NOCACHE")),
+    "index maxage": (set_cached, ("PODIUM.INDEX", GROUP, "MAXAGE", 0)),
+    "index, a stranger joins": (stranger_in_doubt, ("PODIUM.INDEX", GROUP)),
+    "index, a member changed": (member_in_doubt, ("PODIUM.INDEX", GROUP)),
+    "index of members that changed": (members_cached_and_no_set, ("PODIUM.INDEX", GROUP)),
+    "inter nocache": (set_cached, ("PODIUM.INTER", 1, GROUP, "NOCACHE")),
+    "all maxage": (lambda client, world: (ids(client, "items:*"), world.change("items", item(1), name="Renamed")), ("PODIUM.INDEX", "items:*", "MAXAGE", 0)),
+}
+
+
+@pytest.mark.parametrize("fetch", FETCHES)
+def test_a_fetch_that_differs_is_no_news_to_who_waited_and_the_next_change_is(client, tracker, world, fetch):
+    before, read = FETCHES[fetch]
+    before(client, world)
+    tracker.call(*read)
+    silent(tracker)
+    upsert(client, 1, group="g1")
+    told(tracker, next(word for word in read if str(word).startswith("items:")))
+
+
+@pytest.mark.parametrize("read", [("PODIUM.GET", ITEM, "NOCACHE"), ("PODIUM.INDEX", GROUP, "NOCACHE")], ids=["record", "index"])
+def test_who_read_the_old_copy_before_anothers_fetch_is_told(server, client, tracker, world, read):
+    earlier = server.client(3)
+    earlier.call("CLIENT", "TRACKING", "ON")
+    (get if read[1] == ITEM else ids)(earlier, read[1])
+    world.change("items", item(1), name="Renamed")
+    tracker.call(*read)
+    told(earlier, read[1])
+    silent(tracker)
+
+
+@pytest.mark.parametrize("read", [("PODIUM.GET", ITEM), ("PODIUM.INDEX", GROUP)], ids=["record", "index"])
+def test_who_reads_the_old_copy_during_anothers_fetch_is_told(server, client, tracker, world, read):
+    client.call(*read)
+    world.change("items", item(1), name="Renamed")
+    world.airtable.latency(300)
+    tracker.send(*read, "NOCACHE")
+    blocked(server, 1)
+    between = server.client(3)
+    between.call("CLIENT", "TRACKING", "ON")
+    between.call(*read)
+    tracker.read()
+    told(between, read[1])
+    # It is told as well then, but only once it has its answer: dropping that costs a read, and nothing is missed.
+    between.call(*read)
+    tracker.call(*read)
+    upsert(client, 1, group="g1")
+    told(tracker, read[1])
+    told(between, read[1])
+
+
+def test_a_refresh_behind_an_answer_that_differs_is_told(client, tracker, world):
+    client.call("CONFIG", "SET", "podium.ttl", 1, "podium.stale-while-revalidate", 60)
+    cached(client, world)
+    eventually(5, "past its freshness", lambda: client.call("PODIUM.GET", ITEM, "CACHEONLY", "META")[1][1] == b"STALE")
+    get(tracker, ITEM)
+    told(tracker, ITEM)
+
+
+def test_noloop_is_told_by_others_only(server, client, world):
+    reader = server.client(3)
+    reader.call("CLIENT", "TRACKING", "ON", "NOLOOP")
+    get(reader, ITEM)
+    world.change("items", item(1), name="Renamed")
+    assert get(reader, ITEM, "NOCACHE")["name"] == "Renamed"
+    silent(reader)
+    upsert(client, 1, group="g1")
+    told(reader, ITEM)
+
+
+def test_who_gave_up_waiting_leaves_no_trace(server, client, tracker, world):
+    """A client that goes away while it waits is no reason not to tell others."""
+    get(client, ITEM)
+    world.change("items", item(1), name="Renamed")
+    world.airtable.latency(300)
+    tracker.send("PODIUM.GET", ITEM, "NOCACHE")
+    blocked(server, 1)
+    reader = server.client(3)
+    reader.call("CLIENT", "TRACKING", "ON")
+    get(reader, ITEM)
+    tracker.close()
+    told(reader, ITEM)
+    world.airtable.latency(0)
+    get(reader, ITEM)
+    world.change("items", item(1), name="Again")
+    get(client, ITEM, "NOCACHE")
+    told(reader, ITEM)
+
+
+def test_a_record_that_joins_again_is_told(client, tracker, world):
+    ids(client, GROUP)
+    world.change("items", item(1), group="g2")
+    client.call("PODIUM.INVALIDATE", ITEM)
+    assert item(1) not in ids(tracker, GROUP)
+    silent(tracker)
+    upsert(client, 1, group="g1")
+    told(tracker, GROUP)
+
+
+def test_a_member_without_a_copy_that_is_told_anew(client, tracker):
+    ids(tracker, GROUP)
+    client.call("DEL", ITEM)
+    silent(tracker)
+    upsert(client, 1, group="g1")
+    told(tracker, GROUP)
+
+
+@pytest.mark.parametrize("cold", [True, False])
+@pytest.mark.parametrize("change", [
+    lambda client: client.call("PODIUM.UPSERT", f"users:{user(1)}", cells(user(1), email="user1@example.com", display_name="told")),
+    lambda client: client.call("PODIUM.INVALIDATE", "users:email:user1@example.com"),
+    lambda client: client.call("DEL", "users:email:user1@example.com"),
+    lambda client: client.call("PEXPIRE", "users:email:user1@example.com", 20),
+    lambda client: client.call("PODIUM.INVALIDATE", "users:*"),
+    lambda client: client.call("FLUSHALL"),
+], ids=["a member", "the set", "del", "expiry", "the entity", "flushall"])
+def test_a_value_not_in_normal_form_is_told_by_the_name_it_was_read_by(client, tracker, change, cold):
+    normal, asked = "users:email:user1@example.com", "users:email: USER1@Example.com"
+    if not cold:
+        ids(client, normal)
+    found = ids(tracker, asked)
+    assert len(found) == 1 and found == ids(client, normal)
+    silent(tracker)
+    change(client)
+    names = []
+    eventually(5, f"a message for {asked!r} (so far {names})",
+               lambda: names.extend(text(push[1]) if push[1] else ["(all)"] for push in tracker.poll_pushes(0.02)) or any(asked in n or "(all)" in n for n in names))
+
+
+def test_names_that_are_forgotten_are_told_first(client, tracker):
+    client.call("PODIUM.WARM", "users:*")
+    for n in range(1001):
+        tracker.call("PODIUM.INDEX", f"users:email:NOBODY{n}@example.com", "COUNT")
+    told(tracker, "users:email:NOBODY0@example.com")
+    silent(tracker)
 
 
 def test_a_changed_spec_tells_who_read_the_old_shape(client, tracker):

@@ -34,6 +34,15 @@ def test_unknown_values_are_empty(client, world):
     assert world.airtable.count() == 0
 
 
+def test_a_set_that_expired_while_writes_are_paused_is_not_empty(client):
+    warm(client, "items:*")
+    client.call("PEXPIRE", "items:group:g1", 300)
+    client.call("CLIENT", "PAUSE", 20_000, "WRITE")
+    eventually(5, "the key expired, which nobody removes now", lambda: client.call("EXISTS", "items:group:g1") == 0)
+    assert len(ids(client, "items:group:g1")) == 40
+    client.call("CLIENT", "UNPAUSE")
+
+
 def test_until_an_index_set_is_lost(client, world):
     warm(client, "items:*")
     client.call("DEL", "items:group:g1")

@@ -11,8 +11,9 @@ use super::Want;
 use crate::server::fault::Fault;
 use crate::server::query::Condition;
 use crate::server::reply::Body;
-use crate::server::state::EntityIx;
+use crate::server::state::{EntityIx, State};
 use compact_str::CompactString;
+use podium_core::key;
 
 /// An index question being answered: which records are candidates, which of them belong, what is lacking.
 pub(crate) struct Scan {
@@ -85,6 +86,17 @@ impl Scan {
             rescued: false,
             ending: Vec::new(),
         }
+    }
+    /// The keys of the sets it is made of.
+    fn keys(&self, st: &State) -> Vec<Vec<u8>> {
+        let Some(e) = st.get(self.ix) else {
+            return Vec::new();
+        };
+        if self.conditions.is_empty() {
+            return vec![key::all(&e.name)];
+        }
+        let of = |c: &Condition| [e.name.as_bytes(), b":", &c.suffix[..]].concat();
+        self.conditions.iter().map(of).collect()
     }
     pub(crate) fn size(&self) -> usize {
         self.candidates.len()

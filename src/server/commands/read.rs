@@ -11,7 +11,7 @@ use super::{entry, in_database_0, numkeys_positions};
 use crate::server::ffi::{args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
 use crate::server::query::{self, Ask, Options, Query};
 use crate::server::state::State;
-use crate::server::{config, ffi, gil, refresh, reply, serve};
+use crate::server::{audience, config, ffi, gil, refresh, reply, serve};
 use podium_core::entry::Entry;
 use podium_core::key;
 use std::ffi::c_int;
@@ -48,6 +48,9 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     }
     if gil::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {
         return false;
+    }
+    if audience::somebody_waits() {
+        audience::read(name);
     }
     let answer = e.answer();
     rm!(RedisModule_ReplyWithStringBuffer(
@@ -89,6 +92,9 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
             return false;
         };
         let (h, answer) = (e.header, e.answer());
+        if audience::somebody_waits() {
+            audience::read(name);
+        }
         generations.push(h.generation);
         // The bytes belong to the keyspace, which nothing changes before the reply is written below.
         answers.push((answer.as_ptr(), answer.len()));
@@ -228,6 +234,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
     let mut ix = None;
     let mut conditions = Vec::with_capacity(keys.len());
     let mut names: Vec<Arc<[u8]>> = Vec::with_capacity(keys.len());
+    let mut given = Vec::new();
     for name in keys {
         let (i, condition) = query::index_key(st, name)?;
         if ix.is_some_and(|x| x != i) {
@@ -243,7 +250,11 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
                 query::check_field(ctx, e, c.field)?;
                 let normal = [e.name.as_bytes(), b":", &c.suffix].concat();
                 query::check_normal_form(ctx, name, &normal)?;
-                names.push(normal.into());
+                let normal: Arc<[u8]> = normal.into();
+                if *normal != **name {
+                    given.push((normal.clone(), (*name).into()));
+                }
+                names.push(normal);
                 conditions.push(c);
             }
             None => names.push((*name).into()),
@@ -269,6 +280,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
             ix,
             conditions,
             names,
+            given,
         },
         options,
     })

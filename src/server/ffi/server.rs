@@ -1,6 +1,6 @@
 //! The server itself: its state and memory, its clock and chance, its log and its event loop.
 
-use super::{rm, Ctx};
+use super::{rm, Ctx, OK};
 use redis_module::raw;
 use std::ffi::{c_char, c_void, CStr};
 use std::ptr;
@@ -29,6 +29,22 @@ pub(crate) fn may_wait(ctx: Ctx) -> bool {
             | raw::REDISMODULE_CTX_FLAGS_MULTI
             | raw::REDISMODULE_CTX_FLAGS_LUA)
         == 0
+}
+
+/// Does the client of this command ask to be told of changes (CLIENT TRACKING)? Costs a few system calls: for misses.
+pub(crate) fn tracks(ctx: Ctx) -> bool {
+    let mut info = raw::RedisModuleClientInfo {
+        version: u64::from(raw::REDISMODULE_CLIENTINFO_VERSION),
+        flags: 0,
+        id: 0,
+        addr: [0; 46],
+        port: 0,
+        db: 0,
+    };
+    let id = rm!(RedisModule_GetClientId(ctx));
+    let at = (&raw mut info).cast::<c_void>();
+    rm!(RedisModule_GetClientInfoById(at, id)) == OK
+        && info.flags & u64::from(raw::REDISMODULE_CLIENTINFO_FLAG_TRACKING) != 0
 }
 
 /// May keys be written now, and replicated? Under the same lock hold as the write. Writing while writes are paused

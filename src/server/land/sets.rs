@@ -167,7 +167,7 @@ pub(super) fn store_set(
             if let (true, Some(before)) = (ok, &before) {
                 if *before != ids {
                     if let Some(e) = st.get(ix) {
-                        store::signal_fetch(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+                        store::signal_landed(ctx, e, suffix);
                     }
                 }
             }

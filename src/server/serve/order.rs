@@ -2,14 +2,17 @@
 
 use super::*;
 use crate::server::answer::Want;
+use crate::server::audience;
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fetch::{Job, Listing, Question};
 use crate::server::ffi::{self, Ctx};
 use crate::server::figures::Cause;
 use crate::server::op::Op;
+use crate::server::query::{Ask, Query, RecordKey};
 use crate::server::reply::Body;
 use crate::server::state::{State, Trust};
 use crate::server::store;
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use podium_core::flight::Joined;
 use podium_core::key;
@@ -40,6 +43,15 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
         }
     }
     if on_main {
+        signals.retain(|name| !audience::is_awaited(name));
+        if ffi::tracks(ctx) {
+            // The feed is heard first: what it says is no part of the fetch.
+            let at_once = !wants.iter().any(|w| matches!(w, Want::Feed(_)));
+            let begun = op.track(keys_of(&op.query, wants), at_once);
+            let told: HashSet<&[u8]> = begun.iter().map(|key| &key[..]).collect();
+            signals.retain(|name| !told.contains(&name[..]));
+            signals.extend(begun.iter().map(|key| key.to_vec()));
+        }
         for name in &signals {
             store::signal_fetch(ctx, name);
         }
@@ -55,6 +67,31 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
         engine::spawn(Box::new(move || {
             op.finish(Body::error("NOENTITY the entity was removed meanwhile"))
         }));
+    }
+}
+
+/// The keys by which the server registers the reader, of several records those that it waits for.
+pub(super) fn keys_of(query: &Query, wants: &[Want]) -> Vec<Arc<[u8]>> {
+    match &query.ask {
+        Ask::Get(k) => vec![k.name.clone()],
+        Ask::Many(keys) => {
+            let mut records = HashSet::new();
+            let mut unheard = HashSet::new();
+            for w in wants {
+                match w {
+                    Want::Record(ix, id) => {
+                        records.insert((*ix, id));
+                    }
+                    Want::Question(ix, _) | Want::Feed(ix) => {
+                        unheard.insert(*ix);
+                    }
+                }
+            }
+            let waited =
+                |k: &&RecordKey| records.contains(&(k.ix, &k.id)) || unheard.contains(&k.ix);
+            keys.iter().filter(waited).map(|k| k.name.clone()).collect()
+        }
+        Ask::Index { names, .. } => names.clone(),
     }
 }
 

@@ -43,6 +43,10 @@ pub(super) fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
     }
     match Op::block(ctx, q, asked, now, config::FETCH_TIMEOUT_MS.get()) {
         Some(op) => {
+            if ffi::tracks(ctx) {
+                // Whether anything is to be fetched for it is not known yet, so nobody is told now.
+                op.track(order::keys_of(&op.query, &[]), false);
+            }
             engine::spawn(Box::new(move || as_worker(|| resume(&op))));
             ffi::OK
         }

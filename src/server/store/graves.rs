@@ -1,6 +1,7 @@
 //! Keys of generations that are over, unlinked slice by slice.
 
 use super::remove_key;
+use crate::server::audience;
 use crate::server::ffi::{self, Ctx, Key, KeyKind, RString};
 use crate::server::state::State;
 use podium_core::entry::{self, Entry, Sentinel};
@@ -36,6 +37,7 @@ pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
         left -= 1;
         if is_dead(st, ctx, &entity, &name) {
             remove_key(ctx, &name);
+            audience::signal_names(ctx, &name);
         }
     }
     !st.graves.is_empty()

@@ -5,9 +5,10 @@ mod build;
 use build::bear_set;
 pub(crate) use build::{amend_set, begin_set, extend_set, finish_set};
 
-use super::{copy, remove_key, Copy, ZSET_EVENT};
+use super::{copy, remove_key, By, Copy, ZSET_EVENT};
+use crate::server::audience;
 use crate::server::engine::desk;
-use crate::server::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
+use crate::server::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::gil::own_write;
 use crate::server::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
@@ -48,10 +49,26 @@ pub(super) fn set_name(e: &Entity, suffix: &[u8]) -> Vec<u8> {
 
 /// Tells who read an index set that it, or a member of it, changed; whether or not its key is still there.
 pub(super) fn signal_set(ctx: Ctx, e: &Entity, suffix: &[u8]) {
-    signal_modified(ctx, &RString::new(&set_name(e, suffix)));
+    audience::signal(ctx, &set_name(e, suffix));
+}
+
+/// The same of what a fetch brought: who waits for it is told nothing.
+pub(crate) fn signal_landed(ctx: Ctx, e: &Entity, suffix: &[u8]) {
+    let name = set_name(e, suffix);
+    if audience::set_landed(&name) {
+        audience::signal(ctx, &name);
+    }
+}
+
+pub(super) fn signal_by(ctx: Ctx, e: &Entity, suffix: &[u8], by: By) {
+    match by {
+        By::Fetch => signal_landed(ctx, e, suffix),
+        By::Told => signal_set(ctx, e, suffix),
+    }
 }
 
 /// Moves a record between the index sets that exist. `seq`: the number under which its new cells were seen.
+#[allow(clippy::too_many_arguments)]
 pub(super) fn reindex(
     st: &mut State,
     ctx: Ctx,
@@ -60,6 +77,7 @@ pub(super) fn reindex(
     old: Option<&Entry>,
     new: Option<&Entry>,
     seq: u64,
+    by: By,
 ) {
     let before = old.map(|o| set_suffixes(st, ix, o)).unwrap_or_default();
     let after = new.map(|n| set_suffixes(st, ix, n)).unwrap_or_default();
@@ -70,7 +88,7 @@ pub(super) fn reindex(
     for suffix in &before {
         if after.contains(suffix) {
             if !same {
-                signal_set(ctx, e, suffix);
+                signal_by(ctx, e, suffix, by);
             }
             continue;
         }
@@ -82,19 +100,19 @@ pub(super) fn reindex(
                 }
             });
         }
-        signal_set(ctx, e, suffix);
+        signal_by(ctx, e, suffix, by);
     }
     for suffix in &after {
         // It may be a member already; a question in between, though, may have left it out.
         if e.complete.is_some_and(|c| c.seq <= seq) && !e.sets.contains(&suffix[..]) {
             // Every value was known, and this one was empty: now it has one member.
             newborn.push(suffix.clone());
-            signal_set(ctx, e, suffix);
+            signal_by(ctx, e, suffix, by);
             continue;
         }
         let Some(s) = open_set(ctx, e, suffix, seq) else {
             if !before.contains(suffix) && old.is_some() {
-                signal_set(ctx, e, suffix);
+                signal_by(ctx, e, suffix, by);
             }
             continue;
         };
@@ -106,8 +124,10 @@ pub(super) fn reindex(
                 notify(ctx, ZSET_EVENT, c"zadd", &s.string);
             }
         });
-        if s.key.len() > was {
-            signal_set(ctx, e, suffix);
+        // A member whose copy said otherwise was left out of answers. One without a copy that is told anew was perhaps another.
+        let joins = !before.contains(suffix) && (old.is_some() || by == By::Told);
+        if s.key.len() > was || joins {
+            signal_by(ctx, e, suffix, by);
         }
     }
     for suffix in newborn {
@@ -123,7 +143,16 @@ pub(crate) fn index_newcomer(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
     };
     let (name, bytes) = (key::record(&e.name, id), b.to_vec());
     if let Some(entry) = Entry::read(&bytes, &name) {
-        reindex(st, ctx, ix, id, None, Some(&entry), entry.header.seq);
+        reindex(
+            st,
+            ctx,
+            ix,
+            id,
+            None,
+            Some(&entry),
+            entry.header.seq,
+            By::Fetch,
+        );
     }
 }
 

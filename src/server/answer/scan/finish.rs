@@ -2,6 +2,7 @@
 
 use super::Scan;
 use crate::server::answer::{count_fetch, entity_of, Judge, Progress, Want};
+use crate::server::audience;
 use crate::server::config;
 use crate::server::log;
 use crate::server::query::Output;
@@ -39,6 +40,9 @@ impl Judge<'_> {
         }
         if !self.options.cache_only {
             self.refresh.append(&mut scan.ending);
+        }
+        if audience::somebody_waits() {
+            scan.keys(st).iter().for_each(|key| audience::read(key));
         }
         let total = scan.found.len();
         let Some(e) = st.get_mut(scan.ix) else {

@@ -136,9 +136,13 @@ impl Judge<'_> {
                     let fresh = |c: &crate::server::state::Complete| {
                         self.now < c.fresh_until || e.feed.vouches(c.seq, self.now)
                     };
-                    if let Some(c) = e.complete.filter(|c| {
-                        fresh(c) && self.young_enough(c.asked_ms) && &suffix[..] != b"*"
-                    }) {
+                    // A set whose key ended unannounced (expired while writes are paused, say) is in the register still: its
+                    // value is not one of the unknown, empty ones.
+                    let unknown = &suffix[..] != b"*" && !e.sets.contains(&suffix[..]);
+                    if let Some(c) = e
+                        .complete
+                        .filter(|c| unknown && fresh(c) && self.young_enough(c.asked_ms))
+                    {
                         consider(scan(Vec::new(), c.seq, c.asked_ms, c.fresh_until));
                     }
                 }

@@ -7,6 +7,7 @@
 
 use super::ffi::{self, rm, Ctx, RString};
 use super::gil;
+use super::query::Alias;
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
@@ -132,7 +133,7 @@ struct Names {
     /// By the set's key.
     given: HashMap<Arc<[u8]>, Vec<Arc<[u8]>>>,
     /// Key and name given, oldest first; some may be gone already.
-    order: VecDeque<(Arc<[u8]>, Arc<[u8]>)>,
+    order: VecDeque<Alias>,
 }
 
 /// Names remembered; with one more, who read by the oldest is told and it is forgotten.

@@ -74,6 +74,9 @@ pub(crate) struct Condition {
     pub(crate) suffix: Arc<[u8]>,
 }
 
+/// The key of an index set, and another name it was given by.
+pub(crate) type Alias = (Arc<[u8]>, Arc<[u8]>);
+
 /// What is asked.
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
@@ -86,7 +89,7 @@ pub(crate) enum Ask {
         /// The keys of their sets.
         names: Vec<Arc<[u8]>>,
         /// Of those that were given by another name (a value that is not in normal form): the key, and the name given.
-        given: Vec<(Arc<[u8]>, Arc<[u8]>)>,
+        given: Vec<Alias>,
     },
 }
 

@@ -156,9 +156,13 @@ def test_a_read_that_joins_a_refresh_waits_as_a_read(spawn, options):
     client = server.client()
     define(client, "items")
     members = ids(client, "items:group:g1")
-    for _ in range(4):
-        client.call("PODIUM.WARM", "items:*", "ASYNC")
-    eventually(20, "the background's calls are spent", lambda: server.figure("month_calls") == 11)
+
+    def spent():
+        if server.info()["podium_warm_entity"] == "":
+            client.call("PODIUM.WARM", "items:*", "ASYNC")
+        return server.figure("month_calls") == 11
+
+    eventually(20, "the background's calls are spent", spent)
     eventually(10, "a refresh is queued", lambda: meta(client, "PODIUM.INDEX", "items:group:g1", "IDS")["detail"] == "revalidating")
     assert server.figure("upstream_calls_refresh") == 0
     assert ids(client, "items:group:g1", *options) == members

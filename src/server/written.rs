@@ -17,7 +17,7 @@ use super::gil;
 use super::land;
 use super::reply::Body;
 use super::state::{EntityIx, LinkCells, State};
-use super::store::{self, By, Stored};
+use super::store::{self, By, Copy, Stored};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_airtable::Record;
@@ -150,6 +150,11 @@ fn one(
     }
     let before = store::links_before(st, ctx, lane.ix, id);
     let known = before.is_some();
+    // What is remembered of a copy that was dropped says what the links may have been, not what they were last: the other
+    // end of one that comes back may have been read in between.
+    let compared = st
+        .get(lane.ix)
+        .is_some_and(|e| matches!(store::copy(ctx, e, id, false), Copy::Record(_)));
     let kept = undisputed
         && store::put(
             st,
@@ -166,7 +171,7 @@ fn one(
     if !kept {
         store::invalidate(st, ctx, lane.ix, id, seq);
     }
-    if !known || !kept {
+    if !compared || !kept {
         // Nothing to compare with: every link that was written may be new.
         let touched = |f: u16| {
             created

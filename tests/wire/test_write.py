@@ -465,6 +465,17 @@ def test_calls_are_counted_as_writes(server, client, world):
     assert server.figure("upstream_calls_write") == 2
 
 
+def test_a_link_that_comes_back_is_doubted_though_it_was_there_before(linked, world):
+    """The last copy of the project had the link, the event was read while it had not."""
+    update(linked, f"projects:{project(3)}", event=[event(4)])
+    linked.call("PODIUM.INVALIDATE", f"projects:{project(3)}")
+    world.change("projects", project(3), event=[event(2)])
+    linked.call("PODIUM.INVALIDATE", f"events:{event(4)}")
+    assert project(3) not in get(linked, f"events:{event(4)}")["projects"]
+    update(linked, f"projects:{project(3)}", event=[event(4)])
+    assert project(3) in get(linked, f"events:{event(4)}")["projects"]
+
+
 def test_a_storm_of_writes_leaves_cache_and_base_equal(server, linked, world):
     """Everybody writes through the cache and reads it: nothing else tells it anything, and it ends exact."""
     spec(linked, "items", SPECS["items"])

@@ -142,6 +142,21 @@ def test_reads_go_on_while_a_sweep_runs(server, swept, world):
     assert sweeper.read(30)
 
 
+def test_what_runs_by_itself_holds_up_no_upkeep(server, swept, world):
+    """A sweep takes as long as Airtable does; what was invalidated meanwhile is cleared away all the same."""
+    world.airtable.latency(3000)
+    swept.call("CONFIG", "SET", "podium.sweep-interval", "1")
+    try:
+        eventually(10, "a sweep is under way", lambda: int(server.info()["podium_pending"]) > 0)
+        swept.call("PODIUM.INVALIDATE", "items:*")
+        gone = lambda: not swept.call("EXISTS", *[f"items:{item(n)}" for n in range(1, 101)])
+        eventually(2, "the old keys go", gone)
+        assert int(server.info()["podium_pending"]) > 0, "the sweep is still under way"
+    finally:
+        swept.call("CONFIG", "SET", "podium.sweep-interval", "0")
+        world.airtable.latency(0)
+
+
 def test_by_itself_every_interval(client, world):
     get(client, f"items:{item(1)}")
     world.delete("items", item(1))

@@ -180,6 +180,20 @@ mod tests {
         assert_eq!(t.recent.len(), 0);
     }
 
+    #[test]
+    fn a_long_listings_own_fills_are_not_remembered() {
+        let mut t = Tokens::default();
+        let sent = t.sent(1);
+        for n in 0..MOST + 10 {
+            t.note(1, &alloc::format!("rec{n}"), sent);
+        }
+        assert_eq!(t.recent.len(), 0);
+        assert!(
+            t.current(1, "rec1", sent),
+            "more records than are remembered outdate nothing"
+        );
+    }
+
     proptest! {
         /// Against a model that forgets nothing: forgetting never lets an outdated fill through.
         #[test]

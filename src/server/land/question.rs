@@ -1,6 +1,6 @@
 //! What an index question brought: its records, its set, or with a whole table every set of the entity.
 
-use super::sets::{set_ends, store_set, store_table, Known};
+use super::sets::{head, set_ends, store_set, store_table, Known};
 use super::*;
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fault::Fault;
@@ -13,7 +13,6 @@ use crate::server::state::{EntityIx, State, Trust};
 use crate::server::store;
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use podium_core::entry::Sentinel;
 use std::sync::Arc;
 
 /// A question was answered to its last page.
@@ -39,13 +38,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         .map(|(id, s)| (id.clone(), s.bytes.clone()))
         .collect();
     let (fresh_until, expire_at) = set_ends(lane, asked_ms, matching.is_empty());
-    let head = Sentinel {
-        generation: 0,
-        asked_ms,
-        fresh_until,
-        seq: sent,
-        name: 0,
-    };
+    let head = head(asked_ms, fresh_until, sent);
 
     let known = Known::gather(q, all.iter().map(|(id, _)| id.clone()), table);
     let mut stored = store_set(

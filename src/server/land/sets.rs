@@ -25,6 +25,17 @@ pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
     (ends.fresh_until, ends.expire_at)
 }
 
+/// What a set says of itself; its generation and name are put in when it is written.
+pub(super) fn head(asked_ms: u64, fresh_until: u64, sent: u64) -> Sentinel {
+    Sentinel {
+        generation: 0,
+        asked_ms,
+        fresh_until,
+        seq: sent,
+        name: 0,
+    }
+}
+
 /// Members written per hold of the lock.
 const MEMBERS: usize = 500;
 
@@ -264,13 +275,7 @@ pub(crate) fn whole_table(
     asked_ms: u64,
 ) -> bool {
     let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
-    let head = Sentinel {
-        generation: 0,
-        asked_ms,
-        fresh_until,
-        seq: sent,
-        name: 0,
-    };
+    let head = head(asked_ms, fresh_until, sent);
     let known = Known::gather(q, ids.iter().cloned(), true);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
         && store_sets(q, &known, ids, sets, head, sent)

@@ -199,11 +199,14 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         }
         Event::Removed => {
             keys.remove(id);
-            let seq = desk().next_seq();
-            desk().tokens.note(ix, id, seq);
+            let mut d = desk();
+            let seq = d.next_seq();
+            d.tokens.note(ix, id, seq);
+            d.tokens.lost(ix, id);
         }
         Event::Gone => {
             keys.remove(id);
+            desk().tokens.lost(ix, id);
         }
         Event::Written => {}
     }
@@ -236,7 +239,8 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
     }));
 }
 
-fn outdate_everything() {
+/// Nothing that is under way is stored.
+pub(crate) fn outdate_everything() {
     let mut d = desk();
     let seq = d.next_seq();
     d.tokens.note_all(seq);

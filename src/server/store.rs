@@ -229,7 +229,7 @@ pub(crate) fn put(
     settle(st, ctx, ix, id, seq);
     {
         let mut d = desk();
-        d.tokens.note(ix, id, seq);
+        d.tokens.told(ix, id, seq);
         d.soon
             .note(ix, fresh.header.generation, id, fresh.header.fresh_until);
     }
@@ -306,27 +306,37 @@ pub(crate) fn entomb(
         }
     }
     settle(st, ctx, ix, id, header.seq);
-    desk().tokens.note(ix, id, header.seq);
+    desk().tokens.told(ix, id, header.seq);
     let before = before.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
     if let Some(before) = before {
         relink(st, ctx, ix, id, &before, &Vec::new());
     }
-    if ffi::writable(ctx) {
-        write_tomb(st, ctx, ix, id, &header, expire_at);
+    if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at) {
+        desk().tokens.lost(ix, id);
     }
     (Stored::Yes, old.is_some())
 }
 
-fn write_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: &Header, expire_at: u64) {
-    let Some(e) = st.get_mut(ix) else { return };
+/// False: its key holds somebody else's value.
+fn write_tomb(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    header: &Header,
+    expire_at: u64,
+) -> bool {
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
     let name = key::tomb(&e.name, id);
     let body = entry::encode_tomb(&name, header);
-    own_write(|| {
+    let written = own_write(|| {
         let s = RString::new(&name);
         {
             let k = Key::write(ctx, s.raw());
             if !matches!(k.kind(), KeyKind::Empty | KeyKind::String) {
-                return;
+                return false;
             }
             k.set_string(&RString::new(&body));
             k.expire_at(expire_at);
@@ -336,8 +346,12 @@ fn write_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: &Header,
             c"SET",
             &[&name, &body, b"PXAT", expire_at.to_string().as_bytes()],
         );
+        true
     });
-    e.tombs.insert(CompactString::new(id));
+    if written {
+        e.tombs.insert(CompactString::new(id));
+    }
+    written
 }
 
 /// Takes a tombstone away; true if there was one.
@@ -402,18 +416,24 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
         }
     }
     bury_tomb(st, ctx, ix, id);
-    desk().tokens.note(ix, id, seq);
-    doubt(st, ctx, ix, id, seq);
+    {
+        let mut d = desk();
+        d.tokens.note(ix, id, seq);
+        d.tokens.lost(ix, id);
+    }
+    doubt(st, ctx, ix, id, seq, seq);
     had.is_some()
 }
 
-/// Puts a record in doubt for every index of its entity, durably.
-pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
+/// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
+/// `first` on.
+pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
     let Some(e) = st.get_mut(ix) else { return };
     if !e.has_sets() {
         return;
     }
-    match e.doubts.raise(id, seq) {
+    desk().tokens.doubted(ix, id, first, seq);
+    match e.doubts.raise_since(id, first, seq) {
         Raised::Noted => persist::save_doubt(ctx, e, id, seq),
         Raised::TooMany => drop_sets(st, ctx, ix),
     }

@@ -28,3 +28,4 @@ pub mod refresh;
 pub mod spec;
 pub mod sweep;
 pub mod token;
+pub mod transaction;

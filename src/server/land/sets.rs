@@ -59,7 +59,7 @@ pub(super) struct Known {
 }
 
 /// Told records looked at per hold of the lock.
-const LOOK: usize = 250;
+pub(super) const LOOK: usize = 250;
 
 impl Known {
     /// Once the records that were `returned` are stored. `table`: of every set; else of the question's own.
@@ -93,6 +93,10 @@ impl Known {
             });
         }
         known
+    }
+    /// The records that clients told belong to a set.
+    pub(super) fn told_of(&self, suffix: &[u8]) -> &[CompactString] {
+        self.told.get(suffix).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -215,12 +219,18 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
                 store::amend_set(st, ctx, ix, suffix, &id, belongs);
             }
             store::Copy::Tomb(_) => store::amend_set(st, ctx, ix, suffix, &id, false),
-            // Dropped. If it was returned nothing better is known: as a member without a copy it is fetched when the set is
-            // read. If not, its cells were perhaps seen later than this, and may match.
+            // Dropped. Something was told of it that is known no more: it may match, for all who asked since. Else, if it
+            // was returned, nothing better is known: as a member without a copy it is fetched when the set is read.
             store::Copy::Absent | store::Copy::Foreign => {
-                if !known.returned.contains(&id) && !e.doubts.holds(&id) {
-                    let seq = desk().next_seq();
-                    store::doubt(st, ctx, ix, &id, seq);
+                let (seq, told) = {
+                    let mut d = desk();
+                    d.tokens.lost(ix, &id);
+                    (d.next_seq(), d.tokens.first_told(ix, &id, sent))
+                };
+                if let Some(first) = told {
+                    store::doubt(st, ctx, ix, &id, first, seq);
+                } else if !known.returned.contains(&id) && !e.doubts.holds(&id) {
+                    store::doubt(st, ctx, ix, &id, seq, seq);
                 }
             }
         }

@@ -192,10 +192,17 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         return;
     };
     let ix = e.ix;
+    if !tomb && matches!(event, Event::Removed | Event::Gone) {
+        e.told.remove(id);
+    }
     let keys = if tomb { &mut e.tombs } else { &mut e.records };
     match event {
         Event::New => {
             keys.insert(CompactString::new(id));
+            if !tomb && !st.replica {
+                // Restored, or moved here from another node.
+                super::told::note_copy(st, gil::detached(), ix, id);
+            }
         }
         Event::Removed => {
             keys.remove(id);
@@ -229,6 +236,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
                 e.sets.clear();
                 e.doubts.clear();
                 e.old_links.clear();
+                super::told::discard(std::mem::take(&mut e.told));
                 e.complete = None;
             }
             !st.replica && !st.loading && st.len() > 0
@@ -279,6 +287,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 let detached = gil::detached();
                 rm!(RedisModule_SelectDb(detached, 0));
                 super::store::observe_sets(detached, st);
+                super::told::lose_all(st);
             }
             for e in st.entities_mut() {
                 // What this node did not see happen is not known here: complete tables are asked for anew.

@@ -134,9 +134,6 @@ fn kept(e: &Entity, expire_at: u64) -> u64 {
     }
 }
 
-/// Told records remembered per entity: each is looked at when a set is asked for cold.
-const MOST_TOLD: usize = 2_000;
-
 /// Stores a record, `bytes` being its encoded entry: moves it between index sets, ends its doubt, puts linked records in doubt.
 pub(crate) fn put(
     st: &mut State,
@@ -217,12 +214,8 @@ pub(crate) fn put(
     });
     if let Some(e) = st.get_mut(ix) {
         e.records.insert(CompactString::new(id));
-        if by == By::Told && e.told.len() < MOST_TOLD {
-            e.told.insert(CompactString::new(id));
-        } else {
-            e.told.remove(id);
-        }
     }
+    super::told::note(st, ix, id, &fresh);
     bury_tomb(st, ctx, ix, id);
     let before_links = old.as_ref().map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
@@ -288,6 +281,7 @@ pub(crate) fn entomb(
     }
     if let Some(e) = st.get_mut(ix) {
         e.records.remove(id);
+        e.told.remove(id);
     }
     let before = old.as_ref().map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), None, header.seq, by);
@@ -403,6 +397,7 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
         if let Some(e) = st.get_mut(ix) {
             e.remember_links(id, cells);
             e.records.remove(id);
+            e.told.remove(id);
             for suffix in &sets {
                 signal_set(ctx, e, suffix);
             }

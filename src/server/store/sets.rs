@@ -17,7 +17,7 @@ use podium_core::entry::{Entry, Sentinel};
 use podium_core::key;
 
 /// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
-pub(super) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
+pub(crate) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
     let Some(e) = st.get(ix) else {
         return Vec::new();
     };

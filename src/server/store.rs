@@ -217,7 +217,12 @@ pub(crate) fn put(
     }
     super::told::note(st, ix, id, &fresh);
     bury_tomb(st, ctx, ix, id);
-    let before_links = old.as_ref().map(|o| link_cells(st, ix, o));
+    // A refetch that brings the same content changes no link.
+    let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
+    let before_links = old
+        .as_ref()
+        .filter(|_| !same)
+        .map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
     settle(st, ctx, ix, id, seq);
     {
@@ -227,11 +232,11 @@ pub(crate) fn put(
             .note(ix, fresh.header.generation, id, fresh.header.fresh_until);
     }
 
-    let before = before_links.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
-    if let Some(e) = st.get_mut(ix) {
-        e.old_links.remove(id);
+    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
+    if same {
+        return Stored::Yes;
     }
-    if let Some(before) = before {
+    if let Some(before) = before_links.or(remembered) {
         let after = link_cells(st, ix, &fresh);
         relink(st, ctx, ix, id, &before, &after);
     } else {

@@ -188,6 +188,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         }
         _ => return,
     };
+    let replica = st.replica;
     let Some(e) = st.by_name_mut(entity) else {
         return;
     };
@@ -199,9 +200,9 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
     match event {
         Event::New => {
             keys.insert(CompactString::new(id));
-            if !tomb && !st.replica {
-                // Restored, or moved here from another node.
-                super::told::note_copy(st, gil::detached(), ix, id);
+            if !tomb && !replica {
+                // Restored, or moved here from another node. (Its value may not be touched before its command is over.)
+                e.told.arrived(id);
             }
         }
         Event::Removed => {

@@ -58,7 +58,11 @@ pub(crate) fn discard(told: ToldRecords) {
 }
 
 /// Begins to look up what was told, should that be needed, on a thread of its own. Now and then, under the server's lock.
-pub(crate) fn look_up_soon(st: &State) {
+pub(crate) fn look_up_soon(st: &mut State, ctx: Ctx) {
+    let all: Vec<EntityIx> = st.entities().map(|e| e.ix).collect();
+    for ix in all {
+        look_at_arrived(st, ctx, ix);
+    }
     let needed = !st.replica && !st.loading && st.entities().any(|e| !e.told.is_complete());
     if needed && !BEGUN.swap(true, Ordering::Relaxed) {
         let begun = engine::background("podium-told", || {
@@ -80,6 +84,20 @@ pub(crate) fn complete(ix: EntityIx) {
     if known == Some(false) {
         look_up();
     }
+    loop {
+        let held = gil::lock();
+        if gil::enter(|st| look_at_arrived(st, held.ctx(), ix)) != Some(true) {
+            return;
+        }
+    }
+}
+
+/// Looks at some of what others put there; true if there may be more.
+fn look_at_arrived(st: &mut State, ctx: Ctx, ix: EntityIx) -> bool {
+    let arrived = st.get_mut(ix).map(|e| e.told.take_arrived(STEPS));
+    let arrived = arrived.unwrap_or_default();
+    arrived.iter().for_each(|id| note_copy(st, ctx, ix, id));
+    !arrived.is_empty()
 }
 
 fn look_up() {

@@ -98,3 +98,14 @@ def test_a_restored_record_is_a_told_one(client):
     client.call("RESTORE", key, 60000, dump)
     assert json.loads(client.call("PODIUM.GET", key, "CACHEONLY"))["name"] == "T1"
     assert ids(client, NEW) == [told(1)]
+
+
+def test_values_that_are_not_ours_under_our_names(client):
+    """Short and long, alone and in a transaction: nothing is looked at before its command is over."""
+    for value in ("1", "x", "x" * 60, "x" * 200, ""):
+        client.call("SET", f"items:{told(1)}", value)
+        assert client.call("GET", f"items:{told(1)}").decode() == value
+        client.call("DEL", f"items:{told(1)}")
+        client.call("EVAL", "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('APPEND', KEYS[1], 'y')", 1, f"items:{told(2)}", value)
+        client.call("DEL", f"items:{told(2)}")
+    assert ids(client, NEW) == []

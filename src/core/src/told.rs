@@ -20,6 +20,8 @@ pub struct ToldRecords {
     free: Vec<u32>,
     by_id: HashTable<u32>,
     hasher: DefaultHashBuilder,
+    /// Records that others put there, not looked at yet.
+    arrived: Vec<CompactString>,
     complete: bool,
 }
 
@@ -30,6 +32,7 @@ impl Default for ToldRecords {
             free: Vec::new(),
             by_id: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
+            arrived: Vec::new(),
             complete: true,
         }
     }
@@ -105,7 +108,18 @@ impl ToldRecords {
         self.clear();
         self.complete = false;
     }
-    /// Every told record is here.
+    /// A record was put there by others (restored, say): it is to be looked at.
+    pub fn arrived(&mut self, id: &str) {
+        if self.complete {
+            self.arrived.push(CompactString::new(id));
+        }
+    }
+    /// Up to `n` of those, to be looked at now.
+    pub fn take_arrived(&mut self, n: usize) -> Vec<CompactString> {
+        let at = self.arrived.len().saturating_sub(n);
+        self.arrived.split_off(at)
+    }
+    /// What is cached was looked through: every told record is here, but for what arrived since.
     pub fn is_complete(&self) -> bool {
         self.complete
     }
@@ -156,6 +170,18 @@ mod tests {
         }
         assert_eq!(t.len(), 50_000);
         assert_eq!(all(&t, 1000, Some(1)).len(), 25_000);
+    }
+
+    #[test]
+    fn what_arrives_is_looked_at_once() {
+        let mut t = ToldRecords::default();
+        t.arrived("recA");
+        t.arrived("recB");
+        assert_eq!(t.take_arrived(1).len() + t.take_arrived(5).len(), 2);
+        assert!(t.take_arrived(5).is_empty());
+        t.lose();
+        t.arrived("recC");
+        assert!(t.take_arrived(5).is_empty(), "all is looked through");
     }
 
     #[test]

@@ -81,6 +81,32 @@ impl Lane {
     }
 }
 
+/// A question's number: what is told is remembered until the last who relies on its answer is done with it.
+pub(crate) struct Relied(u64);
+
+/// Numbers given back while the desk was held.
+static GIVEN_BACK: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+impl Relied {
+    /// `sent`: a number of [`podium_core::token::Tokens::sent`], or 0.
+    pub(crate) fn new(sent: u64) -> Relied {
+        Relied(sent)
+    }
+}
+
+impl Drop for Relied {
+    fn drop(&mut self) {
+        if self.0 == 0 {
+            return;
+        }
+        match OFFICE.desk.try_lock() {
+            Some(mut d) => d.tokens.landed(self.0),
+            // Perhaps by whoever drops this; the next tick will do.
+            None => GIVEN_BACK.lock().push(self.0),
+        }
+    }
+}
+
 type Task = Box<dyn FnOnce() + Send>;
 
 /// A question's call, as the scheduler knows it.

@@ -188,22 +188,33 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         }
         _ => return,
     };
+    let replica = st.replica;
     let Some(e) = st.by_name_mut(entity) else {
         return;
     };
     let ix = e.ix;
+    if !tomb && matches!(event, Event::Removed | Event::Gone) {
+        e.told.remove(id);
+    }
     let keys = if tomb { &mut e.tombs } else { &mut e.records };
     match event {
         Event::New => {
             keys.insert(CompactString::new(id));
+            if !tomb && !replica {
+                // Restored, or moved here from another node. (Its value may not be touched before its command is over.)
+                e.told.arrived(id);
+            }
         }
         Event::Removed => {
             keys.remove(id);
-            let seq = desk().next_seq();
-            desk().tokens.note(ix, id, seq);
+            let mut d = desk();
+            let seq = d.next_seq();
+            d.tokens.note(ix, id, seq);
+            d.tokens.lost(ix, id);
         }
         Event::Gone => {
             keys.remove(id);
+            desk().tokens.lost(ix, id);
         }
         Event::Written => {}
     }
@@ -226,6 +237,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
                 e.sets.clear();
                 e.doubts.clear();
                 e.old_links.clear();
+                super::told::discard(std::mem::take(&mut e.told));
                 e.complete = None;
             }
             !st.replica && !st.loading && st.len() > 0
@@ -236,7 +248,8 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
     }));
 }
 
-fn outdate_everything() {
+/// Nothing that is under way is stored.
+pub(crate) fn outdate_everything() {
     let mut d = desk();
     let seq = d.next_seq();
     d.tokens.note_all(seq);
@@ -275,6 +288,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 let detached = gil::detached();
                 rm!(RedisModule_SelectDb(detached, 0));
                 super::store::observe_sets(detached, st);
+                super::told::lose_all(st);
             }
             for e in st.entities_mut() {
                 // What this node did not see happen is not known here: complete tables are asked for anew.

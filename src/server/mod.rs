@@ -30,6 +30,7 @@ mod store;
 mod sweep;
 mod sync;
 mod thread;
+mod told;
 mod upkeep;
 mod upstream;
 mod warm;

@@ -1,7 +1,7 @@
 //! A client that waits, and what has been brought for it so far.
 
 use super::audience;
-use super::engine::Passenger;
+use super::engine::{Passenger, Relied};
 use super::ffi::{rm, Ctx};
 use super::query::{Ask, Options, Query};
 use super::reply::Body;
@@ -70,6 +70,8 @@ pub(crate) struct LandedQuestion {
     pub(crate) fresh_until: u64,
     pub(crate) stored: bool,
     pub(crate) ticket: Arc<Ticket>,
+    /// Its number is given back with it.
+    pub(crate) _relied: Relied,
 }
 
 /// Everything brought for one reader.

@@ -330,6 +330,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
         e.complete = None;
         e.old_links.clear();
     }
+    super::told::lose_all(st);
     let mut newest = 0u64;
     scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
     desk().tokens.observe(newest);

@@ -289,6 +289,7 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                     fresh_until: 0,
                     stored: false,
                     ticket: super::op::Ticket::new(0),
+                    _relied: engine::Relied::new(0),
                 };
                 brought.questions.insert((ix, suffix), Arc::new(landed));
             }

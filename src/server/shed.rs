@@ -115,6 +115,7 @@ fn look_through(only: Option<BaseKey>) {
             fresh_until: 0,
             stored: false,
             ticket: Ticket::new(0),
+            _relied: engine::Relied::new(0),
         };
         serve::arrived_question(ix, &suffix, &Arc::new(landed), passengers);
     }

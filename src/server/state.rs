@@ -9,6 +9,7 @@ use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
 use podium_core::feed::View as FeedView;
 use podium_core::spec::Spec;
+use podium_core::told::ToldRecords;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -69,8 +70,8 @@ pub(crate) struct Entity {
     pub(crate) records: HashSet<CompactString>,
     /// Ids of the tombstones whose keys exist.
     pub(crate) tombs: HashSet<CompactString>,
-    /// Ids of cached records whose copy was told, not fetched: Airtable may list them only later.
-    pub(crate) told: HashSet<CompactString>,
+    /// Cached records whose copy was told, not fetched: Airtable may list them only later.
+    pub(crate) told: ToldRecords,
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
     pub(crate) trust: HashMap<u16, Trust>,
@@ -118,7 +119,7 @@ impl Entity {
             doubts: Doubts::default(),
             records: HashSet::new(),
             tombs: HashSet::new(),
-            told: HashSet::new(),
+            told: ToldRecords::default(),
             sets: HashSet::new(),
             trust: HashMap::new(),
             link_targets: HashMap::new(),
@@ -269,7 +270,7 @@ impl State {
             sets: std::mem::take(&mut e.sets).into_iter(),
         };
         e.old_links.clear();
-        e.told.clear();
+        super::told::discard(std::mem::take(&mut e.told));
         e.doubts.clear();
         e.complete = None;
         if !grave.is_empty() {

@@ -134,9 +134,6 @@ fn kept(e: &Entity, expire_at: u64) -> u64 {
     }
 }
 
-/// Told records remembered per entity: each is looked at when a set is asked for cold.
-const MOST_TOLD: usize = 2_000;
-
 /// Stores a record, `bytes` being its encoded entry: moves it between index sets, ends its doubt, puts linked records in doubt.
 pub(crate) fn put(
     st: &mut State,
@@ -217,28 +214,29 @@ pub(crate) fn put(
     });
     if let Some(e) = st.get_mut(ix) {
         e.records.insert(CompactString::new(id));
-        if by == By::Told && e.told.len() < MOST_TOLD {
-            e.told.insert(CompactString::new(id));
-        } else {
-            e.told.remove(id);
-        }
     }
+    super::told::note(st, ix, id, &fresh);
     bury_tomb(st, ctx, ix, id);
-    let before_links = old.as_ref().map(|o| link_cells(st, ix, o));
+    // A refetch that brings the same content changes no link.
+    let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
+    let before_links = old
+        .as_ref()
+        .filter(|_| !same)
+        .map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
     settle(st, ctx, ix, id, seq);
     {
         let mut d = desk();
-        d.tokens.note(ix, id, seq);
+        d.tokens.told(ix, id, seq);
         d.soon
             .note(ix, fresh.header.generation, id, fresh.header.fresh_until);
     }
 
-    let before = before_links.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
-    if let Some(e) = st.get_mut(ix) {
-        e.old_links.remove(id);
+    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
+    if same {
+        return Stored::Yes;
     }
-    if let Some(before) = before {
+    if let Some(before) = before_links.or(remembered) {
         let after = link_cells(st, ix, &fresh);
         relink(st, ctx, ix, id, &before, &after);
     } else {
@@ -288,6 +286,7 @@ pub(crate) fn entomb(
     }
     if let Some(e) = st.get_mut(ix) {
         e.records.remove(id);
+        e.told.remove(id);
     }
     let before = old.as_ref().map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), None, header.seq, by);
@@ -306,27 +305,37 @@ pub(crate) fn entomb(
         }
     }
     settle(st, ctx, ix, id, header.seq);
-    desk().tokens.note(ix, id, header.seq);
+    desk().tokens.told(ix, id, header.seq);
     let before = before.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
     if let Some(before) = before {
         relink(st, ctx, ix, id, &before, &Vec::new());
     }
-    if ffi::writable(ctx) {
-        write_tomb(st, ctx, ix, id, &header, expire_at);
+    if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at) {
+        desk().tokens.lost(ix, id);
     }
     (Stored::Yes, old.is_some())
 }
 
-fn write_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: &Header, expire_at: u64) {
-    let Some(e) = st.get_mut(ix) else { return };
+/// False: its key holds somebody else's value.
+fn write_tomb(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    header: &Header,
+    expire_at: u64,
+) -> bool {
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
     let name = key::tomb(&e.name, id);
     let body = entry::encode_tomb(&name, header);
-    own_write(|| {
+    let written = own_write(|| {
         let s = RString::new(&name);
         {
             let k = Key::write(ctx, s.raw());
             if !matches!(k.kind(), KeyKind::Empty | KeyKind::String) {
-                return;
+                return false;
             }
             k.set_string(&RString::new(&body));
             k.expire_at(expire_at);
@@ -336,8 +345,12 @@ fn write_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, header: &Header,
             c"SET",
             &[&name, &body, b"PXAT", expire_at.to_string().as_bytes()],
         );
+        true
     });
-    e.tombs.insert(CompactString::new(id));
+    if written {
+        e.tombs.insert(CompactString::new(id));
+    }
+    written
 }
 
 /// Takes a tombstone away; true if there was one.
@@ -389,6 +402,7 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
         if let Some(e) = st.get_mut(ix) {
             e.remember_links(id, cells);
             e.records.remove(id);
+            e.told.remove(id);
             for suffix in &sets {
                 signal_set(ctx, e, suffix);
             }
@@ -402,18 +416,24 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
         }
     }
     bury_tomb(st, ctx, ix, id);
-    desk().tokens.note(ix, id, seq);
-    doubt(st, ctx, ix, id, seq);
+    {
+        let mut d = desk();
+        d.tokens.note(ix, id, seq);
+        d.tokens.lost(ix, id);
+    }
+    doubt(st, ctx, ix, id, seq, seq);
     had.is_some()
 }
 
-/// Puts a record in doubt for every index of its entity, durably.
-pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
+/// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
+/// `first` on.
+pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
     let Some(e) = st.get_mut(ix) else { return };
     if !e.has_sets() {
         return;
     }
-    match e.doubts.raise(id, seq) {
+    desk().tokens.doubted(ix, id, first, seq);
+    match e.doubts.raise_since(id, first, seq) {
         Raised::Noted => persist::save_doubt(ctx, e, id, seq),
         Raised::TooMany => drop_sets(st, ctx, ix),
     }

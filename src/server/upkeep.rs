@@ -50,6 +50,7 @@ fn round(swept: &mut Instant) {
             gil::enter(|st| {
                 super::del::rest();
                 super::serve::count_now(st);
+                super::told::look_up_soon(st, ctx);
                 if st.loading {
                     return false;
                 }

@@ -108,6 +108,7 @@ const MARGIN: Duration = Duration::from_millis(20);
 
 /// Begins a write on behalf of a blocked client. `key`: the command's first key.
 pub(crate) fn begin(op: &Arc<Op>, order: Order, key: &[u8], meta: bool, timeout: Duration) {
+    super::del::watch();
     let (steps, names, shape) = plan(order);
     let places = names.len();
     let write = Arc::new(Write {

@@ -219,11 +219,10 @@ fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
         Some(known) => {
             for (f, ids) in links {
                 match known.iter_mut().find(|(g, _)| *g == f) {
-                    Some((_, there)) => there.extend(
-                        ids.into_iter()
-                            .filter(|i| !there.contains(i))
-                            .collect::<Vec<_>>(),
-                    ),
+                    Some((_, there)) => {
+                        let known: HashSet<CompactString> = there.iter().cloned().collect();
+                        there.extend(ids.into_iter().filter(|i| !known.contains(i)));
+                    }
                     None => known.push((f, ids)),
                 }
             }

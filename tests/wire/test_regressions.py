@@ -112,7 +112,6 @@ def test_the_answer_of_a_question_holds_what_was_told_while_it_was_asked_even_if
     assert item(2) in text(second.read())
 
 
-@pytest.mark.xfail(strict=True, reason="a queued DEL is seen when it is queued, not when EXEC runs it")
 def test_del_in_a_transaction_counts_when_it_is_executed(server, client, world):
     key = f"items:{item(1)}"
     client.call("MULTI")

@@ -6,10 +6,17 @@ use hashbrown::HashMap;
 /// Beyond this many the entity's index sets are dropped instead.
 pub const MOST: usize = 1000;
 
-/// The records in doubt of one entity, with the number of the change that raised the doubt.
+/// Numbers of the changes that raised a doubt: the first since its cells were last seen, and the latest.
+#[derive(Clone, Copy, Debug)]
+struct Reasons {
+    first: u64,
+    latest: u64,
+}
+
+/// The records in doubt of one entity.
 #[derive(Default, Clone, Debug)]
 pub struct Doubts {
-    raised: HashMap<CompactString, u64>,
+    raised: HashMap<CompactString, Reasons>,
     newest: u64,
 }
 
@@ -23,8 +30,16 @@ pub enum Raised {
 
 impl Doubts {
     pub fn raise(&mut self, id: &str, seq: u64) -> Raised {
-        let slot = self.raised.entry(CompactString::new(id)).or_insert(0);
-        *slot = (*slot).max(seq);
+        self.raise_since(id, seq, seq)
+    }
+    /// As [`raise`](Self::raise), for who asked from `first` on: what was told then is known no more.
+    pub fn raise_since(&mut self, id: &str, first: u64, seq: u64) -> Raised {
+        let reasons = self
+            .raised
+            .entry_ref(id)
+            .or_insert(Reasons { first, latest: seq });
+        reasons.first = reasons.first.min(first);
+        reasons.latest = reasons.latest.max(seq);
         self.newest = self.newest.max(seq);
         if self.raised.len() > MOST {
             Raised::TooMany
@@ -35,7 +50,7 @@ impl Doubts {
     /// Its cells were seen by a fetch sent as `sent`, or told then. True if a doubt ended.
     pub fn settle(&mut self, id: &str, sent: u64) -> bool {
         match self.raised.get(id) {
-            Some(raised) if *raised <= sent => {
+            Some(reasons) if reasons.latest <= sent => {
                 self.raised.remove(id);
                 true
             }
@@ -46,11 +61,12 @@ impl Doubts {
     pub fn any_since(&self, confirmed: u64) -> bool {
         !self.raised.is_empty() && self.newest > confirmed
     }
-    /// The records whose doubt is newer than the set's confirmation and not newer than the question.
+    /// The records whose doubt is newer than the set's confirmation and was there when the question was asked. (That it was
+    /// raised once more since takes nothing from that.)
     pub fn between(&self, confirmed: u64, asked: u64) -> impl Iterator<Item = &str> {
         self.raised
             .iter()
-            .filter(move |(_, s)| **s > confirmed && **s <= asked)
+            .filter(move |(_, r)| r.latest > confirmed && r.first <= asked)
             .map(|(id, _)| id.as_str())
     }
     pub fn holds(&self, id: &str) -> bool {
@@ -66,8 +82,9 @@ impl Doubts {
         self.raised.clear();
         self.newest = 0;
     }
+    /// Each with the number of its latest reason.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.raised.iter().map(|(id, s)| (id.as_str(), *s))
+        self.raised.iter().map(|(id, r)| (id.as_str(), r.latest))
     }
 }
 
@@ -103,6 +120,16 @@ mod tests {
         let found: alloc::vec::Vec<_> = d.between(10, 25).collect();
         assert_eq!(found, ["recB"]);
         assert!(d.any_since(29) && !d.any_since(30));
+    }
+
+    #[test]
+    fn a_doubt_that_is_raised_again_counts_for_who_asked_in_between() {
+        let mut d = Doubts::default();
+        d.raise("recA", 10);
+        d.raise("recA", 30);
+        assert_eq!(d.between(5, 20).count(), 1);
+        assert_eq!(d.between(5, 9).count(), 0);
+        assert!(!d.settle("recA", 20) && d.settle("recA", 30));
     }
 
     #[test]

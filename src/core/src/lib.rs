@@ -28,3 +28,5 @@ pub mod refresh;
 pub mod spec;
 pub mod sweep;
 pub mod token;
+pub mod told;
+pub mod transaction;

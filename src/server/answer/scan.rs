@@ -28,6 +28,8 @@ pub(crate) struct Scan {
     /// From a question of our own, not from the cache.
     own: bool,
     stored: bool,
+    /// What the question returned stands for the set: the number it was sent under, and that of who relies on it.
+    relied_on: Option<(u64, u64)>,
     stale: bool,
     lacking: Vec<Want>,
     found: Vec<Item>,
@@ -75,6 +77,7 @@ impl Scan {
             fresh_until,
             own: false,
             stored: true,
+            relied_on: None,
             stale: false,
             lacking: Vec::new(),
             found: Vec::new(),

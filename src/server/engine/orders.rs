@@ -107,8 +107,12 @@ impl Desk {
             .and_then(|f| self.calls.get(&f))
             .map_or(0, |c| c.begun_us);
         let late = op.is_some() && begun_us > 0 && overdue(begun_us);
+        let asked = op.map_or(u64::MAX, |op| op.asked);
         let joined = self.flights.join(&thing, None, |sent| {
-            !fresh_start && !late && tokens.current(e.ix, &what, sent)
+            !fresh_start
+                && !late
+                && tokens.current(e.ix, &what, sent)
+                && tokens.relies(e.ix, sent, asked)
         });
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {

@@ -52,6 +52,9 @@ pub(crate) fn tick() {
     if d.stopping {
         return;
     }
+    for sent in std::mem::take(&mut *super::GIVEN_BACK.lock()) {
+        d.tokens.landed(sent);
+    }
     d.heed_settings();
     if let Err(why) = hire(&mut d) {
         ffi::log(ffi::Level::Warning, &why);

@@ -4,6 +4,7 @@ use super::Errand;
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fault::Fault;
 use crate::server::ffi;
+use crate::server::gil;
 use parking_lot::{Condvar, Mutex};
 use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page};
 use podium_core::pace::Class;
@@ -43,6 +44,10 @@ pub(crate) fn page(
     formula: Option<String>,
     offset: Option<String>,
 ) -> Waited {
+    {
+        let _held = gil::lock();
+        crate::server::del::watch();
+    }
     let shared = Arc::new(Shared::default());
     order(lane, what, formula, offset, &shared);
     let (sent, result) = {

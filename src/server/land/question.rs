@@ -1,15 +1,15 @@
 //! What an index question brought: its records, its set, or with a whole table every set of the entity.
 
-use super::sets::{head, set_ends, store_set, store_table, Known};
+use super::sets::{head, set_ends, store_set, store_table, Known, LOOK};
 use super::*;
-use crate::server::engine::{self, desk, Lane};
+use crate::server::engine::{self, desk, Lane, Relied};
 use crate::server::fault::Fault;
 use crate::server::fetch::{self, Listing, Question, Shaped};
 use crate::server::ffi;
 use crate::server::gil;
 use crate::server::op::{LandedQuestion, Ticket};
 use crate::server::serve;
-use crate::server::state::{EntityIx, State, Trust};
+use crate::server::state::{Entity, EntityIx, State, Trust};
 use crate::server::store;
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -53,7 +53,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         stored &= store_table(q, &known, &all, head, sent);
     }
     if !stored {
-        told_meanwhile(q, sent, &mut matching);
+        add_told(q, &known, &mut matching);
     }
     let landed = Arc::new(LandedQuestion {
         records: Ok(matching),
@@ -63,8 +63,9 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         fresh_until,
         stored,
         ticket: Ticket::new(calls),
+        _relied: Relied::new(sent),
     });
-    arrive(q, sent, &landed);
+    arrive(q, landed);
 }
 
 /// What was told or seen of an entity later than `sent`.
@@ -76,28 +77,25 @@ pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
         .collect()
 }
 
-/// Where no set could be stored: records that by now are known to match belong to the answer all the same.
-fn told_meanwhile(q: &Question, sent: u64, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
-    let held = gil::lock();
-    gil::enter(|st| {
-        let Some(e) = st
-            .get(q.lane.ix)
-            .filter(|e| e.generation == q.lane.generation)
-        else {
-            return;
-        };
-        let newer = newer(q.lane.ix, sent);
-        for id in newer
-            .into_iter()
-            .filter(|id| podium_core::spec::record_id_ok(id.as_bytes()))
-        {
-            if let store::Copy::Record(b) = store::copy(held.ctx(), e, &id, false) {
-                if fetch::matches(&q.lane, &id, b, &q.asks) {
-                    matching.insert(id, b.into());
+/// Where no set could be stored: records that clients told of before it was asked belong to the answer all the same. (What
+/// was told since, each reader looks for.)
+fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
+    for part in known.told_of(&q.suffix).chunks(LOOK) {
+        let held = gil::lock();
+        gil::enter(|st| {
+            let ours = |e: &&Entity| e.generation == q.lane.generation;
+            let Some(e) = st.get(q.lane.ix).filter(ours) else {
+                return;
+            };
+            for id in part {
+                if let store::Copy::Record(b) = store::copy(held.ctx(), e, id, false) {
+                    if fetch::matches(&q.lane, id, b, &q.asks) {
+                        matching.insert(id.clone(), b.into());
+                    }
                 }
             }
-        }
-    });
+        });
+    }
 }
 
 /// A question failed for good.
@@ -116,11 +114,12 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
         fresh_until: 0,
         stored: false,
         ticket: Ticket::new(calls),
+        _relied: Relied::new(sent),
     });
-    arrive(q, sent, &landed);
+    arrive(q, landed);
 }
 
-fn arrive(q: &Question, sent: u64, landed: &Arc<LandedQuestion>) {
+fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
     {
         let _held = gil::lock();
         gil::enter(|st| {
@@ -131,13 +130,12 @@ fn arrive(q: &Question, sent: u64, landed: &Arc<LandedQuestion>) {
     }
     let passengers = {
         let mut d = desk();
-        d.tokens.landed(sent);
         let flight = q.flight.load(std::sync::atomic::Ordering::Relaxed);
         d.calls.remove(&flight);
         d.flights.land(flight)
     };
     engine::close_now();
-    serve::arrived_question(q.lane.ix, &q.suffix, landed, passengers);
+    serve::arrived_question(q.lane.ix, &q.suffix, &landed, passengers);
 }
 
 fn learn_lookup(q: &Question, proven: bool, broken: bool) {

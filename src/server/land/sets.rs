@@ -10,7 +10,7 @@ use crate::server::state::{Complete, Entity, EntityIx, State};
 use crate::server::store;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
-use podium_core::entry::{Entry, Sentinel};
+use podium_core::entry::{hash, Entry, Sentinel};
 use podium_core::key;
 use podium_core::spec::Spec;
 
@@ -59,7 +59,9 @@ pub(super) struct Known {
 }
 
 /// Told records looked at per hold of the lock.
-const LOOK: usize = 250;
+pub(super) const LOOK: usize = 250;
+/// Places of the register of told records gone through per hold of the lock.
+const PLACES: usize = 10_000;
 
 impl Known {
     /// Once the records that were `returned` are stored. `table`: of every set; else of the question's own.
@@ -73,26 +75,40 @@ impl Known {
             told: HashMap::new(),
         };
         let ix = q.lane.ix;
-        let ids: Vec<CompactString> = {
-            let _held = gil::lock();
-            gil::enter(|st| st.get(ix).map(|e| e.told.iter().cloned().collect()))
-                .flatten()
-                .unwrap_or_default()
-        };
+        crate::server::told::complete(ix);
+        let set = (!table && *q.suffix != *b"*").then(|| hash(&q.suffix));
+        let places = if set.is_some() { PLACES } else { LOOK };
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let (ids, next) = {
+                let _held = gil::lock();
+                gil::enter(|st| st.get(ix).map(|e| e.told.part(at, places, set)))
+                    .flatten()
+                    .unwrap_or_default()
+            };
+            known.look_at(q, &ids, table);
+            from = next;
+        }
+        known
+    }
+    fn look_at(&mut self, q: &Question, ids: &[CompactString], table: bool) {
         for part in ids.chunks(LOOK) {
             let held = gil::lock();
             gil::enter(|st| {
-                let Some(e) = st.get(ix) else { return };
+                let Some(e) = st.get(q.lane.ix) else { return };
                 for id in part {
                     for suffix in told_sets(held.ctx(), e, id) {
                         if table || suffix == *q.suffix {
-                            known.told.entry(suffix).or_default().push(id.clone());
+                            self.told.entry(suffix).or_default().push(id.clone());
                         }
                     }
                 }
             });
         }
-        known
+    }
+    /// The records that clients told belong to a set.
+    pub(super) fn told_of(&self, suffix: &[u8]) -> &[CompactString] {
+        self.told.get(suffix).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -131,6 +147,8 @@ pub(super) fn store_set(
     head: Sentinel,
     expire_at: u64,
 ) -> bool {
+    // (Should one be told otherwise, or fetched, before the set is finished, that is newer than the question.)
+    ids.extend_from_slice(known.told_of(suffix));
     ids.sort_unstable();
     ids.dedup();
     let ix = q.lane.ix;
@@ -194,14 +212,6 @@ pub(super) fn store_set(
 
 /// Corrects a set by what was told, or seen by later fetches, while its question was under way.
 fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u8], sent: u64) {
-    for id in known.told.get(suffix).into_iter().flatten() {
-        let still = st
-            .get(ix)
-            .is_some_and(|e| told_sets(ctx, e, id).iter().any(|s| s == suffix));
-        if still {
-            store::amend_set(st, ctx, ix, suffix, id, true);
-        }
-    }
     for id in newer(ix, sent) {
         if !podium_core::spec::record_id_ok(id.as_bytes()) {
             continue;
@@ -215,12 +225,18 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
                 store::amend_set(st, ctx, ix, suffix, &id, belongs);
             }
             store::Copy::Tomb(_) => store::amend_set(st, ctx, ix, suffix, &id, false),
-            // Dropped. If it was returned nothing better is known: as a member without a copy it is fetched when the set is
-            // read. If not, its cells were perhaps seen later than this, and may match.
+            // Dropped. Something was told of it that is known no more: it may match, for all who asked since. Else, if it
+            // was returned, nothing better is known: as a member without a copy it is fetched when the set is read.
             store::Copy::Absent | store::Copy::Foreign => {
-                if !known.returned.contains(&id) && !e.doubts.holds(&id) {
-                    let seq = desk().next_seq();
-                    store::doubt(st, ctx, ix, &id, seq);
+                let (seq, told) = {
+                    let mut d = desk();
+                    d.tokens.lost(ix, &id);
+                    (d.next_seq(), d.tokens.first_told(ix, &id, sent))
+                };
+                if let Some(first) = told {
+                    store::doubt(st, ctx, ix, &id, first, seq);
+                } else if !known.returned.contains(&id) && !e.doubts.holds(&id) {
+                    store::doubt(st, ctx, ix, &id, seq, seq);
                 }
             }
         }

@@ -184,6 +184,7 @@ pub(crate) fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
     if wants.is_empty() || ffi::is_replica(ctx) {
         return;
     }
+    crate::server::del::watch();
     for w in &wants {
         if st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty()) {
             place(st, w, Class::Refresh, None, false);

@@ -5,6 +5,7 @@ use crate::server::engine::desk;
 use crate::server::ffi::Ctx;
 use crate::server::state::{Entity, EntityIx, LinkCells, State};
 use compact_str::CompactString;
+use hashbrown::HashSet;
 use podium_core::entry::Entry;
 use podium_core::key;
 
@@ -44,6 +45,17 @@ pub(crate) fn links_before(
     e.old_links.get(id).cloned()
 }
 
+fn cell(cells: &LinkCells, field: u16) -> &[CompactString] {
+    let cell = cells.iter().find(|(f, _)| *f == field);
+    cell.map_or(&[], |(_, ids)| ids)
+}
+
+/// What is in one link cell and not in another.
+fn beyond<'a>(cell: &'a [CompactString], other: &[CompactString]) -> Vec<&'a CompactString> {
+    let other: HashSet<&CompactString> = other.iter().collect();
+    cell.iter().filter(|id| !other.contains(id)).collect()
+}
+
 /// Link cells changed: what was gained and lost is in doubt at its own end too.
 pub(crate) fn relink(
     st: &mut State,
@@ -53,22 +65,18 @@ pub(crate) fn relink(
     before: &LinkCells,
     after: &LinkCells,
 ) {
-    let none: Vec<CompactString> = Vec::new();
     let mut fields: Vec<u16> = before.iter().chain(after).map(|(f, _)| *f).collect();
     fields.sort_unstable();
     fields.dedup();
     for f in fields {
-        let of = |cells: &LinkCells| {
-            cells
-                .iter()
-                .find(|(g, _)| *g == f)
-                .map_or(none.clone(), |(_, ids)| ids.clone())
-        };
-        let (was, is) = (of(before), of(after));
-        for other in was.iter().filter(|o| !is.contains(o)) {
+        let (was, is) = (cell(before, f), cell(after, f));
+        if was == is {
+            continue;
+        }
+        for other in beyond(was, is) {
             doubt_other_end(st, ctx, ix, f, id, other, false);
         }
-        for other in is.iter().filter(|o| !was.contains(o)) {
+        for other in beyond(is, was) {
             doubt_other_end(st, ctx, ix, f, id, other, true);
         }
     }

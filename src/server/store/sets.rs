@@ -12,11 +12,12 @@ use crate::server::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::gil::own_write;
 use crate::server::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
+use hashbrown::HashSet;
 use podium_core::entry::{Entry, Sentinel};
 use podium_core::key;
 
 /// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
-pub(super) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
+pub(crate) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
     let Some(e) = st.get(ix) else {
         return Vec::new();
     };
@@ -82,11 +83,15 @@ pub(super) fn reindex(
     let before = old.map(|o| set_suffixes(st, ix, o)).unwrap_or_default();
     let after = new.map(|n| set_suffixes(st, ix, n)).unwrap_or_default();
     let same = matches!((old, new), (Some(o), Some(n)) if o.same_content(n));
+    let (was_in, is_in): (HashSet<&[u8]>, HashSet<&[u8]>) = (
+        before.iter().map(Vec::as_slice).collect(),
+        after.iter().map(Vec::as_slice).collect(),
+    );
     let Some(e) = st.get(ix) else { return };
     let member = RString::new(id.as_bytes());
     let mut newborn: Vec<Vec<u8>> = Vec::new();
     for suffix in &before {
-        if after.contains(suffix) {
+        if is_in.contains(&suffix[..]) {
             if !same {
                 signal_by(ctx, e, suffix, by);
             }
@@ -111,7 +116,7 @@ pub(super) fn reindex(
             continue;
         }
         let Some(s) = open_set(ctx, e, suffix, seq) else {
-            if !before.contains(suffix) && old.is_some() {
+            if !was_in.contains(&suffix[..]) && old.is_some() {
                 signal_by(ctx, e, suffix, by);
             }
             continue;
@@ -125,7 +130,7 @@ pub(super) fn reindex(
             }
         });
         // A member whose copy said otherwise was left out of answers. One without a copy that is told anew was perhaps another.
-        let joins = !before.contains(suffix) && (old.is_some() || by == By::Told);
+        let joins = !was_in.contains(&suffix[..]) && (old.is_some() || by == By::Told);
         if s.key.len() > was || joins {
             signal_by(ctx, e, suffix, by);
         }

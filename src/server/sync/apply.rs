@@ -126,6 +126,7 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
     let Some(e) = st.get(ix).filter(|e| !e.base().is_empty()) else {
         return;
     };
+    crate::server::del::watch();
     let mut d = desk();
     for id in ids {
         d.want_record(e, id, Class::Background, None, false);

@@ -110,14 +110,16 @@ pub fn lookup_agrees(spec: &Spec, field: FieldIx, cells: &Map<String, Value>) ->
     if let Some(cell) = cells.get(lookup.as_ref()) {
         strings(cell, &mut looked_up);
     }
-    let looked_up: Vec<&str> = looked_up
+    let mut looked_up: Vec<&str> = looked_up
         .iter()
         .flat_map(|t| t.split(','))
         .map(str::trim)
         .collect();
-    let same = linked.iter().all(|id| looked_up.contains(id))
-        && looked_up.iter().all(|id| linked.contains(id));
-    Some(same)
+    for ids in [&mut linked, &mut looked_up] {
+        ids.sort_unstable();
+        ids.dedup();
+    }
+    Some(linked == looked_up)
 }
 
 /// The texts in a cell; of `{id, …}` objects, the ids.

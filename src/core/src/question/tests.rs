@@ -365,6 +365,20 @@ fn read_literal(formula: &str) -> (String, &str) {
     }
 }
 
+#[test]
+fn a_cell_of_many_links_is_compared_in_linear_time() {
+    let s = one(json!({"type": "array", "items": {"type": "string", "pattern": "^rec"}}));
+    let ids: Vec<String> = (0..100_000).map(|n| format!("rec{n:014}")).collect();
+    let back: Vec<&String> = ids.iter().rev().collect();
+    let cells = json!({"f": ids, "f_id": back});
+    let begun = std::time::Instant::now();
+    assert_eq!(lookup_agrees(&s, 0, cells.as_object().unwrap()), Some(true));
+    let all: Vec<Value> = ids.iter().chain(&ids).map(|id| json!(id)).collect();
+    let texts = crate::record::texts(Kind::Links, &Value::Array(all));
+    assert_eq!(texts.len(), ids.len());
+    assert!(begun.elapsed().as_secs() < 5);
+}
+
 proptest! {
     #[test]
     fn no_value_gets_out_of_its_literal(value in "[\\PC\\\\'\"\n\r\t{}()]{0,40}") {

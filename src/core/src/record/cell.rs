@@ -5,6 +5,7 @@ use crate::question::canonical_number;
 use crate::spec::{Field, Kind, Normal, Rule};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use hashbrown::HashSet;
 use serde_json::{Map, Value};
 
 /// What became of a cell.
@@ -165,11 +166,18 @@ pub(crate) fn texts(kind: Kind, value: &Value) -> Vec<Vec<u8>> {
             },
             Value::Array(_) | Value::Object(_) => v.to_string().into_bytes(),
         };
-        if !out.contains(&text) {
-            out.push(text);
-        }
+        out.push(text);
     }
+    distinct(&mut out);
     out
+}
+
+/// Leaves each text once, where it came first.
+fn distinct(texts: &mut Vec<Vec<u8>>) {
+    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    if texts.len() > 1 {
+        texts.retain(|t| seen.insert(t.clone()));
+    }
 }
 
 /// An attachments cell, or a lookup of one.

@@ -1,9 +1,11 @@
 //! What a scan came to: sorted, cut, counted and replied, or what is still lacking.
 
+use super::start::most_selective;
 use super::Scan;
 use crate::server::answer::{count_fetch, entity_of, Judge, Progress, Want};
 use crate::server::audience;
 use crate::server::config;
+use crate::server::engine::desk;
 use crate::server::log;
 use crate::server::query::Output;
 use crate::server::reply::{self, Body, CacheWord, Fwd};
@@ -15,6 +17,17 @@ impl Judge<'_> {
     pub(crate) fn finish(&mut self, st: &mut State, mut scan: Scan, name: &[u8]) -> Progress {
         if let Some(foreign) = scan.foreign {
             return Progress::Done(Body::error(reply::wrong_type(&foreign)));
+        }
+        let lost = |(sent, asked)| !desk().tokens.relies(scan.ix, sent, asked);
+        if scan.relied_on.is_some_and(lost) {
+            // It was collected in slices, and something that it needs was lost in between.
+            return match st.get(scan.ix) {
+                Some(e) => Progress::Need(vec![Want::Question(
+                    scan.ix,
+                    most_selective(&e.spec, &scan.conditions),
+                )]),
+                None => Progress::Done(Body::error(reply::no_entity(entity_of(name)))),
+            };
         }
         if !scan.lacking.is_empty() {
             if self.options.cache_only {

@@ -3,14 +3,17 @@
 use super::{Scan, Start};
 use crate::server::answer::{entity_of, Judge, Want};
 use crate::server::config;
+use crate::server::engine::desk;
 use crate::server::fault::Fault;
-use crate::server::op::Seen;
-use crate::server::query::Condition;
+use crate::server::op::{LandedQuestion, Seen};
+use crate::server::query::{self, Condition};
 use crate::server::reply::{self, Body};
 use crate::server::state::{Entity, EntityIx, State};
 use crate::server::store::{self, Set};
 use compact_str::CompactString;
+use hashbrown::HashMap;
 use podium_core::doubt::cheaper_to_refetch;
+use podium_core::entry::Sentinel;
 use podium_core::freshness::{self, Use};
 use podium_core::spec::Spec;
 use std::sync::Arc;
@@ -30,6 +33,25 @@ impl Judge<'_> {
         store::read_set(self.ctx, e, suffix)
     }
 
+    /// The set that a question of our own left in the cache, if it is there still; or one whose question was sent after this
+    /// reader asked.
+    fn kept(
+        &self,
+        e: &Entity,
+        suffix: &[u8],
+        q: &LandedQuestion,
+        asked: u64,
+    ) -> Option<(Sentinel, Vec<CompactString>)> {
+        let since = if q.stored { q.sent.min(asked) } else { asked };
+        if !config::enabled() {
+            return None;
+        }
+        match store::read_set(self.ctx, e, suffix) {
+            Set::Complete { sentinel, ids } if sentinel.seq >= since => Some((sentinel, ids)),
+            _ => None,
+        }
+    }
+
     /// Finds the candidates of an index question. `asked`: the number under which the client asked.
     pub(crate) fn start(
         &mut self,
@@ -43,6 +65,11 @@ impl Judge<'_> {
             return Start::Done(Body::error(reply::no_entity(entity_of(name))));
         };
         e.read_ms.set(self.now);
+        let renumbered = match in_force(st, e, conditions) {
+            Ok(c) => c,
+            Err(why) => return Start::Done(Body::error(why)),
+        };
+        let conditions = renumbered.as_deref().unwrap_or(conditions);
         let suffixes: Vec<Arc<[u8]>> = if conditions.is_empty() {
             vec![Arc::from(&b"*"[..])]
         } else {
@@ -71,23 +98,21 @@ impl Judge<'_> {
             if let Some(q) = self.brought.questions.get(&(ix, suffix.clone())) {
                 match &q.records {
                     Ok(records) => {
-                        let mut ids: Vec<CompactString> = records.keys().cloned().collect();
-                        // Stored as a set, it may have been amended by what was told meanwhile.
-                        if q.stored {
-                            if let Set::Complete { sentinel, ids: now } =
-                                store::read_set(self.ctx, e, suffix)
-                            {
-                                if sentinel.seq >= q.sent {
-                                    ids = now;
-                                }
-                            }
+                        // Stored as a set, it was amended by what was told meanwhile, and follows what is told since. Else who
+                        // asked later looks for that, if all of it is known still.
+                        if let Some((s, ids)) = self.kept(e, suffix, q, asked) {
+                            consider(Scan {
+                                own: true,
+                                ..scan(ids, s.seq, s.asked_ms, s.fresh_until)
+                            });
+                        } else if let Some(ids) = answered(e, q, records, asked) {
+                            consider(Scan {
+                                own: true,
+                                stored: q.stored,
+                                relied_on: Some((q.sent, asked)),
+                                ..scan(ids, q.sent, q.asked_ms, q.fresh_until)
+                            });
                         }
-                        ids.sort_unstable();
-                        consider(Scan {
-                            own: true,
-                            stored: q.stored,
-                            ..scan(ids, q.sent, q.asked_ms, q.fresh_until)
-                        });
                     }
                     Err(f) => failed = Some(f.clone()),
                 }
@@ -258,8 +283,53 @@ impl Judge<'_> {
     }
 }
 
+/// What a question of our own returned, and what was told since it was sent and before this reader asked. `None`: not all
+/// of that is known any more, or the entity has another shape by now; it is to be asked anew.
+fn answered(
+    e: &Entity,
+    q: &LandedQuestion,
+    records: &HashMap<CompactString, Arc<[u8]>>,
+    asked: u64,
+) -> Option<Vec<CompactString>> {
+    let d = desk();
+    if !Arc::ptr_eq(&q.spec, &e.spec) || !d.tokens.relies(e.ix, q.sent, asked) {
+        return None;
+    }
+    let told = d.tokens.told_between(e.ix, q.sent, asked);
+    let told = told.filter(|id| !records.contains_key(*id));
+    let mut ids: Vec<CompactString> = records
+        .keys()
+        .cloned()
+        .chain(told.map(CompactString::new))
+        .collect();
+    ids.sort_unstable();
+    Some(ids)
+}
+
+/// The conditions as the spec in force numbers their fields, where another was in force when they were asked.
+fn in_force(
+    st: &State,
+    e: &Entity,
+    conditions: &[Condition],
+) -> Result<Option<Vec<Condition>>, String> {
+    let named = |c: &Condition| {
+        let field = e.spec.get(c.field).filter(|f| f.indexed)?;
+        let rest = c.suffix.strip_prefix(field.name.as_bytes())?;
+        rest.starts_with(b":").then_some(())
+    };
+    if conditions.iter().all(|c| named(c).is_some()) {
+        return Ok(None);
+    }
+    let anew = |c: &Condition| {
+        let name = [e.name.as_bytes(), b":", &c.suffix[..]].concat();
+        query::index_key(st, &name)
+    };
+    let all: Result<Vec<_>, String> = conditions.iter().map(anew).collect();
+    Ok(Some(all?.into_iter().filter_map(|(_, c)| c).collect()))
+}
+
 /// The condition whose set is likely the smallest: a link or a text rather than a number, a switch last.
-fn most_selective(spec: &Spec, conditions: &[Condition]) -> Arc<[u8]> {
+pub(super) fn most_selective(spec: &Spec, conditions: &[Condition]) -> Arc<[u8]> {
     use podium_core::spec::Kind;
     let rank = |c: &Condition| match spec.fields().get(c.field as usize).map(|f| f.kind) {
         Some(Kind::Link) => 1,

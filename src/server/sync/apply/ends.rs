@@ -164,7 +164,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
     if told {
         if t.indexed && !in_doubt {
             let seq = desk().next_seq();
-            store::doubt(st, ctx, t.ix, &end.id, seq);
+            store::doubt(st, ctx, t.ix, &end.id, seq, seq);
         }
         return Doubted::Yes;
     }

@@ -1,0 +1,111 @@
+"""However many records are told, none is missing from a set that is asked for later."""
+
+from __future__ import annotations
+
+import json
+
+from asking import cells, get, ids
+from support import eventually, text
+from world import define, item, rid
+
+MANY = 2600
+NEW = "items:group:new"
+
+
+def told(n):
+    return rid("tld", n)
+
+
+def upsert(client, numbers, **fields):
+    """Tells records that Airtable does not list yet."""
+    for n in numbers:
+        client.send("PODIUM.UPSERT", f"items:{told(n)}", cells(told(n), name=f"T{n}", n=n, **{"group": "new", **fields}))
+    assert [client.read() for _ in numbers] == [1] * len(numbers)
+
+
+def test_more_than_ever_were_told_before(client):
+    upsert(client, range(MANY))
+    assert client.call("PODIUM.INDEX", NEW, "COUNT") == MANY
+    assert client.call("PODIUM.INDEX", "items:*", "COUNT") == MANY + 400
+    upsert(client, range(MANY), group="other")
+    assert client.call("PODIUM.INDEX", NEW, "COUNT") == 0
+    assert client.call("PODIUM.INDEX", "items:group:other", "COUNT") == MANY
+    client.call("DEL", "items:group:other", NEW, "items:*")
+    upsert(client, range(10), group="third")
+    assert client.call("PODIUM.INDEX", "items:group:third", "COUNT") == 10
+    assert client.call("PODIUM.INDEX", "items:group:other", "COUNT") == MANY - 10
+
+
+def test_a_warmed_table_holds_them_all(client):
+    upsert(client, range(MANY))
+    client.call("PODIUM.WARM", "items:*")
+    assert client.call("PODIUM.INDEX", NEW, "COUNT") == MANY
+    assert client.call("PODIUM.INDEX", "items:*", "COUNT") == MANY + 400
+
+
+def test_what_is_gone_or_fetched_is_told_no_more(client, world):
+    upsert(client, range(4))
+    client.call("PODIUM.TOMBSTONE", f"items:{told(0)}")
+    client.call("PODIUM.INVALIDATE", f"items:{told(1)}")
+    client.call("DEL", f"items:{told(2)}")
+    world.create("items", told(3), name="listed", group="elsewhere")
+    assert get(client, f"items:{told(3)}", "NOCACHE")["group"] == "elsewhere"
+    assert ids(client, NEW) == []
+    upsert(client, [5])
+    client.call("FLUSHALL")
+    assert ids(client, "items:group:new") == []
+
+
+def test_after_a_restart(spawn, world):
+    server = spawn(save=True)
+    client = server.client()
+    define(client, "items")
+    upsert(client, range(300))
+    client.call("DEBUG", "RELOAD")
+    assert client.call("PODIUM.INDEX", NEW, "COUNT") == 300
+    client.call("DEL", NEW)
+    client.call("SAVE")
+    server.restart(kill=True)
+    client = server.client()
+    assert client.call("PODIUM.INDEX", NEW, "COUNT") == 300
+    client.call("PODIUM.TOMBSTONE", f"items:{told(0)}")
+    client.call("DEL", NEW)
+    assert client.call("PODIUM.INDEX", NEW, "COUNT") == 299
+
+
+def test_on_a_replica_that_is_promoted(spawn, world):
+    primary, replica = spawn(), spawn()
+    a, b = primary.client(), replica.client()
+    define(a, "items")
+    b.call("REPLICAOF", "127.0.0.1", primary.port)
+    eventually(20, "the replica has caught up", lambda: replica.info("replication")["master_link_status"] == "up" and b.call("PODIUM.SPEC", "LIST") == [b"items"])
+    for n in range(10):
+        world.create("items", told(n), name="listed", group="old")
+        get(a, f"items:{told(n)}")
+    upsert(a, range(300))
+    a.call("WAIT", 1, 5000)
+    b.call("REPLICAOF", "NO", "ONE")
+    primary.stop()
+    assert b.call("PODIUM.INDEX", NEW, "COUNT") == 300
+    assert set(text(b.call("PODIUM.INDEX", "items:*", "IDS"))) >= {item(1)} | {told(n) for n in range(300)}
+
+
+def test_a_restored_record_is_a_told_one(client):
+    upsert(client, [1])
+    key = f"items:{told(1)}"
+    dump = client.call("DUMP", key)
+    client.call("DEL", key)
+    client.call("RESTORE", key, 60000, dump)
+    assert json.loads(client.call("PODIUM.GET", key, "CACHEONLY"))["name"] == "T1"
+    assert ids(client, NEW) == [told(1)]
+
+
+def test_values_that_are_not_ours_under_our_names(client):
+    """Short and long, alone and in a transaction: nothing is looked at before its command is over."""
+    for value in ("1", "x", "x" * 60, "x" * 200, ""):
+        client.call("SET", f"items:{told(1)}", value)
+        assert client.call("GET", f"items:{told(1)}").decode() == value
+        client.call("DEL", f"items:{told(1)}")
+        client.call("EVAL", "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('APPEND', KEYS[1], 'y')", 1, f"items:{told(2)}", value)
+        client.call("DEL", f"items:{told(2)}")
+    assert ids(client, NEW) == []

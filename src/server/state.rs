@@ -1,6 +1,7 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
 use super::ffi;
+use super::schema;
 use super::sync::Follower;
 use compact_str::CompactString;
 use hashbrown::{hash_set, HashMap, HashSet};
@@ -8,6 +9,7 @@ use podium_core::automation::same_name;
 use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
 use podium_core::feed::View as FeedView;
+use podium_core::known::Table;
 use podium_core::spec::Spec;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -74,10 +76,16 @@ pub(crate) struct Entity {
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
     pub(crate) trust: HashMap<u16, Trust>,
-    /// Which entity a link field leads to, learned from records seen.
-    pub(crate) link_targets: HashMap<u16, EntityIx>,
+    /// The table, as its entity's spec names it, to which the links of a column were seen to lead.
+    pub(crate) seen_links: HashMap<String, Arc<str>>,
     /// What discovery found in its base's schema.
     pub(crate) found: Option<Arc<Found>>,
+    /// What is known of its table from its base's schema.
+    pub(crate) table: Option<Arc<Table>>,
+    /// Its spec was not compared with the base's schema since it is in force.
+    pub(crate) unchecked: bool,
+    /// Of the records in doubt, those that may not be of this entity at all, with the links that led to them.
+    pub(crate) strays: HashMap<CompactString, Vec<(EntityIx, u16)>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
@@ -121,8 +129,11 @@ impl Entity {
             told: HashSet::new(),
             sets: HashSet::new(),
             trust: HashMap::new(),
-            link_targets: HashMap::new(),
+            seen_links: HashMap::new(),
             found: None,
+            table: None,
+            unchecked: true,
+            strays: HashMap::new(),
             old_links: HashMap::new(),
             complete: None,
             questions: 0,
@@ -145,7 +156,37 @@ impl Entity {
     }
     /// Is this what its Airtable table is called, whatever the case?
     pub(crate) fn is_table(&self, name: &str) -> bool {
-        same_name(self.spec.table(), name) || self.found.as_ref().is_some_and(|f| f.is_table(name))
+        same_name(self.spec.table(), name)
+            || self.found.as_ref().is_some_and(|f| f.is_table(name))
+            || self
+                .table
+                .as_ref()
+                .is_some_and(|t| same_name(&t.id, name) || same_name(&t.name, name))
+    }
+    /// The id of its table, where that is known.
+    pub(crate) fn table_id(&self) -> Option<&str> {
+        let found = || self.found.as_ref().map(|f| f.table_id.as_str());
+        let named = || Some(self.spec.table()).filter(|t| t.starts_with("tbl"));
+        let known = self.table.as_ref().map(|t| t.id.as_str());
+        known.or_else(found).or_else(named)
+    }
+    /// Another spec is in force: what was learned of its table stays if that is still the one it names.
+    pub(crate) fn respecified(&mut self, base_before: &str, table_before: &str) {
+        self.trust.clear();
+        self.unchecked = true;
+        let same_base = self.base() == base_before;
+        let named = self.spec.table();
+        self.table = self
+            .table
+            .take()
+            .filter(|t| same_base && t.is_called(named));
+        self.found = self
+            .found
+            .take()
+            .filter(|f| same_base && f.is_table(named));
+        if !same_base || named != table_before {
+            self.seen_links.clear();
+        }
     }
     /// Does the base's schema say that the lookup by which a link field is asked holds the ids of its records?
     pub(crate) fn found_proves(&self, field: u16) -> bool {
@@ -204,6 +245,8 @@ pub(crate) struct State {
     /// Figures of entities that are gone.
     pub(crate) past: Figures,
     pub(crate) sweep_last_removed: u64,
+    /// What is known of bases' schemas beside what their entities keep of it.
+    pub(crate) schemas: HashMap<Arc<str>, schema::OfBase>,
     /// The change feeds that are followed, by base.
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
 }
@@ -258,6 +301,7 @@ impl State {
         let mut e = self.entities.remove(&ix)?;
         self.past.add(&e.figures);
         self.bury(&mut e);
+        schema::entity_left(self, &e);
         Some(e)
     }
     /// The keys known of an entity become a grave: constant time, whatever their number.
@@ -271,6 +315,7 @@ impl State {
         e.old_links.clear();
         e.told.clear();
         e.doubts.clear();
+        e.strays.clear();
         e.complete = None;
         if !grave.is_empty() {
             self.graves.push_back(grave);
@@ -291,6 +336,7 @@ impl State {
         let e = self.entities.get_mut(&ix)?;
         e.sets_generation = ffi::random_u64();
         e.doubts.clear();
+        e.strays.clear();
         e.complete = None;
         let sets = std::mem::take(&mut e.sets).into_iter();
         if sets.len() > 0 {

@@ -8,6 +8,7 @@ use crate::server::fetch::{self, Listing, Question, Shaped};
 use crate::server::ffi;
 use crate::server::gil;
 use crate::server::op::{LandedQuestion, Ticket};
+use crate::server::schema;
 use crate::server::serve;
 use crate::server::state::{EntityIx, State, Trust};
 use crate::server::store;
@@ -126,6 +127,9 @@ fn arrive(q: &Question, sent: u64, landed: &Arc<LandedQuestion>) {
         gil::enter(|st| {
             if let Some(e) = st.get_mut(q.lane.ix) {
                 e.questions = e.questions.saturating_sub(1);
+            }
+            if landed.records.is_ok() {
+                schema::fetched(st, q.lane.ix);
             }
         });
     }

@@ -189,6 +189,19 @@ impl Judge<'_> {
                 if self.options.cache_only {
                     return Start::Done(self.nothing(name));
                 }
+                // Those that may be of another table altogether are not asked of this one before it is known.
+                if open.iter().any(|id| e.strays.contains_key(id))
+                    && !self.brought.learned
+                    && crate::server::schema::may_ask(st, &e.base())
+                {
+                    let own = open.into_iter().filter(|id| !e.strays.contains_key(id));
+                    let mut wants: Vec<Want> = own.map(|id| Want::Record(ix, id)).collect();
+                    if !cheaper_to_refetch(wants.len(), scan.candidates.len()) && !scan.own {
+                        wants = vec![Want::Question(ix, most_selective(&e.spec, conditions))];
+                    }
+                    wants.push(Want::Schema(ix));
+                    return Start::Need(wants);
+                }
                 return Start::Need(
                     if cheaper_to_refetch(open.len(), scan.candidates.len()) || scan.own {
                         open.into_iter().map(|id| Want::Record(ix, id)).collect()

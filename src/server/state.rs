@@ -31,6 +31,15 @@ pub(crate) enum Trust {
 /// Link cells of a record whose copy was dropped: what its next cells are compared with.
 pub(crate) type LinkCells = Vec<(u16, Vec<CompactString>)>;
 
+/// A link by which a record got into doubt.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Through {
+    pub(crate) ix: EntityIx,
+    pub(crate) field: u16,
+    /// The record that has it, or had it.
+    pub(crate) from: CompactString,
+}
+
 /// An entity's counters.
 #[derive(Default, Clone)]
 pub(crate) struct Figures {
@@ -85,7 +94,7 @@ pub(crate) struct Entity {
     /// Its spec was not compared with the base's schema since it is in force.
     pub(crate) unchecked: bool,
     /// Of the records in doubt, those that may not be of this entity at all, with the links that led to them.
-    pub(crate) strays: HashMap<CompactString, Vec<(EntityIx, u16)>>,
+    pub(crate) strays: HashMap<CompactString, Vec<Through>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
@@ -154,6 +163,14 @@ impl Entity {
             .entry(CompactString::new(id))
             .or_insert(cells);
     }
+    /// Could an index question be answered otherwise because of a record that got into doubt through these links? Its
+    /// own link cells hold those whose links lead to it, and what it computes may follow from them.
+    pub(crate) fn follows(&self, field: u16, value: &[u8], links: &[Through]) -> bool {
+        let Some(f) = self.spec.get(field) else {
+            return true;
+        };
+        f.read_only || f.depends.is_some() || links.iter().any(|l| l.from.as_bytes() == value)
+    }
     /// Is this what its Airtable table is called, whatever the case?
     pub(crate) fn is_table(&self, name: &str) -> bool {
         same_name(self.spec.table(), name)
@@ -180,10 +197,7 @@ impl Entity {
             .table
             .take()
             .filter(|t| same_base && t.is_called(named));
-        self.found = self
-            .found
-            .take()
-            .filter(|f| same_base && f.is_table(named));
+        self.found = self.found.take().filter(|f| same_base && f.is_table(named));
         if !same_base || named != table_before {
             self.seen_links.clear();
         }

@@ -133,7 +133,8 @@ fn order(op: &Arc<Op>, asked: Asked) {
             let mut r = round.lock();
             match result {
                 Ok(problems) => {
-                    let wanted = |p: &Problem| only.as_ref().as_ref().is_none_or(|o| *o == p.entity);
+                    let wanted =
+                        |p: &Problem| only.as_ref().as_ref().is_none_or(|o| *o == p.entity);
                     r.rows.extend(problems.into_iter().filter(wanted));
                 }
                 Err((_, line)) => r.failed.push((names.clone(), line)),
@@ -156,12 +157,14 @@ fn answer(r: &mut Round, bases: usize) -> Body {
     }
     // Those of the other bases are told all the same.
     for (names, line) in failed {
-        r.rows.extend(names.into_iter().map(|entity| Problem {
+        r.rows.extend(names.into_iter().map(|entity| {
+            Problem {
             entity,
             field: String::new(),
             problem: format!("its base's schema could not be read: {line}"),
             todo: "see that the token has the scope schema.bases:read and the base, and check again"
                 .into(),
+        }
         }));
     }
     r.rows.sort();

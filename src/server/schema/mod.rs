@@ -315,7 +315,10 @@ fn compared(
         };
         ffi::log(
             Level::Warning,
-            &format!("the spec of {}{field}: {}. To do: {}", p.entity, p.problem, p.todo),
+            &format!(
+                "the spec of {}{field}: {}. To do: {}",
+                p.entity, p.problem, p.todo
+            ),
         );
     }
     b.problems = problems;

@@ -2,7 +2,7 @@
 
 use crate::server::ffi::Ctx;
 use crate::server::persist;
-use crate::server::state::{Entity, EntityIx, State};
+use crate::server::state::{Entity, EntityIx, State, Through};
 
 /// Entities of the table that a link leads to.
 #[derive(Debug, Default)]
@@ -102,9 +102,9 @@ pub(crate) fn learn(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, t: Entit
 }
 
 /// Is it known of every one of these links that none leads to the table of `e`?
-pub(super) fn all_lead_elsewhere(st: &State, e: &Entity, links: &[(EntityIx, u16)]) -> bool {
-    let elsewhere = |(ix, field): &(EntityIx, u16)| {
-        targets(st, *ix, *field)
+pub(super) fn all_lead_elsewhere(st: &State, e: &Entity, links: &[Through]) -> bool {
+    let elsewhere = |l: &Through| {
+        targets(st, l.ix, l.field)
             .is_some_and(|t| !t.sure.contains(&e.ix) && !t.unsure.contains(&e.ix))
     };
     !links.is_empty() && links.iter().all(elsewhere)

@@ -4,7 +4,7 @@ use super::{copy, invalidate, tomb, Copy};
 use crate::server::engine::desk;
 use crate::server::ffi::Ctx;
 use crate::server::schema;
-use crate::server::state::{Entity, EntityIx, LinkCells, State};
+use crate::server::state::{Entity, EntityIx, LinkCells, State, Through};
 use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
@@ -135,20 +135,21 @@ pub(crate) fn doubt_other_end(
         if sure {
             invalidate(st, ctx, t, other, seq);
         } else {
-            doubt_stray(st, ctx, t, other, seq, (ix, field));
+            let through = Through {
+                ix,
+                field,
+                from: CompactString::new(id),
+            };
+            doubt_stray(st, ctx, t, other, seq, through);
         }
     }
 }
 
+/// Links remembered by which one record got into doubt; one that has more counts as any other in doubt.
+const MOST_THROUGH: usize = 100;
+
 /// A record is in doubt that may be of this entity, or of another: a link led to it, and where that leads is not known.
-fn doubt_stray(
-    st: &mut State,
-    ctx: Ctx,
-    ix: EntityIx,
-    id: &str,
-    seq: u64,
-    through: (EntityIx, u16),
-) {
+fn doubt_stray(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64, through: Through) {
     let Some(e) = st.get_mut(ix) else { return };
     let mut links = e.strays.remove(id);
     if links.is_none() && !e.doubts.holds(id) && !e.records.contains(id) {
@@ -158,7 +159,7 @@ fn doubt_stray(
     let Some(e) = st.get_mut(ix).filter(|e| e.doubts.holds(id)) else {
         return;
     };
-    if let Some(mut links) = links {
+    if let Some(mut links) = links.filter(|l| l.len() < MOST_THROUGH) {
         if !links.contains(&through) {
             links.push(through);
         }

@@ -101,7 +101,10 @@ fn depends(f: &Field, entities: &[&str]) -> Option<(String, String)> {
     let near = nearest(on, entities).filter(|_| entities.len() > 1);
     let meant = near.map_or(String::new(), |n| format!(" (is it {}?)", shown(n)));
     Some((
-        format!("it depends on {}, and there is no such entity{meant}", shown(on)),
+        format!(
+            "it depends on {}, and there is no such entity{meant}",
+            shown(on)
+        ),
         "name an entity that is defined in \"depends\", or define it".to_owned(),
     ))
 }
@@ -129,7 +132,9 @@ fn missing_table(s: &Subject, all: &[Table]) -> (String, String) {
     let deleted = s
         .known
         .filter(|k| k.is_called(named))
-        .map_or(String::new(), |k| format!(" (it was {}, and was deleted)", k.id));
+        .map_or(String::new(), |k| {
+            format!(" (it was {}, and was deleted)", k.id)
+        });
     let names: Vec<&str> = all.iter().map(|t| t.name).collect();
     let meant = nearest(named, &names).and_then(|n| all.iter().find(|t| t.name == n));
     let todo = match meant {
@@ -273,11 +278,17 @@ fn views(d: &Desk) -> Vec<(String, (String, String))> {
                     shown(now.name),
                     shown(view.name())
                 ),
-                None => format!("name a column of the table in the view {}", shown(view.name())),
+                None => format!(
+                    "name a column of the table in the view {}",
+                    shown(view.name())
+                ),
             };
             out.push((
                 c.name.clone(),
-                (format!("the view {} names it, and {problem}", shown(view.name())), todo),
+                (
+                    format!("the view {} names it, and {problem}", shown(view.name())),
+                    todo,
+                ),
             ));
         }
     }

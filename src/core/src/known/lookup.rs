@@ -25,10 +25,7 @@ enum Wrong<'a> {
 pub(super) fn wrong(d: &Desk, field: &Field, link: &Column) -> Option<(String, String)> {
     let lookup = field.lookup.as_deref()?;
     let t = d.table;
-    let found = t
-        .fields
-        .iter()
-        .find(|f| f.id == lookup || f.name == lookup);
+    let found = t.fields.iter().find(|f| f.id == lookup || f.name == lookup);
     let other = id_lookup(t, link, d.all).filter(|n| *n != lookup);
     let remedy = |said: &str| match other {
         Some(other) => format!(
@@ -61,7 +58,11 @@ pub(super) fn wrong(d: &Desk, field: &Field, link: &Column) -> Option<(String, S
         return Some((problem, todo));
     };
     let why = match why(found, link, t, d.all)? {
-        Wrong::Link(other) => format!("follows the link {}, not {}", shown(other), shown(link.name)),
+        Wrong::Link(other) => format!(
+            "follows the link {}, not {}",
+            shown(other),
+            shown(link.name)
+        ),
         Wrong::Of(other) => format!(
             "shows the column {} of the linked records, not their ids",
             shown(other)
@@ -115,7 +116,10 @@ fn may_hold_id(of: &Column) -> bool {
         }
         "singleLineText" => {
             let bare = of.name.to_ascii_lowercase();
-            bare == "id" || bare.contains("record") || bare.ends_with("_id") || bare.ends_with(" id")
+            bare == "id"
+                || bare.contains("record")
+                || bare.ends_with("_id")
+                || bare.ends_with(" id")
         }
         _ => false,
     }

@@ -163,7 +163,10 @@ impl Table {
             let mut v = json!({"id": c.id, "name": c.name});
             if let Some(o) = v.as_object_mut() {
                 if !c.former.is_empty() {
-                    o.insert("former".into(), c.former.iter().map(String::as_str).collect());
+                    o.insert(
+                        "former".into(),
+                        c.former.iter().map(String::as_str).collect(),
+                    );
                 }
                 if c.gone {
                     o.insert("gone".into(), true.into());

@@ -48,7 +48,10 @@ fn without(id: &str) -> Value {
     let tables = s["tables"].as_array_mut().unwrap();
     tables.retain(|t| t["id"] != id);
     for t in tables {
-        t["fields"].as_array_mut().unwrap().retain(|f| f["id"] != id);
+        t["fields"]
+            .as_array_mut()
+            .unwrap()
+            .retain(|f| f["id"] != id);
     }
     s
 }
@@ -107,7 +110,10 @@ fn a_renamed_column_is_told_with_its_id_and_its_name_now() {
     assert_eq!(all.len(), 1);
     let p = &all[0];
     assert_eq!((p.entity.as_str(), p.field.as_str()), ("projects", "stage"));
-    assert!(p.problem.contains("fldS") && p.problem.contains("\"Phase of it\""), "{p:?}");
+    assert!(
+        p.problem.contains("fldS") && p.problem.contains("\"Phase of it\""),
+        "{p:?}"
+    );
     assert!(p.todo.contains("\"airtable\": \"fldS\""), "{p:?}");
     // Renamed twice, and read in between or not.
     let history = projects(&now).after(&projects(&schema()));
@@ -120,22 +126,38 @@ fn a_renamed_column_is_told_with_its_id_and_its_name_now() {
 fn without_a_history_the_nearest_name_is_guessed() {
     let s = spec(json!({"stage": {"type": "string"}, "points": {"type": "number"}}));
     let all = wrong(&s, None, &renamed("fldS", "Stage 2"));
-    assert!(all[0].problem.contains("perhaps") && all[0].problem.contains("\"Stage 2\""), "{all:?}");
+    assert!(
+        all[0].problem.contains("perhaps") && all[0].problem.contains("\"Stage 2\""),
+        "{all:?}"
+    );
     // A name that comes near is of no use where the type cannot fit.
     let s = spec(json!({"doubl": {"type": "boolean"}}));
-    assert!(!wrong(&s, None, &renamed("fldD", "dooubl"))[0].problem.contains("dooubl"));
+    assert!(!wrong(&s, None, &renamed("fldD", "dooubl"))[0]
+        .problem
+        .contains("dooubl"));
 }
 
 #[test]
 fn a_deleted_column_is_not_taken_for_a_renamed_one() {
     let s = spec(json!({"stage": {"type": "string"}}));
     let mut now = without("fldS");
-    now["tables"][0]["fields"].as_array_mut().unwrap().push(json!({"id": "fldQ", "name": "stages", "type": "singleLineText"}));
+    now["tables"][0]["fields"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": "fldQ", "name": "stages", "type": "singleLineText"}));
     let p = &wrong(&s, Some(&schema()), &now)[0];
-    assert!(p.problem.contains("fldS") && p.problem.contains("deleted") && !p.problem.contains("is called"), "{p:?}");
+    assert!(
+        p.problem.contains("fldS")
+            && p.problem.contains("deleted")
+            && !p.problem.contains("is called"),
+        "{p:?}"
+    );
     // Another column took its name: the spec means that one.
     let mut taken = renamed("fldS", "was");
-    taken["tables"][0]["fields"].as_array_mut().unwrap().push(json!({"id": "fldQ", "name": "stage", "type": "singleLineText"}));
+    taken["tables"][0]["fields"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"id": "fldQ", "name": "stage", "type": "singleLineText"}));
     assert_eq!(wrong(&s, Some(&schema()), &taken), []);
 }
 
@@ -144,14 +166,23 @@ fn types_that_cannot_fit() {
     for (column, model) in [
         ("name", json!({"type": "number"})),
         ("name", json!({"type": "boolean"})),
-        ("name", json!({"type": "array", "items": {"type": "string"}})),
+        (
+            "name",
+            json!({"type": "array", "items": {"type": "string"}}),
+        ),
         ("points", json!({"type": "string"})),
         ("points", json!({"type": "string", "format": "date"})),
         ("open", json!({"type": "string"})),
         ("open", json!({"type": "integer"})),
         ("due", json!({"type": "number"})),
-        ("tags", json!({"type": "array", "items": {"type": "number"}})),
-        ("files", json!({"type": "array", "items": {"type": "string"}})),
+        (
+            "tags",
+            json!({"type": "array", "items": {"type": "number"}}),
+        ),
+        (
+            "files",
+            json!({"type": "array", "items": {"type": "string"}}),
+        ),
         ("files", json!({"type": "string"})),
         ("event", json!({"type": "number"})),
         ("event_name", json!({"type": "number"})),
@@ -161,17 +192,29 @@ fn types_that_cannot_fit() {
         ("stage", json!({"type": "object"})),
     ] {
         let all = wrong(&spec(json!({column: model.clone()})), None, &schema());
-        assert!(all.iter().any(|p| p.problem.contains("the model says")), "{column} {model}: {all:?}");
+        assert!(
+            all.iter().any(|p| p.problem.contains("the model says")),
+            "{column} {model}: {all:?}"
+        );
     }
     for (column, model) in [
-        ("name", json!({"anyOf": [{"type": "number"}, {"type": "string"}]})),
-        ("name", json!({"type": ["string", "null"], "format": "date"})),
+        (
+            "name",
+            json!({"anyOf": [{"type": "number"}, {"type": "string"}]}),
+        ),
+        (
+            "name",
+            json!({"type": ["string", "null"], "format": "date"}),
+        ),
         ("due", json!({"type": "string"})),
         ("due", json!({"type": "string", "format": "date-time"})),
         ("double", json!({"type": "boolean"})),
         ("tags", json!({"type": "string"})),
         ("event", json!({"type": ["string", "null"]})),
-        ("event", json!({"type": "array", "items": {"type": "string"}})),
+        (
+            "event",
+            json!({"type": "array", "items": {"type": "string"}}),
+        ),
         ("files", json!({"type": "array"})),
         ("whatever", json!({"type": "object"})),
     ] {
@@ -186,15 +229,33 @@ fn lookups_that_are_missing_or_look_up_something_else() {
     let told = |now: &Value| wrong(&s, Some(&schema()), now);
     let p = &told(&without("fldL"))[0];
     assert_eq!(p.field, "event");
-    assert!(p.problem.contains("event_id") && p.problem.contains("deleted") && p.todo.contains("RECORD_ID()"), "{p:?}");
+    assert!(
+        p.problem.contains("event_id")
+            && p.problem.contains("deleted")
+            && p.todo.contains("RECORD_ID()"),
+        "{p:?}"
+    );
     let p = &told(&renamed("fldL", "Whose"))[0];
-    assert!(p.problem.contains("\"Whose\"") && p.todo.contains("\"index_to_airtable\": {\"event\": \"Whose\"}"), "{p:?}");
+    assert!(
+        p.problem.contains("\"Whose\"")
+            && p.todo
+                .contains("\"index_to_airtable\": {\"event\": \"Whose\"}"),
+        "{p:?}"
+    );
     let mut other = schema();
     other["tables"][0]["fields"][8]["options"]["fieldIdInLinkedTable"] = "fldEN".into();
-    assert!(told(&other)[0].problem.contains("shows the column \"name\""), "{:?}", told(&other));
+    assert!(
+        told(&other)[0]
+            .problem
+            .contains("shows the column \"name\""),
+        "{:?}",
+        told(&other)
+    );
     other = schema();
     other["tables"][0]["fields"][8]["options"]["recordLinkFieldId"] = "fldX".into();
-    assert!(told(&other)[0].problem.contains("follows the link \"parent\""));
+    assert!(told(&other)[0]
+        .problem
+        .contains("follows the link \"parent\""));
     other = schema();
     other["tables"][0]["fields"][8]["type"] = "number".into();
     assert!(told(&other)[0].problem.contains("holds no ids"));
@@ -208,15 +269,29 @@ fn tables_and_names_that_lead_nowhere() {
     let s = spec(json!({"name": {"type": "string"}}));
     let p = &wrong(&s, Some(&schema()), &renamed("tblP", "Missions"))[0];
     assert_eq!(p.field, "");
-    assert!(p.problem.contains("tblP") && p.problem.contains("\"Missions\"") && p.todo.contains("\"table\": \"tblP\""), "{p:?}");
+    assert!(
+        p.problem.contains("tblP")
+            && p.problem.contains("\"Missions\"")
+            && p.todo.contains("\"table\": \"tblP\""),
+        "{p:?}"
+    );
     let p = &wrong(&s, None, &renamed("tblP", "Projects 2026"))[0];
     assert!(p.todo.contains("\"Projects 2026\""), "{p:?}");
-    assert!(wrong(&s, Some(&schema()), &without("tblP"))[0].problem.contains("deleted"));
-    let s = Spec::parse("projects", br#"{"depends": {"event_name": "evnts"}, "views": {"public": ["id", "stage", "nowhere"]}}"#).unwrap();
+    assert!(wrong(&s, Some(&schema()), &without("tblP"))[0]
+        .problem
+        .contains("deleted"));
+    let s = Spec::parse(
+        "projects",
+        br#"{"depends": {"event_name": "evnts"}, "views": {"public": ["id", "stage", "nowhere"]}}"#,
+    )
+    .unwrap();
     let all = wrong(&s, None, &schema());
     let fields: Vec<&str> = all.iter().map(|p| p.field.as_str()).collect();
     assert_eq!(fields, ["event_name", "nowhere"]);
-    assert!(all[0].problem.contains("\"evnts\"") && all[0].problem.contains("\"events\""), "{all:?}");
+    assert!(
+        all[0].problem.contains("\"evnts\"") && all[0].problem.contains("\"events\""),
+        "{all:?}"
+    );
     assert!(all[1].problem.contains("public"));
 }
 
@@ -228,10 +303,19 @@ fn what_is_known_is_read_back_as_it_was_written() {
     let gone = projects(&without("fldS")).after(&t);
     let back = Table::parse(gone.to_json().as_bytes()).unwrap();
     assert!(back.column("stage").unwrap().gone() && back.column("Phase").unwrap().gone());
-    for bad in ["", "[]", "{}", r#"{"id":1,"name":"x","columns":[]}"#, r#"{"id":"tblP","name":"x"}"#] {
+    for bad in [
+        "",
+        "[]",
+        "{}",
+        r#"{"id":1,"name":"x","columns":[]}"#,
+        r#"{"id":"tblP","name":"x"}"#,
+    ] {
         assert_eq!(Table::parse(bad.as_bytes()), None, "{bad}");
     }
-    let odd = Table::parse(br#"{"id":"tblP","name":"x","columns":[7,{"id":"fldA"},{"id":"fldB","name":"b","to":5}]}"#).unwrap();
+    let odd = Table::parse(
+        br#"{"id":"tblP","name":"x","columns":[7,{"id":"fldA"},{"id":"fldB","name":"b","to":5}]}"#,
+    )
+    .unwrap();
     assert!(odd.column("fldB").is_some() && odd.leads("b").is_none());
 }
 
@@ -245,14 +329,19 @@ fn where_columns_lead() {
     assert_eq!(to("event_name"), None);
     assert_eq!(to("nowhere"), None);
     let later = projects(&renamed("fldE", "Which")).after(&t);
-    assert_eq!(later.leads("event").map(|to| to.name.as_str()), Some("events"), "a spec may still say so");
+    assert_eq!(
+        later.leads("event").map(|to| to.name.as_str()),
+        Some("events"),
+        "a spec may still say so"
+    );
 }
 
 #[test]
 fn columns_that_are_gone_are_not_kept_without_end() {
     let mut t = projects(&schema());
     for n in 0..2_000 {
-        let fields: Vec<Value> = vec![json!({"id": format!("fldG{n}"), "name": format!("g{n}"), "type": "number"})];
+        let fields: Vec<Value> =
+            vec![json!({"id": format!("fldG{n}"), "name": format!("g{n}"), "type": "number"})];
         let s = json!({"tables": [{"id": "tblP", "name": format!("p{n}"), "fields": fields}]});
         t = projects(&s).after(&t);
     }

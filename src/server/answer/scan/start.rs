@@ -7,7 +7,7 @@ use crate::server::fault::Fault;
 use crate::server::op::Seen;
 use crate::server::query::Condition;
 use crate::server::reply::{self, Body};
-use crate::server::state::{Entity, EntityIx, State};
+use crate::server::state::{Entity, EntityIx, State, Through};
 use crate::server::store::{self, Set};
 use compact_str::CompactString;
 use podium_core::doubt::cheaper_to_refetch;
@@ -173,6 +173,13 @@ impl Judge<'_> {
             let mut open = Vec::new();
             let mut seen_meanwhile = Vec::new();
             for id in e.doubts.between(scan.confirmed, asked) {
+                let matters = |links: &Vec<Through>| {
+                    let by = |c: &Condition| e.follows(c.field, &c.value, links);
+                    conditions.iter().any(by)
+                };
+                if e.strays.get(id).is_some_and(|links| !matters(links)) {
+                    continue;
+                }
                 let id = CompactString::new(id);
                 match self.brought.records.get(&(ix, id.clone())) {
                     Some(b) if b.sent > scan.confirmed => match &b.seen {

@@ -6,24 +6,14 @@ use super::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::state::{Entity, State};
 use compact_str::CompactString;
-use hashbrown::HashMap;
-use podium_core::discover::Found;
 use podium_core::key::{self, Name};
-use podium_core::known::Table;
 use podium_core::spec::Spec;
-use serde_json::Value;
 use std::ffi::{c_void, CStr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
-const SPEC: &str = "spec";
+pub(crate) const SPEC: &str = "spec";
 const DOUBT: &str = "doubt";
-
-/// Fields of an entity's key beside its spec and generations: what a discovery found, what is known of its table, and where
-/// its links were seen to lead.
-const FOUND: &[u8] = b"found";
-const TABLE: &[u8] = b"table";
-const SEEN: &[u8] = b"links";
 
 /// Something could not be written when it should have been; upkeep tries again.
 static UNSAVED: AtomicBool = AtomicBool::new(false);
@@ -73,55 +63,7 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
             s.as_bytes(),
         ],
     );
-    let found = e.found.as_ref().map(|f| f.to_json());
-    let table = e.table.as_ref().map(|t| t.to_json());
-    let seen = Some(seen_links(e)).filter(|_| !e.seen_links.is_empty());
-    let learned = [(FOUND, found), (TABLE, table), (SEEN, seen)];
-    let mut there: Vec<&[u8]> = vec![&name];
-    let mut gone: Vec<&[u8]> = vec![&name];
-    for (field, json) in &learned {
-        match json {
-            Some(json) => there.extend([*field, json.as_bytes()]),
-            None => gone.push(field),
-        }
-    }
-    if there.len() > 1 {
-        write(ctx, c"HSET", &there);
-    }
-    if gone.len() > 1 {
-        write(ctx, c"HDEL", &gone);
-    }
-}
-
-/// Writes what is known of an entity's table.
-pub(crate) fn save_table(ctx: Ctx, e: &Entity) {
-    if let Some(t) = &e.table {
-        let json = t.to_json();
-        let name = key::own(SPEC, &e.name);
-        write(ctx, c"HSET", &[&name, TABLE, json.as_bytes()]);
-    }
-}
-
-/// Writes where links were seen to lead.
-pub(crate) fn save_seen_links(ctx: Ctx, e: &Entity) {
-    let json = seen_links(e);
-    let name = key::own(SPEC, &e.name);
-    write(ctx, c"HSET", &[&name, SEEN, json.as_bytes()]);
-}
-
-fn seen_links(e: &Entity) -> String {
-    let all = e.seen_links.iter();
-    let all = all.map(|(column, table)| (column.clone(), Value::from(&**table)));
-    Value::Object(all.collect()).to_string()
-}
-
-fn read_seen_links(json: &[u8]) -> HashMap<String, Arc<str>> {
-    let Ok(Value::Object(all)) = serde_json::from_slice(json) else {
-        return HashMap::new();
-    };
-    let all = all.into_iter();
-    all.filter_map(|(column, table)| Some((column, table.as_str()?.into())))
-        .collect()
+    super::schema::save(ctx, e, &name);
 }
 
 /// Writes an entity's generations; before any fill that carries them.
@@ -297,10 +239,7 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
         },
     }
     if let Some(e) = st.by_name_mut(entity) {
-        let field = |name: &[u8]| fields.iter().find(|(k, _)| k == name).map(|(_, v)| v);
-        e.found = field(FOUND).and_then(|v| Found::parse(v)).map(Arc::new);
-        e.table = field(TABLE).and_then(|v| Table::parse(v)).map(Arc::new);
-        e.seen_links = field(SEEN).map_or_else(HashMap::new, |v| read_seen_links(v));
+        super::schema::load(e, &fields);
     }
     load_doubts(ctx, st, entity);
 }
@@ -311,6 +250,7 @@ pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
         return;
     };
     e.doubts.clear();
+    e.strays.clear();
     for (id, seq) in &fields {
         let (Ok(id), Some(seq)) = (
             std::str::from_utf8(id),

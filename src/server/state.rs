@@ -31,15 +31,6 @@ pub(crate) enum Trust {
 /// Link cells of a record whose copy was dropped: what its next cells are compared with.
 pub(crate) type LinkCells = Vec<(u16, Vec<CompactString>)>;
 
-/// A link by which a record got into doubt.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Through {
-    pub(crate) ix: EntityIx,
-    pub(crate) field: u16,
-    /// The record that has it, or had it.
-    pub(crate) from: CompactString,
-}
-
 /// An entity's counters.
 #[derive(Default, Clone)]
 pub(crate) struct Figures {
@@ -94,7 +85,7 @@ pub(crate) struct Entity {
     /// Its spec was not compared with the base's schema since it is in force.
     pub(crate) unchecked: bool,
     /// Of the records in doubt, those that may not be of this entity at all, with the links that led to them.
-    pub(crate) strays: HashMap<CompactString, Vec<Through>>,
+    pub(crate) strays: HashMap<CompactString, Vec<schema::Through>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
@@ -163,14 +154,6 @@ impl Entity {
             .entry(CompactString::new(id))
             .or_insert(cells);
     }
-    /// Could an index question be answered otherwise because of a record that got into doubt through these links? Its
-    /// own link cells hold those whose links lead to it, and what it computes may follow from them.
-    pub(crate) fn follows(&self, field: u16, value: &[u8], links: &[Through]) -> bool {
-        let Some(f) = self.spec.get(field) else {
-            return true;
-        };
-        f.read_only || f.depends.is_some() || links.iter().any(|l| l.from.as_bytes() == value)
-    }
     /// Is this what its Airtable table is called, whatever the case?
     pub(crate) fn is_table(&self, name: &str) -> bool {
         same_name(self.spec.table(), name)
@@ -179,28 +162,6 @@ impl Entity {
                 .table
                 .as_ref()
                 .is_some_and(|t| same_name(&t.id, name) || same_name(&t.name, name))
-    }
-    /// The id of its table, where that is known.
-    pub(crate) fn table_id(&self) -> Option<&str> {
-        let found = || self.found.as_ref().map(|f| f.table_id.as_str());
-        let named = || Some(self.spec.table()).filter(|t| t.starts_with("tbl"));
-        let known = self.table.as_ref().map(|t| t.id.as_str());
-        known.or_else(found).or_else(named)
-    }
-    /// Another spec is in force: what was learned of its table stays if that is still the one it names.
-    pub(crate) fn respecified(&mut self, base_before: &str, table_before: &str) {
-        self.trust.clear();
-        self.unchecked = true;
-        let same_base = self.base() == base_before;
-        let named = self.spec.table();
-        self.table = self
-            .table
-            .take()
-            .filter(|t| same_base && t.is_called(named));
-        self.found = self.found.take().filter(|f| same_base && f.is_table(named));
-        if !same_base || named != table_before {
-            self.seen_links.clear();
-        }
     }
     /// Does the base's schema say that the lookup by which a link field is asked holds the ids of its records?
     pub(crate) fn found_proves(&self, field: u16) -> bool {

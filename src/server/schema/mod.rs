@@ -5,10 +5,12 @@
 //! it, and not for long. A token that may not read schemas is not tried again before a day has passed.
 
 mod ask;
+mod kept;
 mod targets;
 
 pub(crate) use ask::ask;
-pub(crate) use targets::{is_known, learn, targets};
+pub(crate) use kept::{load, save, save_seen_links, Through};
+pub(crate) use targets::{is_known, learn, says, targets};
 
 use super::config;
 use super::engine;
@@ -56,12 +58,10 @@ fn of_base<'a>(st: &'a mut State, base: &str) -> &'a mut OfBase {
 
 /// A fetch of an entity's landed: if it was the first since its spec is in force, that is compared with the schema soon.
 pub(crate) fn fetched(st: &mut State, ix: EntityIx) {
-    let Some(e) = st.get_mut(ix).filter(|e| e.unchecked) else {
-        return;
-    };
-    e.unchecked = false;
+    let Some(e) = st.get_mut(ix) else { return };
     let base = e.base();
-    if !base.is_empty() {
+    // (Another base than before, where that is the setting's: all specs are new to it.)
+    if std::mem::take(&mut e.unchecked) || !st.schemas.contains_key(&*base) {
         let at = engine::mono_ms() + BEHIND_MS;
         let b = of_base(st, &base);
         b.due = Some(b.due.map_or(at, |due| due.min(at)));
@@ -259,7 +259,7 @@ fn note(st: &mut State, ctx: Ctx, base: &str, tables: Vec<Table>) {
         }
         if let Some(e) = st.get_mut(ix) {
             e.table = Some(Arc::new(fresh));
-            persist::save_table(ctx, e);
+            kept::save_table(ctx, e);
         }
     }
 }
@@ -313,13 +313,11 @@ fn compared(
         } else {
             format!(".{}", p.field)
         };
-        ffi::log(
-            Level::Warning,
-            &format!(
-                "the spec of {}{field}: {}. To do: {}",
-                p.entity, p.problem, p.todo
-            ),
+        let line = format!(
+            "the spec of {}{field}: {}. To do: {}",
+            p.entity, p.problem, p.todo
         );
+        ffi::log(Level::Warning, &line.replace(char::is_control, "?"));
     }
     b.problems = problems;
     b.failures = 0;

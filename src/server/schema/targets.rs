@@ -1,8 +1,8 @@
 //! Which entities a link leads to: by the base's schema, by what a discovery found, by what was ever seen.
 
+use super::Through;
 use crate::server::ffi::Ctx;
-use crate::server::persist;
-use crate::server::state::{Entity, EntityIx, State, Through};
+use crate::server::state::{Entity, EntityIx, State};
 
 /// Entities of the table that a link leads to.
 #[derive(Debug, Default)]
@@ -41,11 +41,17 @@ pub(crate) fn is_known(e: &Entity, field: u16) -> bool {
         .is_some_and(|f| to(e, &f.airtable).is_some())
 }
 
-fn to<'a>(e: &'a Entity, column: &str) -> Option<To<'a>> {
-    let by_schema = e.table.as_ref().and_then(|t| t.leads(column));
+/// Does the base's schema say so?
+pub(crate) fn says(e: &Entity, field: u16) -> bool {
+    e.spec
+        .get(field)
+        .is_some_and(|f| to_by_schema(e, &f.airtable).is_some())
+}
+
+fn to_by_schema<'a>(e: &'a Entity, column: &str) -> Option<To<'a>> {
+    let listed = e.table.as_ref().and_then(|t| t.leads(column));
     let found = || e.found.as_ref().and_then(|f| f.link(column));
-    let seen = || e.seen_links.get(column);
-    by_schema
+    listed
         .map(|to| To {
             id: Some(&to.table),
             name: &to.name,
@@ -56,12 +62,15 @@ fn to<'a>(e: &'a Entity, column: &str) -> Option<To<'a>> {
                 name: &to.table,
             })
         })
-        .or_else(|| {
-            seen().map(|table| To {
-                id: Some(&**table).filter(|t| is_id(t)),
-                name: table,
-            })
+}
+
+fn to<'a>(e: &'a Entity, column: &str) -> Option<To<'a>> {
+    to_by_schema(e, column).or_else(|| {
+        e.seen_links.get(column).map(|table| To {
+            id: Some(&**table).filter(|t| is_id(t)),
+            name: table,
         })
+    })
 }
 
 fn is_id(table: &str) -> bool {
@@ -81,7 +90,7 @@ fn is_of(t: &Entity, to: &To) -> Option<bool> {
     }
 }
 
-/// A record of the entity `t` was seen in a link of `ix`: that is where it leads, from now on and for good.
+/// A record of the entity `t` was seen in a link of `ix`: that is where it leads, and is kept.
 pub(crate) fn learn(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, t: EntityIx) {
     let table = match st.get(t) {
         Some(t) => t.table_id().unwrap_or(t.spec.table()).to_string(),
@@ -92,12 +101,15 @@ pub(crate) fn learn(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, t: Entit
     let Some(column) = e.spec.get(field).map(|f| f.airtable.clone()) else {
         return;
     };
-    if to(e, &column).is_some() {
+    if to_by_schema(e, &column).is_some()
+        || e.seen_links.get(&column).is_some_and(|t| **t == *table)
+    {
         return;
     }
+    // The last one counts: the column may lead elsewhere by now.
     e.seen_links.insert(column, table.as_str().into());
     if !replica {
-        persist::save_seen_links(ctx, e);
+        super::save_seen_links(ctx, e);
     }
 }
 

@@ -3,8 +3,8 @@
 use super::{copy, invalidate, tomb, Copy};
 use crate::server::engine::desk;
 use crate::server::ffi::Ctx;
-use crate::server::schema;
-use crate::server::state::{Entity, EntityIx, LinkCells, State, Through};
+use crate::server::schema::{self, Through};
+use crate::server::state::{Entity, EntityIx, LinkCells, State};
 use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
@@ -107,13 +107,12 @@ pub(crate) fn doubt_other_end(
     let Some(base) = st.get(ix).map(Entity::base) else {
         return;
     };
-    let known = schema::targets(st, ix, field).or_else(|| {
-        let holder = holder_of(st, &base, other)?;
-        schema::learn(st, ctx, ix, field, holder);
-        // As is any other entity of the same table.
-        schema::targets(st, ix, field)
-    });
-    let (sure, unsure) = match known {
+    if st.get(ix).is_some_and(|e| !schema::says(e, field)) {
+        if let Some(holder) = holder_of(st, &base, other) {
+            schema::learn(st, ctx, ix, field, holder);
+        }
+    }
+    let (sure, unsure) = match schema::targets(st, ix, field) {
         Some(t) => (t.sure, t.unsure),
         // Whichever entity it is of, that one's index sets may hold it.
         None => (Vec::new(), st.of_base(&base)),

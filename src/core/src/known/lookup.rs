@@ -35,7 +35,7 @@ pub(super) fn wrong(d: &Desk, field: &Field, link: &Column) -> Option<(String, S
         ),
         None => format!(
             "{said} in {}: a lookup of a formula RECORD_ID() of the linked records, through {}",
-            t.name,
+            shown(t.name),
             shown(link.name)
         ),
     };

@@ -7,7 +7,8 @@ use crate::server::fault::Fault;
 use crate::server::op::Seen;
 use crate::server::query::Condition;
 use crate::server::reply::{self, Body};
-use crate::server::state::{Entity, EntityIx, State, Through};
+use crate::server::schema::{self, Through};
+use crate::server::state::{Entity, EntityIx, State};
 use crate::server::store::{self, Set};
 use compact_str::CompactString;
 use podium_core::doubt::cheaper_to_refetch;
@@ -199,7 +200,7 @@ impl Judge<'_> {
                 // Those that may be of another table altogether are not asked of this one before it is known.
                 if open.iter().any(|id| e.strays.contains_key(id))
                     && !self.brought.learned
-                    && crate::server::schema::may_ask(st, &e.base())
+                    && schema::may_ask(st, &e.base())
                 {
                     let own = open.into_iter().filter(|id| !e.strays.contains_key(id));
                     let mut wants: Vec<Want> = own.map(|id| Want::Record(ix, id)).collect();

@@ -37,6 +37,9 @@ const AGAIN_MS: u64 = 60_000;
 /// A read waits for a schema no longer than this.
 const PATIENCE_MS: u64 = 1_000;
 
+/// Problems logged of one check; what is beyond is counted, and told by PODIUM.SPEC CHECK.
+const MOST_LOGGED: usize = 200;
+
 /// What is known of one base's schema, beside what its entities keep of their tables.
 #[derive(Default)]
 pub(crate) struct OfBase {
@@ -307,7 +310,11 @@ fn compared(
         return;
     }
     let b = of_base(st, base);
-    for p in problems.iter().filter(|p| !b.problems.contains(p)) {
+    // Both are sorted.
+    let new = problems
+        .iter()
+        .filter(|p| b.problems.binary_search(p).is_err());
+    for p in new.take(MOST_LOGGED) {
         let field = if p.field.is_empty() {
             String::new()
         } else {

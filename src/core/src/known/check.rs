@@ -10,6 +10,8 @@ use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cell::Cell;
+use hashbrown::HashSet;
 use serde_json::Value;
 
 /// Something in a spec that the base does not bear out.
@@ -37,6 +39,24 @@ pub(super) struct Desk<'a> {
     pub(super) known: Option<&'a KnownTable>,
     pub(super) table: &'a Table<'a>,
     pub(super) all: &'a [Table<'a>],
+    /// Columns that no field of the spec uses.
+    free: Vec<&'a Column<'a>>,
+    /// Names that may still be guessed: of a spec of another table altogether, not all of thousands.
+    guesses: Cell<u32>,
+}
+
+/// Names guessed at, at most, in one spec.
+const MOST_GUESSES: u32 = 100;
+
+/// The columns of a table that no field of a spec uses.
+fn free<'a>(spec: &Spec, table: &'a Table<'a>) -> Vec<&'a Column<'a>> {
+    let mut used: HashSet<&str> = HashSet::new();
+    for f in spec.fields() {
+        used.insert(&f.airtable);
+        used.extend(f.lookup.as_deref());
+    }
+    let is_free = |f: &&Column| f.name != "id" && !used.contains(f.name) && !used.contains(f.id);
+    table.fields.iter().filter(is_free).collect()
 }
 
 /// What is wrong with specs of one base, as its schema has it now; sorted by entity and field. `entities`: the names of all
@@ -72,6 +92,8 @@ pub fn check(schema: &Value, subjects: &[Subject], entities: &[&str]) -> Vec<Pro
             known: s.known.filter(|k| k.id == table.id),
             table,
             all: &all,
+            free: free(s.spec, table),
+            guesses: Cell::new(MOST_GUESSES),
         };
         for f in s.spec.fields() {
             for found in field(&d, f) {
@@ -198,20 +220,9 @@ pub(super) fn absent<'a>(d: &Desk<'a>, column: &str, field: Option<&Field>) -> A
 
 /// The column that was probably meant: one that no other field uses and whose type would do.
 fn guess<'a>(d: &Desk<'a>, column: &str, field: Option<&Field>) -> Option<&'a Column<'a>> {
-    let used = |f: &Column| {
-        let is = |name: &str| name == f.name || name == f.id;
-        d.spec
-            .fields()
-            .iter()
-            .any(|s| is(&s.airtable) || s.lookup.as_deref().is_some_and(is))
-    };
-    let free: Vec<&Column> = d
-        .table
-        .fields
-        .iter()
-        .filter(|f| f.name != "id" && !used(f))
-        .filter(|f| field.is_none_or(|field| fits(field, f, d.table, d.all)))
-        .collect();
+    d.guesses.set(d.guesses.get().checked_sub(1)?);
+    let does = |f: &&Column| field.is_none_or(|field| fits(field, f, d.table, d.all));
+    let free: Vec<&Column> = d.free.iter().copied().filter(does).collect();
     let names: Vec<&str> = free.iter().map(|f| f.name).collect();
     let near = nearest(column, &names)?;
     free.into_iter().find(|f| f.name == near)

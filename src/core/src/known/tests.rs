@@ -337,6 +337,27 @@ fn where_columns_lead() {
 }
 
 #[test]
+fn a_spec_of_another_table_altogether_is_checked_in_no_time() {
+    let properties: serde_json::Map<String, Value> = (0..5_000)
+        .map(|n| {
+            (
+                format!("a rather long name of a column, number {n}"),
+                json!({"type": "string"}),
+            )
+        })
+        .collect();
+    let mut now = schema();
+    for n in 0..500 {
+        let fields = now["tables"][0]["fields"].as_array_mut().unwrap();
+        fields.push(json!({"id": format!("fldB{n}"), "name": format!("another long name of a column, {n}"), "type": "singleLineText"}));
+    }
+    let s = spec(Value::Object(properties));
+    let begun = std::time::Instant::now();
+    assert_eq!(wrong(&s, None, &now).len(), 5_000);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn columns_that_are_gone_are_not_kept_without_end() {
     let mut t = projects(&schema());
     for n in 0..2_000 {

@@ -79,7 +79,8 @@ def test_a_write_that_loses_a_link_leaves_a_tombstone(owners, world):
     assert tombed(owners, f"events:{event(1)}")
 
 
-def test_a_sweep_keeps_the_tombstones_that_it_left(client, world):
+@pytest.mark.parametrize("sweeps", [("*",), ("*", "FULL"), ("events:*", "FULL")])
+def test_a_sweep_keeps_the_tombstones_that_it_left(client, world, sweeps):
     """It finds the event gone first, then the user whose copy still shows the link: the event's own shows none."""
     spec(client, "users", USERS)
     spec(client, "events", {"schema": schema({"name": {"type": "string"}})})
@@ -87,7 +88,8 @@ def test_a_sweep_keeps_the_tombstones_that_it_left(client, world):
     get(client, f"users:{user(1)}")
     world.delete("events", event(1))
     world.delete("users", user(1))
-    client.call("PODIUM.SWEEP", "*", timeout=30)
+    client.call("PODIUM.SWEEP", *sweeps, timeout=30)
+    client.call("PODIUM.SWEEP", "users:*", timeout=30)
     world.airtable.forget()
     assert get(client, f"events:{event(1)}") is None and get(client, f"users:{user(1)}") is None
     assert world.airtable.count() == 0

@@ -419,9 +419,11 @@ impl State {
     }
     /// Entities of the same base as `ix`, itself included.
     pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {
+        // Asked for each link that changed: the setting is read once.
+        let by_default = super::config::BASE.get() == base;
         self.entities
             .values()
-            .filter(|e| e.base() == base)
+            .filter(|e| e.spec.base().map_or(by_default, |b| b == base))
             .map(|e| e.ix)
             .collect()
     }

@@ -184,7 +184,13 @@ pub(crate) fn holds_link_to(st: &State, ctx: Ctx, ix: EntityIx, id: &str, to: &s
 
 /// Which entity a link field leads to shows itself as soon as one of its ids is cached somewhere.
 pub(super) fn learn_targets(st: &mut State, ctx: Ctx, ix: EntityIx, entry: &Entry) {
-    let Some(e) = st.get(ix) else { return };
+    // What the base's schema says need not be learned record by record.
+    let Some(e) = st
+        .get(ix)
+        .filter(|e| e.table.is_none() && e.found.is_none())
+    else {
+        return;
+    };
     let unknown: Vec<(u16, CompactString)> = e
         .spec
         .link_fields()

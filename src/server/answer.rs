@@ -30,6 +30,8 @@ pub(crate) enum Want {
     Question(EntityIx, Arc<[u8]>),
     /// The change feed of its base is to be heard first.
     Feed(EntityIx),
+    /// The schema of its base is to be read first: it says of which table records in doubt are.
+    Schema(EntityIx),
 }
 
 /// An answer, or what is lacking.

@@ -236,6 +236,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
                 e.tombs.clear();
                 e.sets.clear();
                 e.doubts.clear();
+                e.strays.clear();
                 e.old_links.clear();
                 super::told::discard(std::mem::take(&mut e.told));
                 e.complete = None;

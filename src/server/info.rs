@@ -56,8 +56,13 @@ fn cache(f: &Figures) -> List {
     ]
 }
 
+fn spec_problems(st: &State, entity: Option<&str>) -> (String, Value) {
+    let n = super::schema::problems(st, entity).count();
+    ("podium_spec_problems".into(), Value::Number(n as i64))
+}
+
 /// One entity's figures.
-pub(crate) fn of_entity(e: &Entity) -> List {
+pub(crate) fn of_entity(st: &State, e: &Entity) -> List {
     let mut out = cache(&e.figures);
     out.push((
         "podium_records".into(),
@@ -71,6 +76,7 @@ pub(crate) fn of_entity(e: &Entity) -> List {
         "podium_in_doubt".into(),
         Value::Number(e.doubts.len() as i64),
     ));
+    out.push(spec_problems(st, Some(&e.name)));
     out
 }
 
@@ -126,6 +132,7 @@ pub(crate) fn all(st: &mut State) -> List {
         "podium_warm_stopped".into(),
         Value::Number(warm.stopped as i64),
     ));
+    out.push(spec_problems(st, None));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
     out
 }

@@ -14,6 +14,7 @@ use super::fetch::Shaped;
 use super::ffi;
 use super::gil;
 use super::op::{LandedRecord, Seen, Ticket};
+use super::schema;
 use super::serve;
 use super::state::State;
 use super::store::{self, By, Stored};
@@ -99,6 +100,7 @@ pub(crate) fn batch(
             for (field, agrees) in &evidence {
                 note_lookup(st, lane, *field, *agrees);
             }
+            schema::fetched(st, lane.ix);
         });
     }
     let mut boarded: Vec<(CompactString, Arc<LandedRecord>, Vec<Passenger>)> =

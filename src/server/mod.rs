@@ -22,6 +22,7 @@ mod persist;
 mod query;
 mod refresh;
 mod reply;
+mod schema;
 mod secrets;
 mod serve;
 mod shed;

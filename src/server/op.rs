@@ -87,6 +87,8 @@ pub(crate) struct Brought {
     pub(crate) led: bool,
     /// The change feed was heard for this reader, or could not be.
     pub(crate) heard: bool,
+    /// The base's schema was read for this reader, or could not be.
+    pub(crate) learned: bool,
 }
 
 #[derive(Default)]
@@ -239,6 +241,13 @@ impl Op {
     pub(crate) fn heard(&self) -> bool {
         let mut i = self.inner.lock();
         i.brought.heard = true;
+        i.outstanding = i.outstanding.saturating_sub(1);
+        i.outstanding == 0
+    }
+    /// The base's schema was read; true if nothing is outstanding any more.
+    pub(crate) fn learned(&self) -> bool {
+        let mut i = self.inner.lock();
+        i.brought.learned = true;
         i.outstanding = i.outstanding.saturating_sub(1);
         i.outstanding == 0
     }

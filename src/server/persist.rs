@@ -6,13 +6,13 @@ use super::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::state::{Entity, State};
 use compact_str::CompactString;
-use podium_core::discover::Found;
 use podium_core::key::{self, Name};
 use podium_core::spec::Spec;
 use std::ffi::{c_void, CStr};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
-const SPEC: &str = "spec";
+pub(crate) const SPEC: &str = "spec";
 const DOUBT: &str = "doubt";
 
 /// Something could not be written when it should have been; upkeep tries again.
@@ -63,10 +63,7 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
             s.as_bytes(),
         ],
     );
-    match &e.found {
-        Some(f) => write(ctx, c"HSET", &[&name, b"found", f.to_json().as_bytes()]),
-        None => write(ctx, c"HDEL", &[&name, b"found"]),
-    }
+    super::schema::save(ctx, e, &name);
 }
 
 /// Writes an entity's generations; before any fill that carries them.
@@ -215,9 +212,9 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
             };
             if let Some(e) = st.get_mut(ix) {
                 if !e.spec.same_effect(&spec) {
-                    e.spec = std::sync::Arc::new(spec);
-                    e.trust.clear();
-                    e.link_targets.clear();
+                    let base = e.base();
+                    let before = std::mem::replace(&mut e.spec, Arc::new(spec));
+                    e.respecified(&base, before.table());
                 }
             }
             if renewed {
@@ -242,10 +239,7 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
         },
     }
     if let Some(e) = st.by_name_mut(entity) {
-        let found = fields.iter().find(|(k, _)| k == b"found");
-        e.found = found
-            .and_then(|(_, json)| Found::parse(json))
-            .map(std::sync::Arc::new);
+        super::schema::load(e, &fields);
     }
     load_doubts(ctx, st, entity);
 }
@@ -256,6 +250,7 @@ pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
         return;
     };
     e.doubts.clear();
+    e.strays.clear();
     for (id, seq) in &fields {
         let (Ok(id), Some(seq)) = (
             std::str::from_utf8(id),
@@ -352,9 +347,9 @@ fn adopt(st: &mut State, name: &str, spec: Spec) {
         Some((ix, false)) => {
             st.renew(ix);
             if let Some(e) = st.get_mut(ix) {
-                e.spec = std::sync::Arc::new(spec);
-                e.trust.clear();
-                e.link_targets.clear();
+                let base = e.base();
+                let before = std::mem::replace(&mut e.spec, Arc::new(spec));
+                e.respecified(&base, before.table());
             }
         }
         None => {

@@ -5,7 +5,7 @@ mod slices;
 mod wake;
 
 pub(crate) use order::order_refresh;
-pub(crate) use wake::{arrived_question, arrived_record, count_now, heard};
+pub(crate) use wake::{arrived_question, arrived_record, count_now, heard, learned};
 
 use super::answer::{Judge, Progress, Start, Want};
 use super::audience;
@@ -194,7 +194,7 @@ fn lacking_name(q: &Query, wants: &[Want]) -> Vec<u8> {
 
 fn ix_of(w: &Want) -> EntityIx {
     match w {
-        Want::Record(ix, _) | Want::Question(ix, _) | Want::Feed(ix) => *ix,
+        Want::Record(ix, _) | Want::Question(ix, _) | Want::Feed(ix) | Want::Schema(ix) => *ix,
     }
 }
 
@@ -294,6 +294,7 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                 brought.questions.insert((ix, suffix), Arc::new(landed));
             }
             Want::Feed(_) => brought.heard = true,
+            Want::Schema(_) => brought.learned = true,
         }
     }
     brought

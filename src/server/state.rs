@@ -1,6 +1,7 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
 use super::ffi;
+use super::schema;
 use super::sync::Follower;
 use compact_str::CompactString;
 use hashbrown::{hash_set, HashMap, HashSet};
@@ -8,6 +9,7 @@ use podium_core::automation::same_name;
 use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
 use podium_core::feed::View as FeedView;
+use podium_core::known::Table;
 use podium_core::spec::Spec;
 use podium_core::told::ToldRecords;
 use std::cell::Cell;
@@ -75,10 +77,16 @@ pub(crate) struct Entity {
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
     pub(crate) trust: HashMap<u16, Trust>,
-    /// Which entity a link field leads to, learned from records seen.
-    pub(crate) link_targets: HashMap<u16, EntityIx>,
+    /// The table, as its entity's spec names it, to which the links of a column were seen to lead.
+    pub(crate) seen_links: HashMap<String, Arc<str>>,
     /// What discovery found in its base's schema.
     pub(crate) found: Option<Arc<Found>>,
+    /// What is known of its table from its base's schema.
+    pub(crate) table: Option<Arc<Table>>,
+    /// Its spec was not compared with the base's schema since it is in force.
+    pub(crate) unchecked: bool,
+    /// Of the records in doubt, those that may not be of this entity at all, with the links that led to them.
+    pub(crate) strays: HashMap<CompactString, Vec<schema::Through>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
@@ -122,8 +130,11 @@ impl Entity {
             told: ToldRecords::default(),
             sets: HashSet::new(),
             trust: HashMap::new(),
-            link_targets: HashMap::new(),
+            seen_links: HashMap::new(),
             found: None,
+            table: None,
+            unchecked: true,
+            strays: HashMap::new(),
             old_links: HashMap::new(),
             complete: None,
             questions: 0,
@@ -146,7 +157,12 @@ impl Entity {
     }
     /// Is this what its Airtable table is called, whatever the case?
     pub(crate) fn is_table(&self, name: &str) -> bool {
-        same_name(self.spec.table(), name) || self.found.as_ref().is_some_and(|f| f.is_table(name))
+        same_name(self.spec.table(), name)
+            || self.found.as_ref().is_some_and(|f| f.is_table(name))
+            || self
+                .table
+                .as_ref()
+                .is_some_and(|t| same_name(&t.id, name) || same_name(&t.name, name))
     }
     /// Does the base's schema say that the lookup by which a link field is asked holds the ids of its records?
     pub(crate) fn found_proves(&self, field: u16) -> bool {
@@ -205,6 +221,8 @@ pub(crate) struct State {
     /// Figures of entities that are gone.
     pub(crate) past: Figures,
     pub(crate) sweep_last_removed: u64,
+    /// What is known of bases' schemas beside what their entities keep of it.
+    pub(crate) schemas: HashMap<Arc<str>, schema::OfBase>,
     /// The change feeds that are followed, by base.
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
 }
@@ -259,6 +277,7 @@ impl State {
         let mut e = self.entities.remove(&ix)?;
         self.past.add(&e.figures);
         self.bury(&mut e);
+        schema::entity_left(self, &e);
         Some(e)
     }
     /// The keys known of an entity become a grave: constant time, whatever their number.
@@ -272,6 +291,7 @@ impl State {
         e.old_links.clear();
         super::told::discard(std::mem::take(&mut e.told));
         e.doubts.clear();
+        e.strays.clear();
         e.complete = None;
         if !grave.is_empty() {
             self.graves.push_back(grave);
@@ -292,6 +312,7 @@ impl State {
         let e = self.entities.get_mut(&ix)?;
         e.sets_generation = ffi::random_u64();
         e.doubts.clear();
+        e.strays.clear();
         e.complete = None;
         let sets = std::mem::take(&mut e.sets).into_iter();
         if sets.len() > 0 {
@@ -399,9 +420,11 @@ impl State {
     }
     /// Entities of the same base as `ix`, itself included.
     pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {
+        // Asked for each link that changed: the setting is read once.
+        let by_default = super::config::BASE.get() == base;
         self.entities
             .values()
-            .filter(|e| e.base() == base)
+            .filter(|e| e.spec.base().map_or(by_default, |b| b == base))
             .map(|e| e.ix)
             .collect()
     }

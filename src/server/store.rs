@@ -10,7 +10,7 @@ mod sets;
 
 pub(crate) use graves::clear_graves;
 pub(crate) use links::{
-    doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before, relink,
+    doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before, relink, Link,
 };
 pub(crate) use sets::*;
 
@@ -240,7 +240,7 @@ pub(crate) fn put(
         let after = link_cells(st, ix, &fresh);
         relink(st, ctx, ix, id, &before, &after);
     } else {
-        learn_targets(st, ix, &fresh);
+        learn_targets(st, ctx, ix, &fresh);
     }
     let _ = entity_name;
     Stored::Yes
@@ -429,6 +429,7 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
 /// `first` on.
 pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
     let Some(e) = st.get_mut(ix) else { return };
+    e.strays.remove(id);
     if !e.has_sets() {
         return;
     }
@@ -473,6 +474,7 @@ pub(crate) fn drop_all(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
 fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
     if let Some(e) = st.get_mut(ix) {
         if e.doubts.settle(id, seq) {
+            e.strays.remove(id);
             persist::forget_doubt(ctx, e, id);
         }
     }

@@ -42,6 +42,7 @@ fn run() {
 fn round(swept: &mut Instant) {
     engine::tick();
     super::written::reread();
+    super::schema::tick();
     let mut more = true;
     while more {
         more = {

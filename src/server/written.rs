@@ -17,7 +17,7 @@ use super::gil;
 use super::land;
 use super::reply::Body;
 use super::state::{EntityIx, LinkCells, State};
-use super::store::{self, By, Copy, Stored};
+use super::store::{self, By, Copy, Link, Stored};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_airtable::Record;
@@ -185,14 +185,19 @@ fn one(
             relinked = true;
             for other in ids.iter().filter(|o| record_id_ok(o.as_bytes())) {
                 // What the other end's copy shows of a disputed link proves nothing.
-                store::doubt_other_end(st, ctx, lane.ix, *f, id, other, undisputed);
+                let link = if undisputed {
+                    Link::Gained
+                } else {
+                    Link::Disputed
+                };
+                store::doubt_other_end(st, ctx, lane.ix, *f, id, other, link);
             }
         }
         if !kept {
             also_linked(st, lane.ix, id, links.clone());
             for (f, ids) in before.unwrap_or_default() {
                 for other in ids.iter().filter(|o| record_id_ok(o.as_bytes())) {
-                    store::doubt_other_end(st, ctx, lane.ix, f, id, other, false);
+                    store::doubt_other_end(st, ctx, lane.ix, f, id, other, Link::Lost);
                 }
             }
         }
@@ -288,7 +293,7 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
                     f,
                     id.map_or("", |i| i.as_str()),
                     &other,
-                    true,
+                    Link::Gained,
                 );
             }
         });

@@ -103,7 +103,7 @@ def test_the_default_rate_is_kept(spawn, world, how):
     for n, one in enumerate(clients):
         one.send("PODIUM.INDEX", f"items:group:g{n}", "COUNT")
     assert [one.read(20) for one in clients] == [40] * 10 + [0] * 2
-    assert world.airtable.count() == 12
+    assert world.airtable.count_records() == 12
     assert all(call["status"] == 200 for call in world.airtable.calls())
     assert server.figure("upstream_429") == 0
 

@@ -68,9 +68,9 @@ def test_what_is_read_all_the_time_is_always_a_hit(server, client, world):
 def test_a_record_nobody_reads_is_not_renewed(client, world):
     client.call("CONFIG", "SET", "podium.ttl", "6")
     get(client, f"items:{item(1)}")
-    calls = world.airtable.count()
+    calls = world.airtable.count_records()
     eventually(10, "its end", lambda: client.call("EXISTS", f"items:{item(1)}") == 0)
-    assert world.airtable.count() == calls
+    assert world.airtable.count_records() == calls
 
 
 def test_a_call_with_room_takes_along_what_ends_next(server, client, world):
@@ -81,12 +81,12 @@ def test_a_call_with_room_takes_along_what_ends_next(server, client, world):
     assert world.airtable.count() == 1
     eventually(45, "an eighth of their life is left", lambda: client.call("PTTL", keys[0]) < 1500)
     assert get(client, f"items:{item(60)}")["n"] == 60
-    assert world.airtable.count() == 2
+    assert world.airtable.count_records() == 2
     sent = json.dumps(world.airtable.calls()[-1])
     assert sum(item(n) in sent for n in range(1, 51)) == 50, "all fifty ride along"
     assert all(client.call("PEXPIRETIME", key) > first_end + 30_000 for key in keys)
     assert meta(client, "PODIUM.GET", keys[7])["cache"] == "HIT"
-    assert world.airtable.count() == 2 and server.figure("upstream_calls_get") == 2
+    assert world.airtable.count_records() == 2 and server.figure("upstream_calls_get") == 2
 
 
 def test_what_was_dropped_does_not_come_back_with_another_call(client, world):

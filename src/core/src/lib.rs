@@ -21,6 +21,7 @@ pub mod feed;
 pub mod flight;
 pub mod freshness;
 pub mod key;
+pub mod known;
 pub mod pace;
 pub mod question;
 pub mod record;

@@ -12,6 +12,7 @@ use crate::server::ffi::{self, Argv, Ctx, Level};
 use crate::server::figures::Cause;
 use crate::server::op::{Answered, Op};
 use crate::server::reply::Body;
+use crate::server::schema::take_in;
 use crate::server::{config, gil, persist, reply};
 use parking_lot::Mutex;
 use podium_core::discover::{self, Existing, Found, Planned};
@@ -127,7 +128,12 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
             desk().tokens.landed(sent);
             let _answered = Answered(op.clone());
             let body = match result {
-                Ok(()) => define_all(&schema.lock(), &of, &prefix),
+                Ok(()) => {
+                    let schema = schema.lock();
+                    let names = define_all(&schema, &of, &prefix);
+                    take_in(&of, &schema);
+                    names
+                }
                 Err(f) => Body::error(f.line),
             };
             op.finish(body);

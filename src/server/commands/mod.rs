@@ -1,5 +1,6 @@
 //! The commands: their declarations ([`table`]), and one file per family.
 
+pub(crate) mod check;
 pub(crate) mod discover;
 pub(crate) mod read;
 pub(crate) mod spec;

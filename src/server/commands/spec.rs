@@ -13,7 +13,7 @@ use crate::server::engine::desk;
 use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::reply::Body;
 use crate::server::state::State;
-use crate::server::{config, gil, persist, reply, store, upkeep};
+use crate::server::{config, gil, persist, reply, schema, store, upkeep};
 use podium_core::key;
 use podium_core::spec::{self, InForce, Spec};
 use serde_json::{json, Value};
@@ -80,17 +80,13 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
             let base = st.get(ix).map(|e| e.base()).unwrap_or_default();
             // A new generation: nothing is served in the old shape, and what is under way is not stored in it.
             if let Some(e) = st.get_mut(ix) {
-                e.spec = Arc::new(spec);
-                e.trust.clear();
-                e.link_targets.clear();
+                let before = std::mem::replace(&mut e.spec, Arc::new(spec));
+                // What was found of another table says nothing of this one.
+                e.respecified(&base, before.table());
                 // Another table or base: the feed says so when it is next heard.
                 e.feed = podium_core::feed::View::OFF;
-                // What was found of another table says nothing of this one.
-                e.found = e
-                    .found
-                    .take()
-                    .filter(|f| e.base() == base && f.is_table(e.spec.table()));
             }
+            schema::spec_changed(st, name);
             store::drop_all(st, ctx, ix);
         }
         None => {

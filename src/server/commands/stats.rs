@@ -45,7 +45,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 crate::server::serve::count_now(st);
                 let e = query::entity(st, text)
                     .map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
-                info::of_entity(e)
+                info::of_entity(st, e)
             }
         };
         Ok(Body::Map(

@@ -4,7 +4,7 @@ mod declare;
 
 use declare::declare;
 
-use super::{discover, read, spec, stats, sweep, sync, tell, warm, webhook, write};
+use super::{check, discover, read, spec, stats, sweep, sync, tell, warm, webhook, write};
 use crate::server::ffi::{rm, Argv, Ctx};
 use redis_module::raw;
 use std::ffi::c_int;
@@ -253,6 +253,9 @@ fn commands() -> Vec<Command> {
             "Returns an entity's spec as it is in force", "O(F) with F the number of fields", entity()),
         sub("list", spec::list, "readonly", "podium read", 2, Keys::None,
             "Returns the names of the entities", "O(E) with E the number of entities", Vec::new()),
+        sub("check", check::run, "readonly", "podium admin dangerous", -2, Keys::None,
+            "Compares specs with their base's schema: what they name that is not there, and what cannot be as they say", "One call a base, and O(F) with F the number of fields",
+            vec![optional(Arg::Text("entity"))]),
         sub("discover", discover::run, "write", "podium admin dangerous", -2, Keys::None,
             "Defines an entity for each table of a base, from Airtable's metadata", "One call, and O(F) with F the number of fields",
             vec![optional(Arg::Text("base")), optional(Arg::Text("prefix"))]),

@@ -8,6 +8,7 @@ use crate::server::fetch::{self, Listing, Question, Shaped};
 use crate::server::ffi;
 use crate::server::gil;
 use crate::server::op::{LandedQuestion, Ticket};
+use crate::server::schema;
 use crate::server::serve;
 use crate::server::state::{Entity, EntityIx, State, Trust};
 use crate::server::store;
@@ -125,6 +126,9 @@ fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
         gil::enter(|st| {
             if let Some(e) = st.get_mut(q.lane.ix) {
                 e.questions = e.questions.saturating_sub(1);
+            }
+            if landed.records.is_ok() {
+                schema::fetched(st, q.lane.ix);
             }
         });
     }

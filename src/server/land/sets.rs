@@ -6,6 +6,7 @@ use crate::server::engine::{desk, Lane};
 use crate::server::fetch::{self, Question, Shaped};
 use crate::server::ffi;
 use crate::server::gil;
+use crate::server::schema;
 use crate::server::state::{Complete, Entity, EntityIx, State};
 use crate::server::store;
 use compact_str::CompactString;
@@ -292,6 +293,10 @@ pub(crate) fn whole_table(
 ) -> bool {
     let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
     let head = head(asked_ms, fresh_until, sent);
+    {
+        let _held = gil::lock();
+        gil::enter(|st| schema::fetched(st, q.lane.ix));
+    }
     let known = Known::gather(q, ids.iter().cloned(), true);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
         && store_sets(q, &known, ids, sets, head, sent)

@@ -33,6 +33,10 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
             crate::server::sync::await_poll(st, *ix, op);
             continue;
         }
+        if let Want::Schema(ix) = w {
+            crate::server::schema::await_schema(st, *ix, op);
+            continue;
+        }
         let fresh_copy = on_main && has_copy(ctx, st, w);
         match place(st, w, Class::Read, Some(op), fresh_start) {
             // A copy that is there is compared with what comes: only a difference is told.
@@ -82,7 +86,7 @@ pub(super) fn keys_of(query: &Query, wants: &[Want]) -> Vec<Arc<[u8]>> {
                     Want::Record(ix, id) => {
                         records.insert((*ix, id));
                     }
-                    Want::Question(ix, _) | Want::Feed(ix) => {
+                    Want::Question(ix, _) | Want::Feed(ix) | Want::Schema(ix) => {
                         unheard.insert(*ix);
                     }
                 }
@@ -103,7 +107,7 @@ fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
         Want::Question(ix, suffix) => st
             .get(*ix)
             .is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some()),
-        Want::Feed(_) => true,
+        Want::Feed(_) | Want::Schema(_) => true,
     }
 }
 
@@ -123,7 +127,7 @@ fn place(
     fresh_start: bool,
 ) -> Option<(Joined, Vec<u8>)> {
     match w {
-        Want::Feed(_) => None,
+        Want::Feed(_) | Want::Schema(_) => None,
         Want::Record(ix, id) => {
             let e = st.get(*ix)?;
             let joined = desk().want_record(e, id, class, op, fresh_start);

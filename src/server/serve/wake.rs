@@ -56,6 +56,11 @@ pub(crate) fn heard(waiting: Vec<Arc<Op>>) {
     wake(waiting.into_iter().filter(|op| op.heard()).collect());
 }
 
+/// The base's schema was read for these reads, or takes too long.
+pub(crate) fn learned(waiting: Vec<Arc<Op>>) {
+    wake(waiting.into_iter().filter(|op| op.learned()).collect());
+}
+
 fn wake(mut ready: Vec<Arc<Op>>) {
     if ready.len() > PORTION {
         let rest = ready.split_off(PORTION);

@@ -1,8 +1,9 @@
 //! Links have two ends: what a changed link cell gained and lost is in doubt at its own end too.
 
-use super::{copy, invalidate, Copy};
+use super::{copy, invalidate, tomb, Copy};
 use crate::server::engine::desk;
 use crate::server::ffi::Ctx;
+use crate::server::schema::{self, Through};
 use crate::server::state::{Entity, EntityIx, LinkCells, State};
 use compact_str::CompactString;
 use hashbrown::HashSet;
@@ -56,6 +57,16 @@ fn beyond<'a>(cell: &'a [CompactString], other: &[CompactString]) -> Vec<&'a Com
     cell.iter().filter(|id| !other.contains(id)).collect()
 }
 
+/// What happened to a link, as its other end needs to know it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
+    Gained,
+    /// It may have been gained, and what the other end's copy shows proves nothing.
+    Disputed,
+    /// It says nothing of a record that is known to be gone.
+    Lost,
+}
+
 /// Link cells changed: what was gained and lost is in doubt at its own end too.
 pub(crate) fn relink(
     st: &mut State,
@@ -74,35 +85,19 @@ pub(crate) fn relink(
             continue;
         }
         for other in beyond(was, is) {
-            doubt_other_end(st, ctx, ix, f, id, other, false);
+            doubt_other_end(st, ctx, ix, f, id, other, Link::Lost);
         }
         for other in beyond(is, was) {
-            doubt_other_end(st, ctx, ix, f, id, other, true);
+            doubt_other_end(st, ctx, ix, f, id, other, Link::Gained);
         }
     }
 }
 
 /// A record is told of that was not known: every link that it has may be new, and is in doubt at its other end.
 pub(crate) fn doubt_gained(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, links: &LinkCells) {
-    let Some(base) = st.get(ix).map(Entity::base) else {
-        return;
-    };
-    for (f, other) in links
-        .iter()
-        .flat_map(|(f, ids)| ids.iter().map(move |i| (*f, i)))
-    {
-        let all = st.of_base(&base);
-        let leads = st.get(ix).is_some_and(|e| e.link_targets.contains_key(&f))
-            || st.link_found(ix, f).is_some();
-        let held = |t: &EntityIx| st.get(*t).is_some_and(|e| e.records.contains(other));
-        if leads || all.iter().any(held) {
-            doubt_other_end(st, ctx, ix, f, id, other, true);
-            continue;
-        }
-        // Nobody holds it: an index set of another entity may have to.
-        for t in all.into_iter().filter(|t| *t != ix) {
-            let seq = desk().next_seq();
-            invalidate(st, ctx, t, other, seq);
+    for (f, ids) in links {
+        for other in ids {
+            doubt_other_end(st, ctx, ix, *f, id, other, Link::Gained);
         }
     }
 }
@@ -115,42 +110,75 @@ pub(crate) fn doubt_other_end(
     field: u16,
     id: &str,
     other: &str,
-    gained: bool,
+    link: Link,
 ) {
     let Some(base) = st.get(ix).map(Entity::base) else {
         return;
     };
-    let learnt = st.get(ix).and_then(|e| e.link_targets.get(&field).copied());
-    let known = learnt.or_else(|| st.link_found(ix, field).map(|(t, _)| t));
-    let holder = known.or_else(|| {
-        st.of_base(&base)
-            .into_iter()
-            .find(|t| st.get(*t).is_some_and(|e| e.records.contains(other)))
-    });
-    if let (Some(t), Some(e)) = (holder, st.get_mut(ix)) {
-        e.link_targets.insert(field, t);
+    if st.get(ix).is_some_and(|e| !schema::says(e, field)) {
+        if let Some(holder) = holder_of(st, &base, other) {
+            schema::learn(st, ctx, ix, field, holder);
+        }
     }
-    let targets = match holder {
-        Some(t) => vec![t],
-        // Nobody holds it: whichever entity it is of, its index sets may hold it.
-        None => st
-            .of_base(&base)
-            .into_iter()
-            .filter(|t| st.get(*t).is_some_and(Entity::has_sets))
-            .collect(),
+    let (sure, unsure) = match schema::targets(st, ix, field) {
+        Some(t) => (t.sure, t.unsure),
+        // Whichever entity it is of, that one's index sets may hold it.
+        None => (Vec::new(), st.of_base(&base)),
     };
-    for t in targets {
+    let all = sure.iter().map(|t| (*t, true));
+    for (t, sure) in all.chain(unsure.iter().map(|t| (*t, false))) {
         if t == ix && other == id {
             // A link to itself: its cells are the ones just seen.
             continue;
         }
-        if gained && holds_link_to(st, ctx, t, other, id) {
+        if link == Link::Gained && holds_link_to(st, ctx, t, other, id) {
             // Its copy shows this end already: it was read after the change.
             continue;
         }
+        if link == Link::Lost && st.get(t).is_some_and(|e| tomb(ctx, e, other).is_some()) {
+            continue;
+        }
         let seq = desk().next_seq();
-        invalidate(st, ctx, t, other, seq);
+        if sure {
+            invalidate(st, ctx, t, other, seq);
+        } else {
+            let through = Through {
+                ix,
+                field,
+                from: CompactString::new(id),
+            };
+            doubt_stray(st, ctx, t, other, seq, through);
+        }
     }
+}
+
+/// Links remembered by which one record got into doubt; one that has more counts as any other in doubt.
+const MOST_THROUGH: usize = 100;
+
+/// A record is in doubt that may be of this entity, or of another: a link led to it, and where that leads is not known.
+fn doubt_stray(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64, through: Through) {
+    let Some(e) = st.get_mut(ix) else { return };
+    let mut links = e.strays.remove(id);
+    if links.is_none() && !e.doubts.holds(id) && !e.records.contains(id) {
+        links = Some(Vec::new());
+    }
+    invalidate(st, ctx, ix, id, seq);
+    let Some(e) = st.get_mut(ix).filter(|e| e.doubts.holds(id)) else {
+        return;
+    };
+    if let Some(mut links) = links.filter(|l| l.len() < MOST_THROUGH) {
+        if !links.contains(&through) {
+            links.push(through);
+        }
+        e.strays.insert(CompactString::new(id), links);
+    }
+}
+
+/// The entity that holds a record.
+fn holder_of(st: &State, base: &str, id: &str) -> Option<EntityIx> {
+    st.of_base(base)
+        .into_iter()
+        .find(|t| st.get(*t).is_some_and(|e| e.records.contains(id)))
 }
 
 pub(crate) fn holds_link_to(st: &State, ctx: Ctx, ix: EntityIx, id: &str, to: &str) -> bool {
@@ -163,12 +191,18 @@ pub(crate) fn holds_link_to(st: &State, ctx: Ctx, ix: EntityIx, id: &str, to: &s
 }
 
 /// Which entity a link field leads to shows itself as soon as one of its ids is cached somewhere.
-pub(super) fn learn_targets(st: &mut State, ix: EntityIx, entry: &Entry) {
-    let Some(e) = st.get(ix) else { return };
+pub(super) fn learn_targets(st: &mut State, ctx: Ctx, ix: EntityIx, entry: &Entry) {
+    // What the base's schema says need not be learned record by record.
+    let Some(e) = st
+        .get(ix)
+        .filter(|e| e.table.is_none() && e.found.is_none())
+    else {
+        return;
+    };
     let unknown: Vec<(u16, CompactString)> = e
         .spec
         .link_fields()
-        .filter(|f| !e.link_targets.contains_key(f))
+        .filter(|f| !schema::is_known(e, *f))
         .filter_map(|f| Some((f, ids_in(entry, f).into_iter().next()?)))
         .collect();
     if unknown.is_empty() {
@@ -176,12 +210,8 @@ pub(super) fn learn_targets(st: &mut State, ix: EntityIx, entry: &Entry) {
     }
     let base = e.base();
     for (f, id) in unknown {
-        let t = st
-            .of_base(&base)
-            .into_iter()
-            .find(|t| st.get(*t).is_some_and(|e| e.records.contains(&id)));
-        if let (Some(t), Some(e)) = (t, st.get_mut(ix)) {
-            e.link_targets.insert(f, t);
+        if let Some(t) = holder_of(st, &base, &id) {
+            schema::learn(st, ctx, ix, f, t);
         }
     }
 }

@@ -146,8 +146,9 @@ pub(super) fn settle(base: &str) {
                     Some(e) if e.has_sets() => e
                         .doubts
                         .iter()
-                        .take(SETTLE)
                         .map(|(id, _)| CompactString::new(id))
+                        .filter(|id| !e.strays.contains_key(id))
+                        .take(SETTLE)
                         .collect(),
                     _ => continue,
                 };

@@ -5,6 +5,7 @@ use crate::server::engine::desk;
 use crate::server::ffi::{self, Level};
 use crate::server::gil;
 use crate::server::log;
+use crate::server::schema;
 use crate::server::state::State;
 use crate::server::store;
 use podium_core::feed::{Landing, Outcome, Page, Schema};
@@ -69,7 +70,6 @@ pub(super) fn land(l: Landed) {
                     store::drop_all(st, ctx, ix);
                 }
                 views::note_missing(st, &l.base);
-                views::learn_links(st, &l.base);
             }
             if reaction.save || schema_read {
                 saved::save(ctx, st, &l.base);
@@ -78,6 +78,9 @@ pub(super) fn land(l: Landed) {
     }
     for (level, line) in logged {
         ffi::log(level, &line);
+    }
+    if let Some(body) = &l.schema {
+        schema::take_in(&l.base, body);
     }
     if let Some(webhook) = litter {
         call::delete(l.base.clone(), webhook, || {});

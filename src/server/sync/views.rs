@@ -79,39 +79,6 @@ pub(super) fn of_another_table(
         .collect()
 }
 
-/// Which entity a link leads to need not be guessed any more.
-pub(super) fn learn_links(st: &mut State, base: &Arc<str>) {
-    let Some(schema) = st.feeds.get(base).map(|f| f.schema.clone()) else {
-        return;
-    };
-    let of_base = st.of_base(base);
-    let table = |st: &State, ix: EntityIx| {
-        st.get(ix)
-            .and_then(|e| schema.table_id(e.spec.table()))
-            .map(str::to_string)
-    };
-    for ix in &of_base {
-        let (Some(own), Some(spec)) = (table(st, *ix), st.get(*ix).map(|e| e.spec.clone())) else {
-            continue;
-        };
-        for f in spec.link_fields() {
-            let Some(to) = spec
-                .get(f)
-                .and_then(|field| schema.link_target(&own, &field.airtable))
-            else {
-                continue;
-            };
-            let target = of_base
-                .iter()
-                .find(|t| table(st, **t).as_deref() == Some(to))
-                .copied();
-            if let (Some(target), Some(e)) = (target, st.get_mut(*ix)) {
-                e.link_targets.insert(f, target);
-            }
-        }
-    }
-}
-
 /// Tells every entity what the feed of its base is worth now.
 pub(super) fn push(st: &mut State) {
     let (replica, interval) = (st.replica, interval());

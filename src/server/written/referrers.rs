@@ -5,6 +5,7 @@ use super::later::{drop_later, reread_later};
 use crate::server::engine::{desk, Lane, Thing};
 use crate::server::ffi;
 use crate::server::gil;
+use crate::server::schema;
 use crate::server::state::{Entity, EntityIx, State};
 use crate::server::store::{self, Copy};
 use compact_str::CompactString;
@@ -144,14 +145,9 @@ pub(crate) fn outdate_flights(ix: EntityIx) {
 
 /// Is one of an entity's link fields known to lead to the table of `to`?
 fn leads_to(st: &State, e: &Entity, to: EntityIx) -> bool {
-    let Some(table) = st.get(to).map(|e| e.spec.table()) else {
-        return false;
-    };
-    e.spec.link_fields().any(|f| {
-        let learnt = e.link_targets.get(&f).copied();
-        let target = learnt.or_else(|| st.link_found(e.ix, f).map(|(t, _)| t));
-        target.is_some_and(|t| t == to || st.get(t).is_some_and(|t| t.spec.table() == table))
-    })
+    e.spec
+        .link_fields()
+        .any(|f| schema::targets(st, e.ix, f).is_some_and(|t| t.sure.contains(&to)))
 }
 
 /// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?

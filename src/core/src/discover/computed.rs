@@ -7,18 +7,19 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::Value;
 
+/// Does a column hold its own record's id?
+pub(crate) fn holds_own_id(f: &Column) -> bool {
+    let formula = f.option_text("formula").unwrap_or("");
+    let bare: String = formula.chars().filter(|c| !c.is_whitespace()).collect();
+    f.kind == "formula" && bare.eq_ignore_ascii_case("RECORD_ID()")
+}
+
 /// The column of the same table that looks up the ids of a link's records, whatever it is called.
-pub(super) fn id_lookup<'a>(t: &'a Table, link: &Column, tables: &[Table]) -> Option<&'a str> {
+pub(crate) fn id_lookup<'a>(t: &'a Table, link: &Column, tables: &[Table]) -> Option<&'a str> {
     let to = link
         .option_text("linkedTableId")
         .filter(|_| link.kind == "multipleRecordLinks")?;
-    let holds_id = |id: &str| {
-        field(tables, to, id).is_some_and(|f| {
-            let formula = f.option_text("formula").unwrap_or("");
-            let bare: String = formula.chars().filter(|c| !c.is_whitespace()).collect();
-            f.kind == "formula" && bare.eq_ignore_ascii_case("RECORD_ID()")
-        })
-    };
+    let holds_id = |id: &str| field(tables, to, id).is_some_and(holds_own_id);
     t.fields
         .iter()
         .find(|f| {

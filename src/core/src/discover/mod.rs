@@ -4,11 +4,11 @@
 //! links, lookups), `computed` (where computed values come from), `property` (one field's JSON Schema), `merge` (what changed
 //! upstream and what a user set, brought together).
 
-mod computed;
+pub(crate) mod computed;
 mod found;
 mod merge;
 mod property;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

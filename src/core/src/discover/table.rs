@@ -5,30 +5,34 @@ use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
 /// A table of the metadata API, checked as far as it is used.
-pub(super) struct Table<'a> {
-    pub(super) id: &'a str,
-    pub(super) name: &'a str,
-    pub(super) fields: Vec<Column<'a>>,
+pub(crate) struct Table<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) fields: Vec<Column<'a>>,
 }
 
 /// A field of the metadata API.
-pub(super) struct Column<'a> {
-    pub(super) id: &'a str,
-    pub(super) name: &'a str,
-    pub(super) kind: &'a str,
-    pub(super) options: Option<&'a Map<String, Value>>,
+pub(crate) struct Column<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) name: &'a str,
+    pub(crate) kind: &'a str,
+    pub(crate) options: Option<&'a Map<String, Value>>,
 }
 
 impl Column<'_> {
-    pub(super) fn option(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn option(&self, name: &str) -> Option<&Value> {
         self.options?.get(name)
     }
-    pub(super) fn option_text(&self, name: &str) -> Option<&str> {
+    /// What a computed column comes to, as far as its options tell.
+    pub(crate) fn result(&self) -> Option<&str> {
+        self.option("result")?.get("type")?.as_str()
+    }
+    pub(crate) fn option_text(&self, name: &str) -> Option<&str> {
         self.option(name)?.as_str()
     }
 }
 
-pub(super) fn tables(schema: &Value) -> Vec<Table<'_>> {
+pub(crate) fn tables(schema: &Value) -> Vec<Table<'_>> {
     let list = schema.get("tables").and_then(Value::as_array);
     list.into_iter()
         .flatten()
@@ -50,7 +54,7 @@ pub(super) fn tables(schema: &Value) -> Vec<Table<'_>> {
         .collect()
 }
 
-pub(super) fn field<'t, 'a>(
+pub(crate) fn field<'t, 'a>(
     tables: &'t [Table<'a>],
     table: &str,
     id: &str,

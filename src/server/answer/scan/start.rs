@@ -8,6 +8,7 @@ use crate::server::fault::Fault;
 use crate::server::op::{LandedQuestion, Seen};
 use crate::server::query::{self, Condition};
 use crate::server::reply::{self, Body};
+use crate::server::schema::{self, Through};
 use crate::server::state::{Entity, EntityIx, State};
 use crate::server::store::{self, Set};
 use compact_str::CompactString;
@@ -198,6 +199,13 @@ impl Judge<'_> {
             let mut open = Vec::new();
             let mut seen_meanwhile = Vec::new();
             for id in e.doubts.between(scan.confirmed, asked) {
+                let matters = |links: &Vec<Through>| {
+                    let by = |c: &Condition| e.follows(c.field, &c.value, links);
+                    conditions.iter().any(by)
+                };
+                if e.strays.get(id).is_some_and(|links| !matters(links)) {
+                    continue;
+                }
                 let id = CompactString::new(id);
                 match self.brought.records.get(&(ix, id.clone())) {
                     Some(b) if b.sent > scan.confirmed => match &b.seen {
@@ -213,6 +221,19 @@ impl Judge<'_> {
             if !open.is_empty() {
                 if self.options.cache_only {
                     return Start::Done(self.nothing(name));
+                }
+                // Those that may be of another table altogether are not asked of this one before it is known.
+                if open.iter().any(|id| e.strays.contains_key(id))
+                    && !self.brought.learned
+                    && schema::may_ask(st, &e.base())
+                {
+                    let own = open.into_iter().filter(|id| !e.strays.contains_key(id));
+                    let mut wants: Vec<Want> = own.map(|id| Want::Record(ix, id)).collect();
+                    if !cheaper_to_refetch(wants.len(), scan.candidates.len()) && !scan.own {
+                        wants = vec![Want::Question(ix, most_selective(&e.spec, conditions))];
+                    }
+                    wants.push(Want::Schema(ix));
+                    return Start::Need(wants);
                 }
                 return Start::Need(
                     if cheaper_to_refetch(open.len(), scan.candidates.len()) || scan.own {

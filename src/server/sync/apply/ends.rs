@@ -161,6 +161,10 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         return Doubted::No;
     };
     let in_doubt = e.doubts.holds(&end.id);
+    if (told || !end.gained) && store::tomb(ctx, e, &end.id).is_some() {
+        // Known to be gone: a link that it lost says nothing of it, and what the page says of itself counts more.
+        return Doubted::No;
+    }
     if told {
         if t.indexed && !in_doubt {
             let seq = desk().next_seq();

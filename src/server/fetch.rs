@@ -111,10 +111,14 @@ pub(crate) struct Listing {
     probing: bool,
     pub(crate) back: inverse::Steps,
     pub(crate) records: HashMap<CompactString, Shaped>,
+    /// Those that came and cannot be read.
+    pub(crate) damaged: HashMap<CompactString, Fault>,
+    /// What came and does not say which record it is.
+    pub(crate) nameless: u64,
 }
 
 /// A fetched record in its stored form.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shaped {
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) expire_at: u64,
@@ -271,7 +275,7 @@ fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
         };
         client.list(&ask, query)
     });
-    let n = result.as_ref().map_or(0, |p| p.records.len());
+    let n = result.as_ref().map_or(0, |p| p.count() as usize);
     if !result.as_ref().is_err_and(never_sent) {
         figures::call(cause, begun.elapsed().as_millis() as u64, n);
     }
@@ -329,9 +333,11 @@ fn batch(
                     shape_one(&lane, r, sent, asked_ms),
                 );
             }
+            let damaged = damaged(&lane, &page, sent, asked_ms).collect();
             let came = Came {
                 lacking: lacking(&lane, &page, &flights),
                 found,
+                damaged,
                 evidence,
             };
             land::batch(&lane, sent, asked_ms, class, flights, came);
@@ -369,7 +375,7 @@ fn batch(
 
 /// What a page leaves open of the ids that were asked for.
 fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>)]) -> Lacking {
-    let came: HashSet<&str> = page.records.iter().map(|r| r.id.as_str()).collect();
+    let came: HashSet<&str> = page.ids().collect();
     if flights.iter().all(|(id, _)| came.contains(id.as_str())) {
         return Lacking::Gone;
     }
@@ -380,6 +386,7 @@ fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>
     let strange = came.iter().any(|id| !asked.contains_key(id));
     let wanted = came.iter().any(|id| asked.get(id) == Some(&true));
     match (strange, page.offset.is_some()) {
+        (_, false) if page.nameless > 0 => Lacking::Unknown(nameless(&lane.entity)),
         (false, false) => Lacking::Gone,
         (false, true) if wanted => Lacking::Unread,
         _ => Lacking::Unknown(not_asked_for(&lane.entity)),
@@ -393,6 +400,12 @@ pub(crate) fn not_asked_for(entity: &str) -> Fault {
     Fault::outage(format!(
         "UPSTREAMBAD Airtable did not answer which records of {entity} there are: it left some out that may be there"
     ))
+}
+
+/// Something came that does not say which record it is: any that was asked for and did not come.
+pub(crate) fn nameless(entity: &str) -> Fault {
+    figures::error(false);
+    Fault::nameless(entity)
 }
 
 /// A spec's own ttl, in s.
@@ -427,6 +440,23 @@ pub(crate) fn lookup_evidence(lane: &Lane, records: &[Record]) -> Vec<(u16, bool
 /// The stored form of a fetched record.
 pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Shaped {
     shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
+}
+
+/// The records of a page that cannot be read, each with the error that is its own.
+pub(crate) fn damaged<'a>(
+    lane: &'a Lane,
+    page: &'a Page,
+    sent: u64,
+    asked_ms: u64,
+) -> impl Iterator<Item = (CompactString, Fault)> + 'a {
+    page.damaged.iter().filter_map(move |d| {
+        let id = d.id.as_deref()?;
+        let cells = d.fields.as_ref();
+        let cells = cells.map(|c| shape_cells(lane, id, c, sent, asked_ms, Source::Airtable));
+        let name = format!("{}:{id}", lane.entity);
+        let fault = Fault::damaged(&name, &d.why, cells);
+        Some((CompactString::new(id), fault))
+    })
 }
 
 /// The stored form of a record's cells.

@@ -13,7 +13,7 @@ use crate::server::reply::Body;
 use crate::server::state::{Entity, EntityIx, State};
 use crate::server::{gil, reply, secrets, store, sync};
 use compact_str::CompactString;
-use podium_core::automation::{self, same_name, Action, Notice};
+use podium_core::automation::{self, same_name, Action, Cells, Notice};
 use podium_core::key;
 use podium_core::record::{self, Source};
 use std::ffi::c_int;
@@ -115,13 +115,14 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             bury(st, ctx, &k, now, n.at.unwrap_or(now));
             Ok(true)
         }
-        (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => {
+        (Action::Upsert, Cells::Told(cells)) if record::fits(&spec, cells) => {
             tell(st, ctx, &k, cells, Source::ToldCells, n.at)
         }
         (Action::Upsert, _) => {
             let seq = desk().next_seq();
             store::invalidate(st, ctx, ix, &k.id, seq);
-            Ok(false)
+            // That it changed is all that such a payload says, and that is taken in.
+            Ok(n.cells == Cells::Unreadable)
         }
     }
 }

@@ -119,7 +119,7 @@ fn order(
                 },
             ) {
                 Ok(page) => {
-                    let n = page.records.len();
+                    let n = page.count() as usize;
                     *s1.page.lock() = Some((page, asked_ms));
                     Ok(n)
                 }

@@ -28,7 +28,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> Option<u64> {
     for (table, changes) in &page.tables {
         n += changes.records.len() as u64;
         for ix in entities_of(base, schema, table) {
-            if changes.reshaped || changes.destroyed {
+            if changes.reshaped || changes.destroyed || changes.unclear {
                 // Cells may have another name, another type, or be gone.
                 let held = gil::lock();
                 gil::enter(|st| store::drop_all(st, held.ctx(), ix));

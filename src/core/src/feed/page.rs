@@ -2,6 +2,9 @@
 //!
 //! Cells in payloads differ in shape from those of reads and come by field id, so a payload is taken as a list of what
 //! changed, never as the new content.
+//!
+//! A payload of a shape never seen, or one that cannot be read in part, says that something changed and not what: all that it
+//! may concern counts as changed.
 
 use crate::spec::record_id_ok;
 use alloc::string::{String, ToString};
@@ -16,6 +19,8 @@ pub enum Fate {
     /// It is new, or back from the trash: it may belong to any index set.
     Created,
     Changed,
+    /// It changed, in cells that the payload does not name: it entered a view, or left one.
+    Unclear,
     Destroyed,
 }
 
@@ -41,6 +46,8 @@ pub struct TableChanges {
     pub all_fields: bool,
     /// In the order of the payloads; a cell that changed twice is named twice.
     pub links: Vec<LinkCell>,
+    /// Something of it changed, and the payload does not say what.
+    pub unclear: bool,
     /// Its fields changed: stored records may have another shape.
     pub reshaped: bool,
     /// The table is gone.
@@ -57,6 +64,8 @@ pub struct Page {
     pub count: u64,
     /// There is more to be listed at once.
     pub more: bool,
+    /// Something of the base changed, and a payload does not say what.
+    pub unclear: bool,
     /// Names of tables or fields changed: the schema is to be read again.
     pub reschema: bool,
     /// The webhook is dead: the code of its error payload.
@@ -88,8 +97,12 @@ impl Page {
     }
 
     fn payload(&mut self, payload: &Value, tables: &mut Tables) {
-        if payload.get("error").and_then(Value::as_bool) == Some(true) {
-            let code = payload
+        let Value::Object(members) = payload else {
+            self.unclear = true;
+            return;
+        };
+        if members.get("error") == Some(&Value::Bool(true)) {
+            let code = members
                 .get("code")
                 .and_then(Value::as_str)
                 .unwrap_or("unknown");
@@ -101,14 +114,35 @@ impl Page {
             );
             return;
         }
+        for (key, value) in members {
+            match key.as_str() {
+                "timestamp"
+                | "baseTransactionNumber"
+                | "payloadFormat"
+                | "actionMetadata"
+                | "error"
+                | "code" => {}
+                "changedTablesById" | "createdTablesById" => {
+                    self.unclear |= !is_object(value);
+                }
+                "destroyedTableIds" => self.unclear |= !is_list(value),
+                _ => self.unclear |= holds_something(value),
+            }
+        }
         for (table, what) in object(payload, "changedTablesById") {
             let Some(changes) = tables.of(table) else {
                 continue;
             };
-            self.reschema |= changes.take(what);
-            for (_, view) in object(what, "changedViewsById") {
-                changes.take(view);
+            if !is_object(what) {
+                self.unclear = true;
+                continue;
             }
+            // What left a view may have been destroyed: that is said beside the views, and counts.
+            for (_, view) in object(what, "changedViewsById") {
+                self.unclear |= changes.take_view(view);
+            }
+            self.reschema |= changes.take(what);
+            self.unclear |= changes.odd(what);
         }
         for (table, _) in object(payload, "createdTablesById") {
             self.reschema |= tables.of(table).is_some();
@@ -149,19 +183,7 @@ impl TableChanges {
                 self.link(id, field, cell, Some(&Value::Null));
             }
         }
-        for (id, change) in object(what, "changedRecordsById") {
-            self.note(id, Fate::Changed);
-            let previous = change
-                .get("previous")
-                .and_then(|p| p.get("cellValuesByFieldId"));
-            let cells = change
-                .get("current")
-                .map(|c| object(c, "cellValuesByFieldId"));
-            for (field, cell) in cells.into_iter().flatten() {
-                self.fields.insert(field.to_string());
-                self.link(id, field, cell, previous.and_then(|p| p.get(field)));
-            }
-        }
+        self.changed(what);
         for id in list(what, "destroyedRecordIds") {
             self.note(id, Fate::Destroyed);
             self.all_fields = true;
@@ -174,6 +196,72 @@ impl TableChanges {
         let reshaped = fields.iter().any(|k| what.get(*k).is_some());
         self.reshaped |= reshaped;
         reshaped || what.get("changedMetadata").is_some()
+    }
+
+    fn changed(&mut self, what: &Value) {
+        for (id, change) in object(what, "changedRecordsById") {
+            let previous = change
+                .get("previous")
+                .and_then(|p| p.get("cellValuesByFieldId"));
+            let cells = change
+                .get("current")
+                .and_then(|c| c.get("cellValuesByFieldId"))
+                .and_then(Value::as_object);
+            let Some(cells) = cells else {
+                self.note(id, Fate::Unclear);
+                self.all_fields = true;
+                continue;
+            };
+            self.note(id, Fate::Changed);
+            for (field, cell) in cells {
+                self.fields.insert(field.to_string());
+                self.link(id, field, cell, previous.and_then(|p| p.get(field)));
+            }
+        }
+    }
+
+    /// Adds what happened in a view: its records entered it or left it, and were there before and after. True if it does not
+    /// say all of what changed.
+    fn take_view(&mut self, view: &Value) -> bool {
+        for (id, record) in object(view, "createdRecordsById") {
+            self.note(id, Fate::Unclear);
+            self.all_fields = true;
+            for (field, cell) in object(record, "cellValuesByFieldId") {
+                self.link(id, field, cell, None);
+            }
+        }
+        self.changed(view);
+        for id in list(view, "destroyedRecordIds") {
+            self.note(id, Fate::Unclear);
+            self.all_fields = true;
+        }
+        !is_object(view) || self.odd(view)
+    }
+
+    /// Takes note of members that nobody knows; true if one that is known is not what it should be, or cannot be read.
+    fn odd(&mut self, what: &Value) -> bool {
+        let mut odd = false;
+        for (key, value) in what.as_object().into_iter().flatten() {
+            odd |= match key.as_str() {
+                "createdRecordsById" | "changedRecordsById" => {
+                    !is_object(value) || {
+                        let mut records = object(what, key);
+                        records.any(|(id, r)| !record_id_ok(id.as_bytes()) || unread(r))
+                    }
+                }
+                "destroyedRecordIds" => {
+                    !is_list(value) || !list(what, key).all(|id| record_id_ok(id.as_bytes()))
+                }
+                "changedViewsById" | "createdFieldsById" | "changedFieldsById"
+                | "changedMetadata" => !is_object(value),
+                "destroyedFieldIds" => !is_list(value),
+                _ => {
+                    self.unclear |= holds_something(value);
+                    false
+                }
+            };
+        }
+        odd
     }
 
     /// Takes note of a cell that may be a link's. `before`: what it was, if the payload says so.
@@ -211,7 +299,8 @@ impl TableChanges {
         {
             Some((_, last)) => {
                 *last = match (*last, fate) {
-                    (Fate::Created, Fate::Changed) => Fate::Created,
+                    (Fate::Created, Fate::Changed | Fate::Unclear) => Fate::Created,
+                    (Fate::Unclear, Fate::Changed) => Fate::Unclear,
                     (_, later) => later,
                 }
             }
@@ -235,6 +324,37 @@ fn linked(cell: &Value) -> Option<Vec<CompactString>> {
             })
             .collect(),
         _ => None,
+    }
+}
+
+fn is_object(v: &Value) -> bool {
+    v.is_object() || v.is_null() || v.as_array().is_some_and(Vec::is_empty)
+}
+
+/// A list of texts.
+fn is_list(v: &Value) -> bool {
+    match v {
+        Value::Null => true,
+        Value::Array(list) => list.iter().all(Value::is_string),
+        Value::Object(o) => o.is_empty(),
+        _ => false,
+    }
+}
+
+fn holds_something(v: &Value) -> bool {
+    match v {
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+        other => *other == podium_json::MARK,
+    }
+}
+
+/// Is there a part of it that cannot be read?
+fn unread(v: &Value) -> bool {
+    match v {
+        Value::Array(list) => list.iter().any(unread),
+        Value::Object(o) => o.values().any(unread),
+        other => *other == podium_json::MARK,
     }
 }
 
@@ -272,7 +392,7 @@ mod tests {
                 {"changedTablesById": {"tblA": {
                     "createdRecordsById": {"recNew": {"cellValuesByFieldId": {}}},
                     "changedRecordsById": {"recOld": {"current": {"cellValuesByFieldId": {"fldX": null}}}},
-                    "destroyedRecordIds": ["recGone", 7, "nope"]}}},
+                    "destroyedRecordIds": ["recGone"]}}},
                 {"changedTablesById": {"tblA": {
                     "changedRecordsById": {"recNew": {"current": {"cellValuesByFieldId": {"fldY": 1}}}},
                     "createdRecordsById": {"recGone": {}},
@@ -374,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_page_is_refused_and_odd_members_are_skipped() {
+    fn what_is_no_page_is_refused_and_empty_members_say_nothing() {
         for bad in [
             json!({}),
             json!([]),
@@ -383,13 +503,84 @@ mod tests {
         ] {
             assert_eq!(Page::parse(&bad), None);
         }
-        let odd = page(
-            json!([7, null, {"changedTablesById": [], "destroyedTableIds": {}}, {"changedTablesById": {"tblA": 5}}]),
+        for empty in [
+            json!({}),
+            json!({"changedTablesById": [], "destroyedTableIds": {}, "new": 7, "newer": {}}),
+            json!({"changedTablesById": {"tblA": {}}, "createdTablesById": null}),
+            json!({"changedTablesById": {"tblA": {"changedViewsById": {"viwA": {}}, "new": "x"}}}),
+        ] {
+            let p = page(json!([empty]), 5);
+            assert!(!p.unclear, "{empty}");
+            let unclear = |(_, t): &(String, TableChanges)| *t != TableChanges::default();
+            assert!(!p.tables.iter().any(unclear), "{empty}");
+        }
+    }
+
+    #[test]
+    fn a_payload_of_a_shape_never_seen_concerns_all_that_it_may() {
+        let in_table = |what: Value| json!({"changedTablesById": {"tblA": what}});
+        let mark = podium_json::MARK;
+        for odd in [
+            json!(7),
+            json!(null),
+            json!(mark),
+            json!([1]),
+            json!({"restoredTablesById": {"tblA": {}}}),
+            json!({"changedTablesById": ["tblA"]}),
+            json!({"changedTablesById": mark}),
+            json!({"changedTablesById": {"tblA": 5}}),
+            json!({"destroyedTableIds": [7]}),
+            in_table(json!({"changedRecordsById": ["recA"]})),
+            in_table(
+                json!({"changedRecordsById": {"recA": {"current": {"cellValuesByFieldId": {"fldA": mark}}}}}),
+            ),
+            in_table(json!({"createdRecordsById": {"A": {}}})),
+            in_table(json!({"destroyedRecordIds": ["recA", 7]})),
+            in_table(json!({"destroyedRecordIds": ["nope"]})),
+            in_table(json!({"changedViewsById": {"viwA": {"destroyedRecordIds": {"recA": 1}}}})),
+        ] {
+            assert!(page(json!([{}, odd, {}]), 5).unclear, "{odd}");
+        }
+        let new = page(
+            json!([in_table(json!({"restoredRecordsById": {"recA": {}}}))]),
             5,
         );
-        assert!(odd
-            .tables
-            .iter()
-            .all(|(_, t)| *t == TableChanges::default()));
+        assert!(!new.unclear && new.tables[0].1.unclear);
+        let bare = page(
+            json!([in_table(
+                json!({"changedRecordsById": {"recA": {}, "recB": 7}})
+            )]),
+            5,
+        );
+        let fates: Vec<_> = bare.tables[0].1.records.iter().map(|(_, f)| *f).collect();
+        assert_eq!(fates, [Fate::Unclear, Fate::Unclear]);
+        assert!(bare.tables[0].1.all_fields);
+    }
+
+    #[test]
+    fn a_record_that_left_a_view_is_not_gone() {
+        let p = page(
+            json!([{"changedTablesById": {"tblA": {
+                "destroyedRecordIds": ["recGone"],
+                "changedViewsById": {"viwA": {
+                    "destroyedRecordIds": ["recLeft", "recGone"],
+                    "createdRecordsById": {"recCame": {"cellValuesByFieldId": {"fldL": [{"id": "recB"}]}}},
+                    "changedRecordsById": {"recIn": {"current": {"cellValuesByFieldId": {"fldX": 1}}}}}}}}}]),
+            2,
+        );
+        let a = &p.tables[0].1;
+        let mut fates: Vec<_> = a.records.iter().map(|(id, f)| (id.as_str(), *f)).collect();
+        fates.sort_unstable_by_key(|(id, _)| *id);
+        assert_eq!(
+            fates,
+            [
+                ("recCame", Fate::Unclear),
+                ("recGone", Fate::Destroyed),
+                ("recIn", Fate::Changed),
+                ("recLeft", Fate::Unclear)
+            ]
+        );
+        assert_eq!(a.links[0].before, None);
+        assert!(a.all_fields && !p.unclear);
     }
 }

@@ -71,7 +71,8 @@ impl Judge<'_> {
             if let Some(q) = self.brought.questions.get(&(ix, suffix.clone())) {
                 match &q.records {
                     Ok(records) => {
-                        let mut ids: Vec<CompactString> = records.keys().cloned().collect();
+                        let came = records.keys().chain(q.damaged.keys());
+                        let mut ids: Vec<CompactString> = came.cloned().collect();
                         // Stored as a set, it may have been amended by what was told meanwhile.
                         if q.stored {
                             if let Set::Complete { sentinel, ids: now } =
@@ -86,6 +87,7 @@ impl Judge<'_> {
                         consider(Scan {
                             own: true,
                             stored: q.stored,
+                            nameless: q.nameless,
                             ..scan(ids, q.sent, q.asked_ms, q.fresh_until)
                         });
                     }
@@ -176,7 +178,7 @@ impl Judge<'_> {
                 let id = CompactString::new(id);
                 match self.brought.records.get(&(ix, id.clone())) {
                     Some(b) if b.sent > scan.confirmed => match &b.seen {
-                        Seen::Failed(f) => failed = Some(f.clone()),
+                        Seen::Failed(f) if f.damage.is_none() => failed = Some(f.clone()),
                         _ => seen_meanwhile.push(id),
                     },
                     _ => open.push(id),

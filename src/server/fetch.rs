@@ -2,6 +2,7 @@
 
 mod errand;
 mod pages;
+pub(crate) mod size;
 mod waited;
 
 pub(crate) use errand::Errand;

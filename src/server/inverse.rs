@@ -30,9 +30,6 @@ pub(crate) struct Steps {
     pub(crate) closed: bool,
 }
 
-/// Records read in one call.
-const PAGE: usize = 100;
-
 /// The way back of a link field, where the base's schema is known.
 pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
     let (_, link) = st.link_found(ix, field)?;
@@ -52,12 +49,13 @@ pub(crate) fn step(
     sent: u64,
     asked_ms: u64,
 ) {
+    let size = fetch::size::of(&q.lane);
     let part: Option<Vec<CompactString>> = {
         let p = q.progress.lock();
         p.back
             .left
             .as_ref()
-            .map(|l| l.iter().take(PAGE).cloned().collect())
+            .map(|l| l.iter().take(size.into()).cloned().collect())
     };
     match part {
         None => {
@@ -75,7 +73,7 @@ pub(crate) fn step(
             };
             let query = ListQuery {
                 formula: Some(&formula),
-                page_size: PAGE as u16,
+                page_size: 1,
                 by_field_id: true,
                 ..ListQuery::default()
             };
@@ -106,10 +104,14 @@ pub(crate) fn step(
             let formula = question::ids_formula(&ids);
             let query = ListQuery {
                 formula: Some(&formula),
-                page_size: PAGE as u16,
+                page_size: size,
                 ..ListQuery::default()
             };
-            match fetch::list_for(q, &q.lane, &query, class) {
+            let result = fetch::list_for(q, &q.lane, &query, class);
+            if fetch::size::note(&q.lane, size, &result) {
+                return fetch::go_on(id, job, q, sent);
+            }
+            match result {
                 Ok(page) if says_nothing(&page, &ids) => close(id, job, q, sent),
                 Ok(page) => {
                     let left = {

@@ -219,7 +219,7 @@ fn writes_send_batches_and_return_them_in_order() {
         .create(&ask, &[cells(json!({"Name": "A"})), Map::new()], true)
         .unwrap();
     assert_eq!(
-        created.iter().map(|r| r.id.as_str()).collect::<Vec<_>>(),
+        created.iter().flatten().map(|r| r.id.as_str()).collect::<Vec<_>>(),
         ["recA", "recB"]
     );
     let changes = [

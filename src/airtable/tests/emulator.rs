@@ -150,7 +150,7 @@ fn records_are_created_changed_and_deleted() {
     let rows: Vec<_> = (0..10)
         .map(|n| cells(json!({"Name": format!("c{n}"), "Points": 0.5})))
         .collect();
-    let created = client.create(&ask, &rows, false).unwrap();
+    let created = whole(client.create(&ask, &rows, false));
     let names: Vec<_> = created
         .iter()
         .map(|r| r.fields["Name"].as_str().unwrap())
@@ -164,7 +164,7 @@ fn records_are_created_changed_and_deleted() {
         .rev()
         .map(|r| (r.id.clone(), cells(json!({"Points": null}))))
         .collect();
-    let changed = client.update(&ask, &changes, false).unwrap();
+    let changed = whole(client.update(&ask, &changes, false));
     assert!(changed
         .iter()
         .map(|r| &r.id)
@@ -180,7 +180,7 @@ fn records_are_created_changed_and_deleted() {
             .kind,
         FailureKind::Refused
     );
-    let cast = client.update(&ask, &[typecast], true).unwrap();
+    let cast = whole(client.update(&ask, &[typecast], true));
     assert_eq!(cast[0].fields["Points"].as_f64(), Some(7.0));
     let ids: Vec<&str> = created.iter().map(|r| r.id.as_str()).collect();
     assert_eq!(client.delete(&ask, &ids[..3]).unwrap(), &ids[..3]);

@@ -55,11 +55,8 @@ pub fn read(payload: &[u8]) -> Result<Notice, BadRecord> {
         Err(_) => BadRecord(format!("the payload is not JSON: {why}")),
     })?;
     // Each by itself: a record that cannot be read still has a name.
-    let member = |name| {
-        parts
-            .get(name)
-            .and_then(|text| podium_json::read(text).ok())
-    };
+    let read = |text| podium_json::read(text).unwrap_or_else(|_| podium_json::MARK.into());
+    let member = |name| parts.get(name).map(read);
     let table = match member("table") {
         Some(Value::String(t)) if !t.trim().is_empty() => t.trim().to_owned(),
         _ => {
@@ -308,6 +305,10 @@ mod tests {
             let payload = format!(r#"{{"table":"t","record":{record},"record_id":"recA"}}"#);
             let n = read(payload.as_bytes()).unwrap();
             assert_eq!((n.id.as_str(), n.cells), ("recA", Cells::Unreadable));
+        }
+        for odd in [r#""action":[1,2"#, r#""action":del"#, r#""timestamp":nul"#] {
+            let payload = format!(r#"{{"table":"t","record_id":"recA",{odd}}}"#);
+            assert!(read(payload.as_bytes()).is_err(), "{odd}");
         }
         let payload = br#"{"table":"t","record_id":"recA","record":{"a":"\ud83c"}}"#;
         let told = read(payload).unwrap().cells;

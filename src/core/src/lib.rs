@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
 //! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`] and
-//! [`flight`] (correct under interleaving), [`feed`], [`sweep`], [`pace`] (what goes upstream, and when).
+//! [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`feed`], [`sweep`], [`pace`] (what goes upstream, and when).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod feed;
 pub mod flight;
 pub mod freshness;
 pub mod key;
+pub mod outside;
 pub mod pace;
 pub mod question;
 pub mod record;

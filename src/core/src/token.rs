@@ -4,6 +4,7 @@
 //! stored only if nothing newer is known of its record: whatever changed since it was sent wins. What changed is
 //! remembered only while a fetch that was sent before it is still under way.
 
+use crate::outside;
 use alloc::collections::BTreeMap;
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -34,8 +35,19 @@ impl Tokens {
         self.last = self.last.saturating_add(1).max(now_us);
         self.last
     }
-    /// Takes note of a number read from storage.
-    pub fn observe(&mut self, seq: u64) {
+    /// Takes note of a number read from storage; false: it was never one of the order, and is not believed.
+    pub fn observe(&mut self, seq: u64, now_us: u64) -> bool {
+        let believed = self.believes(seq, now_us);
+        if believed {
+            self.raise(seq);
+        }
+        believed
+    }
+    /// Can a number read from storage be one of the order? See [`crate::outside`].
+    pub fn believes(&self, seq: u64, now_us: u64) -> bool {
+        seq <= self.last.max(outside::latest(now_us))
+    }
+    fn raise(&mut self, seq: u64) {
         self.last = self.last.max(seq);
     }
     /// A fetch is sent.
@@ -68,7 +80,7 @@ impl Tokens {
     }
     /// Something newer is known of this record (or index value, by its `<field>:<value>`): `seq` is its number.
     pub fn note(&mut self, entity: EntityIx, what: &str, seq: u64) {
-        self.observe(seq);
+        self.raise(seq);
         // Only what was sent before can be outdated by it: a long listing's own fills are no news to anybody.
         if self
             .under_way
@@ -91,12 +103,12 @@ impl Tokens {
     }
     /// Everything of an entity changed.
     pub fn note_entity(&mut self, entity: EntityIx, seq: u64) {
-        self.observe(seq);
+        self.raise(seq);
         self.floors.insert(entity, seq);
     }
     /// Everything changed (FLUSHALL, another role).
     pub fn note_all(&mut self, seq: u64) {
-        self.observe(seq);
+        self.raise(seq);
         self.floor = self.floor.max(seq);
     }
     /// May what was sent as `sent` be stored for this record, and may somebody who asks now wait for it?
@@ -151,6 +163,24 @@ mod tests {
         t.landed(late);
         assert!(!t.current(1, "recA", early));
         assert!(t.current(1, "recA", late), "its own number is no change");
+    }
+
+    #[test]
+    fn a_number_that_never_was_one_ends_no_order() {
+        let now = 1_800_000_000_000_000;
+        let mut t = Tokens::default();
+        for never in [u64::MAX, u64::MAX - 1, outside::latest(now) + 1] {
+            assert!(!t.observe(never, now), "{never}");
+        }
+        let sent = t.sent(now);
+        let seq = t.next(now);
+        t.note(1, "recA", seq);
+        assert!(!t.current(1, "recA", sent) && t.current(1, "recB", sent));
+        let ahead = outside::latest(now);
+        assert!(t.observe(ahead, now), "of a clock that ran ahead");
+        assert!(t.next(now) > ahead);
+        let own = t.next(now);
+        assert!(t.observe(own, 5), "a clock that was put back");
     }
 
     #[test]

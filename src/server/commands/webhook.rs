@@ -15,6 +15,7 @@ use crate::server::{gil, reply, secrets, store, sync};
 use compact_str::CompactString;
 use podium_core::automation::{self, same_name, Action, Cells, Notice};
 use podium_core::key;
+use podium_core::outside;
 use podium_core::record::{self, Source};
 use std::ffi::c_int;
 use subtle::{Choice, ConstantTimeEq};
@@ -46,7 +47,10 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let notice = match automation::read(payload) {
-        Ok(n) => n,
+        Ok(n) => Notice {
+            at: n.at.map(|ms| outside::told_ms(ms, ffi::now_ms())),
+            ..n
+        },
         Err(why) => return reply::error(ctx, &format!("BADRECORD {why}")),
     };
     let r = gil::enter(|st| {

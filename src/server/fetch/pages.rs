@@ -56,7 +56,7 @@ pub(super) fn question_page(
     let (page_size, max_records) = if probing && !table {
         (PROBE as u16, Some(PROBE))
     } else {
-        (100, None)
+        (size::of(&q.lane), None)
     };
     let query = ListQuery {
         formula: formula.as_deref(),
@@ -65,7 +65,13 @@ pub(super) fn question_page(
         max_records,
         ..ListQuery::default()
     };
-    match list_for(q, &q.lane, &query, class) {
+    let result = list_for(q, &q.lane, &query, class);
+    if size::note(&q.lane, page_size, &result) {
+        // The same page again, with fewer records.
+        figures::error(false);
+        return go_on(id, job, q, sent);
+    }
+    match result {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
     }

@@ -1,6 +1,6 @@
 //! A page of a table for a thread that waits for it: a sweep's, or a warming's.
 
-use super::Errand;
+use super::{size, Errand};
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fault::Fault;
 use crate::server::ffi;
@@ -9,6 +9,9 @@ use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page};
 use podium_core::pace::Class;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Times that a page is asked for with fewer records: more than halving a hundred to one takes.
+const SMALLER: u32 = 12;
 
 /// A page, and the call that brought it.
 pub(crate) struct Got {
@@ -35,16 +38,39 @@ struct Shared {
     bell: Condvar,
 }
 
-/// Asks for one page, through the scheduler in the background class, and waits for it. `what`: who asks, for errors.
-/// A number whose call failed has been given back.
+/// Asks for one page, of fewer records where a hundred are too large for one answer; see [`ask`].
 pub(crate) fn page(
     lane: &Lane,
     what: &'static str,
     formula: Option<String>,
     offset: Option<String>,
 ) -> Waited {
+    let mut calls = 0;
+    let mut smaller = 0;
+    loop {
+        let asked = size::of(lane);
+        let mut waited = ask(lane, what, formula.clone(), offset.clone(), asked);
+        calls += waited.calls;
+        let too_large = matches!(&waited.result, Err((_, FailureKind::TooLarge)));
+        if !too_large || asked <= 1 || smaller >= SMALLER || engine::stopping() {
+            waited.calls = calls;
+            return waited;
+        }
+        smaller += 1;
+    }
+}
+
+/// Asks for one page, through the scheduler in the background class, and waits for it. `what`: who asks, for errors.
+/// A number whose call failed has been given back.
+fn ask(
+    lane: &Lane,
+    what: &'static str,
+    formula: Option<String>,
+    offset: Option<String>,
+    size: u16,
+) -> Waited {
     let shared = Arc::new(Shared::default());
-    order(lane, what, formula, offset, &shared);
+    order(lane, what, formula, offset, size, &shared);
     let (sent, result) = {
         let mut over = shared.done.lock();
         loop {
@@ -92,32 +118,36 @@ fn order(
     what: &'static str,
     formula: Option<String>,
     offset: Option<String>,
+    size: u16,
     shared: &Arc<Shared>,
 ) {
     let (s1, s2) = (shared.clone(), shared.clone());
-    let (base, table) = (lane.base.clone(), lane.table.clone());
+    let lane = lane.clone();
+    let (base, cause) = (lane.base.clone(), lane.cause);
     let errand = Errand {
-        base: lane.base.clone(),
-        cause: lane.cause,
+        base,
+        cause,
         write: false,
         run: Box::new(move |client, token, deadline| {
             let ask = Ask {
-                base: &base,
-                table: &table,
+                base: &lane.base,
+                table: &lane.table,
                 token,
                 deadline,
             };
             let asked_ms = ffi::now_ms();
             *s1.calls.lock() += 1;
-            match client.list(
+            let result = client.list(
                 &ask,
                 &ListQuery {
                     formula: formula.as_deref(),
                     offset: offset.as_deref(),
-                    page_size: 100,
+                    page_size: size,
                     ..ListQuery::default()
                 },
-            ) {
+            );
+            size::note(&lane, size, &result);
+            match result {
                 Ok(page) => {
                     let n = page.count() as usize;
                     *s1.page.lock() = Some((page, asked_ms));

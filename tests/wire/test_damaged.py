@@ -9,9 +9,9 @@ import pytest
 from asking import get, ids, index, mget, spec
 from between import between
 from damage import HOLE, RECORDS, TEXTS, UNREADABLE, arrives, damage, deep
-from support import ReplyError, eventually, mapping
+from support import ReplyError, mapping
 from test_webhook import hook  # noqa: F401 (a fixture)
-from world import define, item, project, rid, schema, user
+from world import item, project, schema
 
 BAD = item(11)
 """The record that is damaged; it is of group g1, as every tenth."""
@@ -90,8 +90,6 @@ def test_warm_and_sweep_go_on_beside_it(client, world, raw):
 @pytest.mark.parametrize("raw", ["7", "[]", "null", '{"name":"x",7}'], ids=["number", "array", "null", "no member"])
 def test_fields_that_are_no_object(client, world, raw):
     """Nothing is known of its cells: it may be in any set, and no set is answered as if it were not."""
-    record = world.truth("items")[BAD]
-    text = json.dumps({key: record[key] for key in record}, separators=(",", ":"))
 
     def change(path, ask):
         page = ask()
@@ -102,7 +100,6 @@ def test_fields_that_are_no_object(client, world, raw):
                 r["fields"] = HOLE
         return json.dumps(page).replace(f'"{HOLE}"', raw).encode()
 
-    del text
     with between(world.airtable.url, change) as url:
         client.call("CONFIG", "SET", "podium.airtable-url", url)
         replies = mget(client, keys(range(1, 31)))
@@ -232,9 +229,7 @@ def test_discover_reads_the_rest_of_a_damaged_schema(client, world, raw):
 
 def test_many_small_values_take_little_memory(server, client, world):
     """14 MB of zeros in the records' place."""
-    zeros = json.dumps([0] * 10, separators=(",", ":"))
     body = b'{"records":[' + b"0," * 7_000_000 + b"0]}"
-    assert zeros
 
     def change(path, ask):
         return body

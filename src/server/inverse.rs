@@ -49,13 +49,13 @@ pub(crate) fn step(
     sent: u64,
     asked_ms: u64,
 ) {
-    let size = fetch::size::of(&q.lane);
+    let plan = fetch::size::plan(&q.lane);
     let part: Option<Vec<CompactString>> = {
         let p = q.progress.lock();
         p.back
             .left
             .as_ref()
-            .map(|l| l.iter().take(size.into()).cloned().collect())
+            .map(|l| l.iter().take(plan.size.into()).cloned().collect())
     };
     match part {
         None => {
@@ -104,11 +104,12 @@ pub(crate) fn step(
             let formula = question::ids_formula(&ids);
             let query = ListQuery {
                 formula: Some(&formula),
-                page_size: size,
+                page_size: plan.size,
+                fields: &plan.columns,
                 ..ListQuery::default()
             };
             let result = fetch::list_for(q, &q.lane, &query, class);
-            if fetch::size::note(&q.lane, size, &result) {
+            if fetch::size::note(&q.lane, &plan, &result) {
                 return fetch::go_on(id, job, q, sent);
             }
             match result {

@@ -249,18 +249,56 @@ def test_many_small_values_take_little_memory(server, client, world):
 # Records that are too large for one answer -------------------------------------------------------------------------------
 
 
-def test_a_table_of_large_records_is_read_in_smaller_pages(client, world, server):
-    big = "x" * 30_000
-    world.airtable.write(base=world.base, table="projects", update=[{"id": project(n), "fields": {"description": big}} for n in range(1, 21)])
-    client.call("CONFIG", "SET", "podium.max-response-bytes", "200000")
-    spec(client, "small", {"table": "projects", "schema": schema({"name": {"type": "string", "indexed": True}})})
-    names = [r["name"] for r in index(client, "small:*")]
-    assert len(names) == 20
-    client.call("PODIUM.INVALIDATE", "small:*")
-    assert mapping(client.call("PODIUM.WARM", "small:*"))["records"] == 20
-    client.call("PODIUM.INVALIDATE", "small:*")
-    assert len(mget(client, [f"small:{project(n)}" for n in range(1, 21)])) == 20
-    assert mapping(client.call("PODIUM.SWEEP", "small:*", "FULL"))["removed"] == 0
+NAME = {"name": {"type": "string", "indexed": True}}
+
+
+def grown(world, length):
+    """Every project's description is so long."""
+    update = [{"id": project(n), "fields": {"description": "x" * length}} for n in range(1, 21)]
+    world.airtable.write(base=world.base, table="projects", update=update)
+
+
+def everything_is_read(client, name, count=20):
+    found = index(client, f"{name}:*")
+    assert len(found) == count
+    client.call("PODIUM.INVALIDATE", f"{name}:*")
+    assert mapping(client.call("PODIUM.WARM", f"{name}:*"))["records"] == count
+    client.call("PODIUM.INVALIDATE", f"{name}:*")
+    assert len(mget(client, [f"{name}:{project(n)}" for n in range(1, count + 1)])) == count
+    assert mapping(client.call("PODIUM.SWEEP", f"{name}:*", "FULL"))["removed"] == 0
+    client.call("PODIUM.INVALIDATE", f"{name}:*")
+    assert get(client, f"{name}:{project(1)}")["id"] == project(1)
+    return found
+
+
+def test_of_large_records_only_the_columns_are_read_that_are_needed(client, world):
+    """Even if none of the records would fit into an answer by itself."""
+    grown(world, 90_000)
+    client.call("CONFIG", "SET", "podium.max-response-bytes", "50000")
+    spec(client, "small", {"table": "projects", "schema": schema({**NAME, "event": {"type": "array", "items": {"type": "string", "pattern": "^rec"}, "maxItems": 1}})})
+    world.airtable.forget()
+    found = everything_is_read(client, "small")
+    assert {r["id"]: r for r in found}[project(1)] == {"id": project(1), "name": "Project 01", "event": ["recevt00000000002"]}
+    assert ids(client, "small:event:recevt00000000002") == [project(n) for n in range(1, 21) if n % 3 == 1]
+    assert ids(client, "small:name:Project 07") == [project(7)]
+
+
+def test_a_column_that_the_base_lacks_is_not_asked_for(client, world):
+    grown(world, 90_000)
+    client.call("CONFIG", "SET", "podium.max-response-bytes", "50000")
+    lacking = {f"lacking{n}": {"type": "string", "default": ""} for n in range(3)}
+    spec(client, "small", {"table": "projects", "schema": schema({**NAME, **lacking})})
+    found = everything_is_read(client, "small")
+    assert {r["name"] for r in found} == {f"Project {n:02d}" for n in range(1, 21)}
+
+
+@pytest.mark.parametrize("columns", [None, 20], ids=["an open spec", "too many columns that the base lacks"])
+def test_large_records_are_read_in_smaller_pages(client, world, columns):
+    grown(world, 30_000)
+    client.call("CONFIG", "SET", "podium.max-response-bytes", "200000", "podium.fetch-timeout-ms", "20000")
+    made = {f"lacking{n}": {"type": "string", "default": ""} for n in range(columns or 0)}
+    spec(client, "small", {"table": "projects", **({"schema": schema({**NAME, **made})} if columns else {})})
+    assert {r["name"] for r in everything_is_read(client, "small")} == {f"Project {n:02d}" for n in range(1, 21)}
     client.call("CONFIG", "SET", "podium.max-response-bytes", "16777216")
     client.call("PODIUM.INVALIDATE", "small:*")
     assert len(index(client, "small:*")) == 20

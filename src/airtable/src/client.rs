@@ -64,6 +64,8 @@ pub struct ListQuery<'a> {
     pub page_size: u16,
     /// Over all pages.
     pub max_records: Option<u32>,
+    /// Names or ids of the fields whose cells are wanted; empty: all.
+    pub fields: &'a [String],
     /// Cells keyed by field id rather than name.
     pub by_field_id: bool,
 }
@@ -142,6 +144,9 @@ impl Client {
         if query.by_field_id {
             parameters.insert("returnFieldsByFieldId".to_string(), json!(true));
         }
+        if !query.fields.is_empty() {
+            parameters.insert("fields".to_string(), json!(query.fields));
+        }
         if let Some(formula) = query.formula {
             parameters.insert("filterByFormula".to_string(), json!(formula));
         }
@@ -152,6 +157,11 @@ impl Client {
             .iter()
             .fold(self.table(ask)?, |address, (name, value)| match value {
                 Value::String(text) => address.query(name, text),
+                Value::Array(list) => {
+                    let name = format!("{name}[]");
+                    let texts = list.iter().filter_map(Value::as_str);
+                    texts.fold(address, |address, text| address.query(&name, text))
+                }
                 other => address.query(name, &other.to_string()),
             })
             .into_url();

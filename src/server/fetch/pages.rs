@@ -53,21 +53,22 @@ pub(super) fn question_page(
     } else {
         q.formula.clone()
     };
-    let (page_size, max_records) = if probing && !table {
-        (PROBE as u16, Some(PROBE))
-    } else {
-        (size::of(&q.lane), None)
-    };
+    let mut plan = size::plan(&q.lane);
+    let probes = (probing && !table).then_some(PROBE);
+    if let Some(few) = probes {
+        plan.size = plan.size.min(few as u16);
+    }
     let query = ListQuery {
         formula: formula.as_deref(),
         offset: offset.as_deref(),
-        page_size,
-        max_records,
+        page_size: plan.size,
+        max_records: probes,
+        fields: &plan.columns,
         ..ListQuery::default()
     };
     let result = list_for(q, &q.lane, &query, class);
-    if size::note(&q.lane, page_size, &result) {
-        // The same page again, with fewer records.
+    if size::note(&q.lane, &plan, &result) {
+        // The same page again, otherwise.
         figures::error(false);
         return go_on(id, job, q, sent);
     }

@@ -10,8 +10,8 @@ use podium_core::pace::Class;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Times that a page is asked for with fewer records: more than halving a hundred to one takes.
-const SMALLER: u32 = 12;
+/// Times that a page is asked for with other columns or fewer records: more than it takes to find out what fits.
+const SMALLER: u32 = 20;
 
 /// A page, and the call that brought it.
 pub(crate) struct Got {
@@ -34,11 +34,13 @@ struct Shared {
     page: Mutex<Option<(Page, u64)>>,
     failure: Mutex<Option<Failure>>,
     calls: Mutex<u64>,
+    /// It is to be asked for otherwise.
+    again: Mutex<bool>,
     done: Mutex<Option<(u64, Result<(), Fault>)>>,
     bell: Condvar,
 }
 
-/// Asks for one page, of fewer records where a hundred are too large for one answer; see [`ask`].
+/// Asks for one page, by what fits into an answer ([`size`]); see [`ask`].
 pub(crate) fn page(
     lane: &Lane,
     what: &'static str,
@@ -48,11 +50,10 @@ pub(crate) fn page(
     let mut calls = 0;
     let mut smaller = 0;
     loop {
-        let asked = size::of(lane);
-        let mut waited = ask(lane, what, formula.clone(), offset.clone(), asked);
+        let plan = size::plan(lane);
+        let (mut waited, again) = ask(lane, what, formula.clone(), offset.clone(), plan);
         calls += waited.calls;
-        let too_large = matches!(&waited.result, Err((_, FailureKind::TooLarge)));
-        if !too_large || asked <= 1 || smaller >= SMALLER || engine::stopping() {
+        if !again || smaller >= SMALLER || engine::stopping() {
             waited.calls = calls;
             return waited;
         }
@@ -67,10 +68,10 @@ fn ask(
     what: &'static str,
     formula: Option<String>,
     offset: Option<String>,
-    size: u16,
-) -> Waited {
+    plan: size::Plan,
+) -> (Waited, bool) {
     let shared = Arc::new(Shared::default());
-    order(lane, what, formula, offset, size, &shared);
+    order(lane, what, formula, offset, plan, &shared);
     let (sent, result) = {
         let mut over = shared.done.lock();
         loop {
@@ -79,13 +80,9 @@ fn ask(
             }
             shared.bell.wait_for(&mut over, Duration::from_millis(500));
             if over.is_none() && engine::stopping() {
-                return Waited {
-                    calls: 0,
-                    result: Err((
-                        Fault::new("ERR the module is being unloaded"),
-                        FailureKind::Refused,
-                    )),
-                };
+                let fault = Fault::new("ERR the module is being unloaded");
+                let result = Err((fault, FailureKind::Refused));
+                return (Waited { calls: 0, result }, false);
             }
         }
     };
@@ -110,7 +107,8 @@ fn ask(
             Err((fault, kind))
         }
     };
-    Waited { calls, result }
+    let again = *shared.again.lock();
+    (Waited { calls, result }, again)
 }
 
 fn order(
@@ -118,7 +116,7 @@ fn order(
     what: &'static str,
     formula: Option<String>,
     offset: Option<String>,
-    size: u16,
+    plan: size::Plan,
     shared: &Arc<Shared>,
 ) {
     let (s1, s2) = (shared.clone(), shared.clone());
@@ -142,11 +140,12 @@ fn order(
                 &ListQuery {
                     formula: formula.as_deref(),
                     offset: offset.as_deref(),
-                    page_size: size,
+                    page_size: plan.size,
+                    fields: &plan.columns,
                     ..ListQuery::default()
                 },
             );
-            size::note(&lane, size, &result);
+            *s1.again.lock() = size::note(&lane, &plan, &result);
             match result {
                 Ok(page) => {
                     let n = page.count() as usize;

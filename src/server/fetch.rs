@@ -1,10 +1,12 @@
 //! Carrying out a call on a worker: ask Airtable, shape what comes, land it. No lock is held while Airtable is waited for.
 
+mod batch;
 mod errand;
 mod pages;
 pub(crate) mod size;
 mod waited;
 
+pub(crate) use batch::{damaged, not_asked_for};
 pub(crate) use errand::Errand;
 pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
@@ -15,10 +17,7 @@ use super::fault::{for_pace, never_begun, never_sent, Fault};
 use super::ffi;
 use super::figures::{self, Cause};
 use super::inverse;
-use super::land::{self, Came, Lacking};
 use super::log;
-use super::op::Ticket;
-use super::shed;
 use super::upstream;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -168,7 +167,7 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
             lane,
             sent,
             flights,
-        } => batch(id, class, lane, sent, flights),
+        } => batch::carry_out(id, class, lane, sent, flights),
         Order::Job { job, sent, flight } => match &*job {
             Job::Question(q) => question_page(id, class, &job, q, sent, flight),
             Job::Errand(e) => errand::carry_out(id, e, sent),
@@ -302,129 +301,6 @@ pub(crate) fn list_for(
     result
 }
 
-fn batch(
-    id: CallId,
-    class: Class,
-    lane: Lane,
-    sent: u64,
-    flights: Vec<(CompactString, Option<FlightId>)>,
-) {
-    let asked_ms = ffi::now_ms();
-    let ids: Vec<&str> = flights.iter().map(|(id, _)| id.as_str()).collect();
-    let formula = question::ids_formula(&ids);
-    let plan = size::plan(&lane);
-    let cause = if class == Class::Read {
-        lane.cause
-    } else {
-        Cause::Refresh
-    };
-    let query = ListQuery {
-        formula: Some(&formula),
-        page_size: 100,
-        fields: &plan.columns,
-        ..ListQuery::default()
-    };
-    let result = list(&lane, &query, cause);
-    let again = size::note_columns(&lane, &plan, &result);
-    match result {
-        Ok(page) => {
-            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
-            let evidence = lookup_evidence(&lane, &page.records);
-            let mut found: HashMap<CompactString, Shaped> =
-                HashMap::with_capacity(page.records.len());
-            for r in &page.records {
-                found.insert(
-                    CompactString::new(&r.id),
-                    shape_one(&lane, r, sent, asked_ms),
-                );
-            }
-            let damaged = damaged(&lane, &page, sent, asked_ms).collect();
-            let came = Came {
-                lacking: lacking(&lane, &page, &flights),
-                found,
-                damaged,
-                evidence,
-            };
-            land::batch(&lane, sent, asked_ms, class, flights, came);
-        }
-        Err(_) if again => {
-            // With other columns it may do; Airtable itself is well.
-            figures::error(false);
-            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
-            let came = Came {
-                found: HashMap::new(),
-                damaged: HashMap::new(),
-                lacking: Lacking::Unread,
-                evidence: Vec::new(),
-            };
-            land::batch(&lane, sent, asked_ms, class, flights, came);
-        }
-        Err(f) => {
-            note_failure(&f);
-            let scope = "data.records:read";
-            let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
-            let ticket = Ticket::new(u32::from(!never_sent(&f)));
-            let over = {
-                let mut d = desk();
-                match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
-                    Verdict::Retrying | Verdict::Split => {
-                        d.tokens.landed(sent);
-                        for (id, flight) in &flights {
-                            if let Some(flight) = flight {
-                                d.ask_again(&lane, id, *flight, silenced(&f), &ticket);
-                            }
-                        }
-                        None
-                    }
-                    _ => {
-                        let busy = d.busy_for(&lane.base);
-                        Some(busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy))
-                    }
-                }
-            };
-            if let Some(fault) = over {
-                land::failed_batch(&lane, sent, asked_ms, flights, fault, ticket);
-            }
-            shed::after_failure(&lane.base);
-        }
-    }
-}
-
-/// What a page leaves open of the ids that were asked for.
-fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>)]) -> Lacking {
-    let came: HashSet<&str> = page.ids().collect();
-    if flights.iter().all(|(id, _)| came.contains(id.as_str())) {
-        return Lacking::Gone;
-    }
-    let asked: HashMap<&str, bool> = flights
-        .iter()
-        .map(|(id, flight)| (id.as_str(), flight.is_some()))
-        .collect();
-    let strange = came.iter().any(|id| !asked.contains_key(id));
-    let wanted = came.iter().any(|id| asked.get(id) == Some(&true));
-    match (strange, page.offset.is_some()) {
-        (_, false) if page.nameless > 0 => Lacking::Unknown(nameless(&lane.entity)),
-        (false, false) => Lacking::Gone,
-        (false, true) if wanted => Lacking::Unread,
-        _ => Lacking::Unknown(not_asked_for(&lane.entity)),
-    }
-}
-
-/// Records came that were not asked for, or more is promised without any that were: whatever was answered, it was not
-/// the question which ids are there.
-pub(crate) fn not_asked_for(entity: &str) -> Fault {
-    figures::error(false);
-    Fault::outage(format!(
-        "UPSTREAMBAD Airtable did not answer which records of {entity} there are: it left some out that may be there"
-    ))
-}
-
-/// Something came that does not say which record it is: any that was asked for and did not come.
-pub(crate) fn nameless(entity: &str) -> Fault {
-    figures::error(false);
-    Fault::nameless(entity)
-}
-
 /// A spec's own ttl, in s.
 pub(crate) fn ttl_s(spec: &podium_core::spec::Spec) -> Option<u64> {
     spec.ttl().map(|s| s.max(1) as u64)
@@ -457,23 +333,6 @@ pub(crate) fn lookup_evidence(lane: &Lane, records: &[Record]) -> Vec<(u16, bool
 /// The stored form of a fetched record.
 pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Shaped {
     shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
-}
-
-/// The records of a page that cannot be read, each with the error that is its own.
-pub(crate) fn damaged<'a>(
-    lane: &'a Lane,
-    page: &'a Page,
-    sent: u64,
-    asked_ms: u64,
-) -> impl Iterator<Item = (CompactString, Fault)> + 'a {
-    page.damaged.iter().filter_map(move |d| {
-        let id = d.id.as_deref()?;
-        let cells = d.fields.as_ref();
-        let cells = cells.map(|c| shape_cells(lane, id, c, sent, asked_ms, Source::Airtable));
-        let name = format!("{}:{id}", lane.entity);
-        let fault = Fault::damaged(&name, &d.why, cells);
-        Some((CompactString::new(id), fault))
-    })
 }
 
 /// The stored form of a record's cells.

@@ -23,6 +23,7 @@ fn a_list_is_a_get_with_what_was_asked_for() {
         offset: Some("itrW/recZ"),
         page_size: 50,
         max_records: Some(7),
+        fields: &["Näme".to_string(), "fldA".to_string()],
         by_field_id: true,
     };
     let page = server.client().list(&ask(&token), &query).unwrap();

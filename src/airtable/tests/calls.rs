@@ -34,6 +34,7 @@ fn a_list_is_a_get_with_what_was_asked_for() {
     assert_eq!(
         seen.line,
         "GET /v0/appK3xT9vQ2mWb7Rd/Projects?pageSize=50&maxRecords=7&returnFieldsByFieldId=true\
+         &fields%5B%5D=N%C3%A4me&fields%5B%5D=fldA\
          &filterByFormula=OR%28RECORD_ID%28%29%3D%27recA%27%2C%7BN%C3%A4me%7D%3D%27x%0A%27%29\
          &offset=itrW%2FrecZ HTTP/1.1"
     );

@@ -1,5 +1,6 @@
 //! Why a fetch brought nothing, in the words of the contract.
 
+use super::fetch::Shaped;
 use podium_airtable::{Failure, FailureKind, Phase};
 use podium_core::pace::{Busy, Fault as PaceFault, Why};
 
@@ -10,6 +11,16 @@ pub(crate) struct Fault {
     pub(crate) line: String,
     /// Is it worth serving a stale copy instead? (It is Airtable's state, not the question's fault.)
     pub(crate) outage: bool,
+    /// It is this one record that came and cannot be read.
+    pub(crate) damage: Option<Damage>,
+}
+
+/// What can be known all the same of a record that cannot be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Damage {
+    /// Its readable cells, in the stored form; what lacks there has no value that anybody could ask for. `None`: none can
+    /// be read, and it may hold any value.
+    pub(crate) cells: Option<Shaped>,
 }
 
 impl Fault {
@@ -17,13 +28,31 @@ impl Fault {
         Fault {
             line: line.into(),
             outage: false,
+            damage: None,
         }
     }
     pub(crate) fn outage(line: impl Into<String>) -> Fault {
         Fault {
             line: line.into(),
             outage: true,
+            damage: None,
         }
+    }
+    /// A record came and cannot be read: its own error, and nobody else's.
+    pub(crate) fn damaged(name: &str, why: &str, cells: Option<Shaped>) -> Fault {
+        Fault {
+            line: format!(
+                "BADRECORD {name} cannot be read as Airtable sends it: {why}. Put that right in Airtable"
+            ),
+            outage: true,
+            damage: Some(Damage { cells }),
+        }
+    }
+    /// Something came among the records of an entity that cannot be read and does not say which record it is.
+    pub(crate) fn nameless(entity: &str) -> Fault {
+        Fault::outage(format!(
+            "UPSTREAMBAD Airtable sent a record of {entity} that cannot be read and does not say which it is"
+        ))
     }
     pub(crate) fn busy(b: Busy) -> Fault {
         let s = b.ms_left.div_ceil(1000);

@@ -1,9 +1,12 @@
 //! Carrying out a call on a worker: ask Airtable, shape what comes, land it. No lock is held while Airtable is waited for.
 
+mod batch;
 mod errand;
 mod pages;
+pub(crate) mod size;
 mod waited;
 
+pub(crate) use batch::{damaged, not_asked_for};
 pub(crate) use errand::Errand;
 pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
@@ -14,10 +17,7 @@ use super::fault::{for_pace, never_begun, never_sent, Fault};
 use super::ffi;
 use super::figures::{self, Cause};
 use super::inverse;
-use super::land::{self, Came, Lacking};
 use super::log;
-use super::op::Ticket;
-use super::shed;
 use super::upstream;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
@@ -111,10 +111,14 @@ pub(crate) struct Listing {
     probing: bool,
     pub(crate) back: inverse::Steps,
     pub(crate) records: HashMap<CompactString, Shaped>,
+    /// Those that came and cannot be read.
+    pub(crate) damaged: HashMap<CompactString, Fault>,
+    /// What came and does not say which record it is.
+    pub(crate) nameless: u64,
 }
 
 /// A fetched record in its stored form.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Shaped {
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) expire_at: u64,
@@ -163,7 +167,7 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
             lane,
             sent,
             flights,
-        } => batch(id, class, lane, sent, flights),
+        } => batch::carry_out(id, class, lane, sent, flights),
         Order::Job { job, sent, flight } => match &*job {
             Job::Question(q) => question_page(id, class, &job, q, sent, flight),
             Job::Errand(e) => errand::carry_out(id, e, sent),
@@ -271,7 +275,7 @@ fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
         };
         client.list(&ask, query)
     });
-    let n = result.as_ref().map_or(0, |p| p.records.len());
+    let n = result.as_ref().map_or(0, |p| p.count() as usize);
     if !result.as_ref().is_err_and(never_sent) {
         figures::call(cause, begun.elapsed().as_millis() as u64, n);
     }
@@ -295,104 +299,6 @@ pub(crate) fn list_for(
         q.progress.lock().calls += 1;
     }
     result
-}
-
-fn batch(
-    id: CallId,
-    class: Class,
-    lane: Lane,
-    sent: u64,
-    flights: Vec<(CompactString, Option<FlightId>)>,
-) {
-    let asked_ms = ffi::now_ms();
-    let ids: Vec<&str> = flights.iter().map(|(id, _)| id.as_str()).collect();
-    let formula = question::ids_formula(&ids);
-    let cause = if class == Class::Read {
-        lane.cause
-    } else {
-        Cause::Refresh
-    };
-    let query = ListQuery {
-        formula: Some(&formula),
-        page_size: 100,
-        ..ListQuery::default()
-    };
-    match list(&lane, &query, cause) {
-        Ok(page) => {
-            desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
-            let evidence = lookup_evidence(&lane, &page.records);
-            let mut found: HashMap<CompactString, Shaped> =
-                HashMap::with_capacity(page.records.len());
-            for r in &page.records {
-                found.insert(
-                    CompactString::new(&r.id),
-                    shape_one(&lane, r, sent, asked_ms),
-                );
-            }
-            let came = Came {
-                lacking: lacking(&lane, &page, &flights),
-                found,
-                evidence,
-            };
-            land::batch(&lane, sent, asked_ms, class, flights, came);
-        }
-        Err(f) => {
-            note_failure(&f);
-            let scope = "data.records:read";
-            let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
-            let ticket = Ticket::new(u32::from(!never_sent(&f)));
-            let over = {
-                let mut d = desk();
-                match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
-                    Verdict::Retrying | Verdict::Split => {
-                        d.tokens.landed(sent);
-                        for (id, flight) in &flights {
-                            if let Some(flight) = flight {
-                                d.ask_again(&lane, id, *flight, silenced(&f), &ticket);
-                            }
-                        }
-                        None
-                    }
-                    _ => {
-                        let busy = d.busy_for(&lane.base);
-                        Some(busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy))
-                    }
-                }
-            };
-            if let Some(fault) = over {
-                land::failed_batch(&lane, sent, asked_ms, flights, fault, ticket);
-            }
-            shed::after_failure(&lane.base);
-        }
-    }
-}
-
-/// What a page leaves open of the ids that were asked for.
-fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>)]) -> Lacking {
-    let came: HashSet<&str> = page.records.iter().map(|r| r.id.as_str()).collect();
-    if flights.iter().all(|(id, _)| came.contains(id.as_str())) {
-        return Lacking::Gone;
-    }
-    let asked: HashMap<&str, bool> = flights
-        .iter()
-        .map(|(id, flight)| (id.as_str(), flight.is_some()))
-        .collect();
-    let strange = came.iter().any(|id| !asked.contains_key(id));
-    let wanted = came.iter().any(|id| asked.get(id) == Some(&true));
-    match (strange, page.offset.is_some()) {
-        (false, false) => Lacking::Gone,
-        (false, true) if wanted => Lacking::Unread,
-        _ => Lacking::Unknown(not_asked_for(&lane.entity)),
-    }
-}
-
-/// Records came that were not asked for, or more is promised without any that were: whatever was answered, it was not
-/// the question which ids are there.
-pub(crate) fn not_asked_for(entity: &str) -> Fault {
-    figures::error(false);
-    Fault::outage(format!(
-        "UPSTREAMBAD Airtable did not answer which records of {entity} there are: it left some out that may be there"
-    ))
 }
 
 /// A spec's own ttl, in s.

@@ -30,9 +30,6 @@ pub(crate) struct Steps {
     pub(crate) closed: bool,
 }
 
-/// Records read in one call.
-const PAGE: usize = 100;
-
 /// The way back of a link field, where the base's schema is known.
 pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
     let (_, link) = st.link_found(ix, field)?;
@@ -52,12 +49,13 @@ pub(crate) fn step(
     sent: u64,
     asked_ms: u64,
 ) {
+    let plan = fetch::size::plan(&q.lane);
     let part: Option<Vec<CompactString>> = {
         let p = q.progress.lock();
         p.back
             .left
             .as_ref()
-            .map(|l| l.iter().take(PAGE).cloned().collect())
+            .map(|l| l.iter().take(plan.size.into()).cloned().collect())
     };
     match part {
         None => {
@@ -75,14 +73,14 @@ pub(crate) fn step(
             };
             let query = ListQuery {
                 formula: Some(&formula),
-                page_size: PAGE as u16,
+                page_size: 1,
                 by_field_id: true,
                 ..ListQuery::default()
             };
             match fetch::list_for(q, &lane, &query, class) {
                 // A page that promises more without the record says nothing of it, nor does one that holds others.
                 Ok(page)
-                    if (page.offset.is_some() || !page.records.is_empty())
+                    if (page.offset.is_some() || page.count() > 0)
                         && !page.records.iter().any(|r| r.id == value) =>
                 {
                     close(id, job, q, sent)
@@ -106,22 +104,27 @@ pub(crate) fn step(
             let formula = question::ids_formula(&ids);
             let query = ListQuery {
                 formula: Some(&formula),
-                page_size: PAGE as u16,
+                page_size: plan.size,
+                fields: &plan.columns,
                 ..ListQuery::default()
             };
-            match fetch::list_for(q, &q.lane, &query, class) {
+            let result = fetch::list_for(q, &q.lane, &query, class);
+            if fetch::size::note(&q.lane, &plan, &result) {
+                return fetch::go_on(id, job, q, sent);
+            }
+            match result {
                 Ok(page) if says_nothing(&page, &ids) => close(id, job, q, sent),
                 Ok(page) => {
                     let left = {
                         let mut p = q.progress.lock();
-                        for r in &page.records {
-                            let shaped = fetch::shape_one(&q.lane, r, sent, asked_ms);
-                            p.records.insert(CompactString::new(&r.id), shaped);
-                        }
+                        p.take(&q.lane, &page, sent, asked_ms);
                         let left = p.back.left.take().unwrap_or_default();
                         // What a short page left out is asked for again.
                         let short = page.offset.is_some();
-                        let lacking = |i: &CompactString| short && !p.records.contains_key(i);
+                        let came = |i: &CompactString| {
+                            p.records.contains_key(i) || p.damaged.contains_key(i)
+                        };
+                        let lacking = |i: &CompactString| short && !came(i);
                         let (asked, rest) = left.split_at(ids.len().min(left.len()));
                         let again = asked.iter().filter(|i| lacking(i));
                         again.chain(rest).cloned().collect()
@@ -134,13 +137,13 @@ pub(crate) fn step(
     }
 }
 
-/// Does a page say nothing of the ids that it lacks? One that holds others was no answer to the question; one that
-/// promises more and holds none of them may go on like that.
+/// Does a page say nothing of the ids that it lacks? One that holds others, or what may be any, was no answer to the
+/// question; one that promises more and holds none of them may go on like that.
 fn says_nothing(page: &Page, ids: &[CompactString]) -> bool {
-    let asked = |r: &podium_airtable::Record| ids.iter().any(|i| *i == r.id);
-    let strange = page.records.iter().any(|r| !asked(r));
-    let lacks = ids.iter().any(|i| !page.records.iter().any(|r| *i == r.id));
-    (strange && lacks) || (page.offset.is_some() && !page.records.iter().any(asked))
+    let asked = |id: &str| ids.iter().any(|i| *i == id);
+    let strange = page.nameless > 0 || page.ids().any(|id| !asked(id));
+    let lacks = ids.iter().any(|i| !page.ids().any(|id| *i == id));
+    (strange && lacks) || (page.offset.is_some() && !page.ids().any(asked))
 }
 
 /// The ids in the linked record's cell; a record that is not there is linked to by none.

@@ -3,7 +3,7 @@
 mod question;
 mod sets;
 
-pub(crate) use question::{note_lookup, question, question_failed};
+pub(crate) use question::{doubt_all, note_lookup, question, question_failed};
 pub(crate) use sets::whole_table;
 
 use super::audience;
@@ -42,6 +42,8 @@ pub(crate) enum Lacking {
 /// What a batch brought.
 pub(crate) struct Came {
     pub(crate) found: HashMap<CompactString, Shaped>,
+    /// Those that came and cannot be read.
+    pub(crate) damaged: HashMap<CompactString, Fault>,
     pub(crate) lacking: Lacking,
     /// What it says of lookups: field, and whether it agrees with its link cell.
     pub(crate) evidence: Vec<(u16, bool)>,
@@ -58,6 +60,7 @@ pub(crate) fn batch(
 ) {
     let Came {
         mut found,
+        mut damaged,
         lacking,
         evidence,
     } = came;
@@ -87,6 +90,9 @@ pub(crate) fn batch(
                         record(Seen::Found(s.bytes, lane.spec.clone()), stored)
                     }
                     None => match &lacking {
+                        _ if damaged.contains_key(id) => damaged
+                            .remove(id)
+                            .and_then(|fault| record(Seen::Failed(fault), false)),
                         Lacking::Unread => None,
                         Lacking::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
                         Lacking::Gone => {

@@ -64,6 +64,10 @@ pub(crate) struct LandedRecord {
 pub(crate) struct LandedQuestion {
     /// The records that match, by their own cells.
     pub(crate) records: Result<HashMap<CompactString, Arc<[u8]>>, Fault>,
+    /// Those that belong, or may, and cannot be read.
+    pub(crate) damaged: HashMap<CompactString, Fault>,
+    /// Something came that does not say which record it is.
+    pub(crate) nameless: bool,
     pub(crate) spec: Arc<Spec>,
     pub(crate) sent: u64,
     pub(crate) asked_ms: u64,

@@ -1,7 +1,7 @@
 //! What must outlive the process: specs, generations and doubt, in native keys `podium:…` that are saved, replicated and
 //! migrated like any other. The truth is in memory; the keys are rewritten whenever somebody takes them away.
 
-use super::engine::desk;
+use super::engine::{believes, desk, now_us};
 use super::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::state::{Entity, State};
@@ -246,20 +246,24 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
 
 pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
     let fields = hash_of(ctx, &key::own(DOUBT, entity)).unwrap_or_default();
+    let number = |seq: &[u8]| {
+        std::str::from_utf8(seq)
+            .ok()
+            .map(|s| s.parse().unwrap_or(u64::MAX))
+    };
     let Some(e) = st.by_name_mut(entity) else {
         return;
     };
     e.doubts.clear();
     e.strays.clear();
     for (id, seq) in &fields {
-        let (Ok(id), Some(seq)) = (
-            std::str::from_utf8(id),
-            std::str::from_utf8(seq).ok().and_then(|s| s.parse().ok()),
-        ) else {
+        let (Ok(id), Some(seq)) = (std::str::from_utf8(id), number(seq)) else {
             continue;
         };
+        // Whatever its number says, the record is in doubt: one that is not believed is so from now on.
+        let believed = desk().tokens.observe(seq, now_us());
+        let seq = if believed { seq } else { desk().next_seq() };
         e.doubts.raise(id, seq);
-        desk().tokens.observe(seq);
     }
 }
 
@@ -328,7 +332,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     super::told::lose_all(st);
     let mut newest = 0u64;
     scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
-    desk().tokens.observe(newest);
+    desk().tokens.observe(newest, now_us());
     let from_file = std::mem::take(&mut st.from_file);
     if !st.replica {
         for (name, spec) in from_file {
@@ -381,7 +385,8 @@ fn register(ctx: Ctx, st: &mut State, name: &[u8], newest: &mut u64) {
             let s = RString::new(name);
             let k = Key::peek(ctx, s.raw());
             if k.kind() == KeyKind::Zset {
-                if let Some(h) = super::store::sentinel(&k, name) {
+                let head = super::store::sentinel(&k, name);
+                if let Some(h) = head.filter(|h| believes(h.seq)) {
                     *newest = (*newest).max(h.seq);
                 }
                 if let Some(suffix) = name.get(entity.len() + 1..) {

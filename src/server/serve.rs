@@ -283,6 +283,8 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                 let Some(e) = st.get(ix) else { continue };
                 let landed = LandedQuestion {
                     records: Err(fault.clone()),
+                    damaged: Default::default(),
+                    nameless: false,
                     spec: e.spec.clone(),
                     sent: 0,
                     asked_ms: 0,

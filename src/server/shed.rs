@@ -109,6 +109,8 @@ fn look_through(only: Option<BaseKey>) {
     for (ix, suffix, spec, busy, passengers) in told.questions {
         let landed = LandedQuestion {
             records: Err(Fault::busy(busy)),
+            damaged: Default::default(),
+            nameless: false,
             spec,
             sent: 0,
             asked_ms: 0,

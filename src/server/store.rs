@@ -15,7 +15,7 @@ pub(crate) use links::{
 pub(crate) use sets::*;
 
 use super::audience;
-use super::engine::desk;
+use super::engine::{believes, desk, now_us};
 use super::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::persist;
@@ -98,6 +98,11 @@ pub(crate) fn tomb(ctx: Ctx, e: &Entity, id: &str) -> Option<Header> {
     entry::read_tomb(k.body()?, &name).filter(|h| h.generation == e.generation)
 }
 
+/// Is a copy later than what was seen under `seq`?
+fn later(h: &Header, seq: u64) -> bool {
+    h.seq > seq && believes(h.seq)
+}
+
 /// What became of a fill.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stored {
@@ -165,7 +170,7 @@ pub(crate) fn put(
     let had = match copy(ctx, e, id, false) {
         Copy::Foreign => return Stored::Refused,
         Copy::Record(b) => Some(b.to_vec()),
-        Copy::Tomb(h) if by == By::Fetch && h.seq > seq => return Stored::Outdated,
+        Copy::Tomb(h) if by == By::Fetch && later(&h, seq) => return Stored::Outdated,
         Copy::Tomb(_) => {
             was_gone = true;
             None
@@ -173,10 +178,12 @@ pub(crate) fn put(
         Copy::Absent => None,
     };
     let old = had.as_deref().and_then(|b| Entry::read(b, &name));
-    if by == By::Fetch && old.as_ref().is_some_and(|o| o.header.seq > seq) {
-        // Numbers of a former primary whose clock ran ahead: the next fetch comes after them.
-        desk().tokens.observe(old.map_or(0, |o| o.header.seq));
-        return Stored::Outdated;
+    if let Some(o) = old.as_ref().filter(|_| by == By::Fetch) {
+        if later(&o.header, seq) {
+            // Numbers of a former primary whose clock ran ahead: the next fetch comes after them.
+            desk().tokens.observe(o.header.seq, now_us());
+            return Stored::Outdated;
+        }
     }
     if ffi::is_cluster(ctx) && own_write(|| ffi::call(ctx, c"EXISTS", false, &[&name]).is_error()) {
         // Its slot left this node while it was fetched.
@@ -271,7 +278,7 @@ pub(crate) fn entomb(
         _ => None,
     };
     let old = had.as_deref().and_then(|b| Entry::read(b, &name));
-    if by == By::Fetch && old.as_ref().is_some_and(|o| o.header.seq > header.seq) {
+    if by == By::Fetch && old.as_ref().is_some_and(|o| later(&o.header, header.seq)) {
         return (Stored::Outdated, false);
     }
     if !ffi::removable(ctx) {

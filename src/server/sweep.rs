@@ -76,8 +76,8 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
                 break;
             };
             let spent = calls.entry(batch.entity).or_insert(0);
-            let (found, asked_ms, sent) = ask(lane, &batch.ids, spent)?;
-            land_batch(&mut sweep, lane, &batch.ids, found, asked_ms, sent, dry);
+            let answer = ask(lane, &batch.ids, spent)?;
+            land_batch(&mut sweep, lane, &batch.ids, answer, dry);
         }
         let mut spent: u64 = calls
             .iter()
@@ -168,18 +168,24 @@ fn gather(
         .collect()
 }
 
-type Answer = (
-    HashMap<CompactString, (Shaped, Vec<CompactString>)>,
-    u64,
-    u64,
-);
+/// What is there of the records asked for: the record, if it can be read, and the ids in its link cells.
+type Found = HashMap<CompactString, (Option<Shaped>, Vec<CompactString>)>;
+
+struct Answer {
+    found: Found,
+    /// Something came that does not say which record it is: what did not come may be there.
+    nameless: bool,
+    asked_ms: u64,
+    sent: u64,
+}
 
 /// Asks for records by id, through the scheduler, in the background class. To the last page: what a short page left out is
 /// not gone.
 fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fault> {
     let formula = question::ids_formula(ids);
     let asked_ms = ffi::now_ms();
-    let mut found = HashMap::new();
+    let mut found = Found::new();
+    let mut nameless = false;
     let mut first: Option<u64> = None;
     let mut offset: Option<String> = None;
     loop {
@@ -201,18 +207,21 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             desk().tokens.landed(sent);
         }
         let before = found.len();
-        let mut strange = false;
-        for r in &page.records {
-            if !ids.iter().any(|id| *id == r.id) {
-                strange = true;
-                continue;
-            }
+        let strange = page.ids().any(|came| !ids.iter().any(|id| *id == came));
+        nameless |= page.nameless > 0;
+        for r in page
+            .records
+            .iter()
+            .filter(|r| ids.iter().any(|id| *id == r.id))
+        {
             let shaped = fetch::shape_one(lane, r, number, asked_ms);
-            let name = key::record(&lane.entity, &r.id);
-            let refs = Entry::read(&shaped.bytes, &name)
-                .map(|e| refs_of(lane, &e))
-                .unwrap_or_default();
-            found.insert(CompactString::new(&r.id), (shaped, refs));
+            let refs = refs_of(lane, &r.id, &shaped);
+            found.insert(CompactString::new(&r.id), (Some(shaped), refs));
+        }
+        for (id, fault) in fetch::damaged(lane, &page, number, asked_ms) {
+            let cells = fault.damage.and_then(|d| d.cells);
+            let refs = cells.map(|c| refs_of(lane, &id, &c)).unwrap_or_default();
+            found.insert(id, (None, refs));
         }
         offset = page.offset;
         let all = ids.iter().all(|id| found.contains_key(id));
@@ -221,7 +230,12 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             return Err(fetch::not_asked_for(&lane.entity));
         }
         if offset.is_none() || all {
-            return Ok((found, asked_ms, number));
+            return Ok(Answer {
+                found,
+                nameless,
+                asked_ms,
+                sent: number,
+            });
         }
         if found.len() == before {
             desk().tokens.landed(number);
@@ -233,22 +247,22 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
     }
 }
 
-fn refs_of(lane: &Lane, e: &Entry) -> Vec<CompactString> {
-    lane.spec
-        .link_fields()
-        .flat_map(|f| store::ids_in(e, f))
-        .collect()
+fn refs_of(lane: &Lane, id: &str, shaped: &Shaped) -> Vec<CompactString> {
+    let name = key::record(&lane.entity, id);
+    let Some(e) = Entry::read(&shaped.bytes, &name) else {
+        return Vec::new();
+    };
+    let links = lane.spec.link_fields();
+    links.flat_map(|f| store::ids_in(&e, f)).collect()
 }
 
-fn land_batch(
-    sweep: &mut Sweep,
-    lane: &Lane,
-    ids: &[CompactString],
-    mut found: HashMap<CompactString, (Shaped, Vec<CompactString>)>,
-    asked_ms: u64,
-    sent: u64,
-    dry: bool,
-) {
+fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Answer, dry: bool) {
+    let Answer {
+        mut found,
+        nameless,
+        asked_ms,
+        sent,
+    } = answer;
     for part in ids.chunks(32) {
         let held = gil::lock();
         let ctx = held.ctx();
@@ -256,9 +270,12 @@ fn land_batch(
             for id in part {
                 match found.remove(id) {
                     Some((s, refs)) => {
-                        land::put(st, ctx, lane, id, &s);
+                        if let Some(s) = s {
+                            land::put(st, ctx, lane, id, &s);
+                        }
                         sweep.there(lane.ix, id, &refs);
                     }
+                    None if nameless => sweep.unknown(lane.ix, id),
                     None => {
                         if !dry {
                             land::gone(st, ctx, lane, id, sent, asked_ms);

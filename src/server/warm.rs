@@ -197,6 +197,10 @@ struct Listing {
     ids: HashSet<CompactString>,
     sets: HashMap<Vec<u8>, HashSet<CompactString>>,
     offsets: HashSet<String>,
+    /// Records of which no cell could be read.
+    unknown: Vec<CompactString>,
+    /// Something came that does not say which record it is.
+    nameless: bool,
     /// What the sets will take.
     set_bytes: u64,
 }
@@ -267,14 +271,10 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
                 let mut p = PROGRESS.lock();
                 (p.records, p.calls) = (done.records, done.calls);
             }
+            empty = if page.count() == 0 { empty + 1 } else { 0 };
             match page.offset {
                 None => break,
                 Some(next) => {
-                    empty = if page.records.is_empty() {
-                        empty + 1
-                    } else {
-                        0
-                    };
                     if empty > fetch::EMPTY_PAGES || !all.offsets.insert(next.clone()) {
                         return Err(fetch::endless(&lane.entity, empty));
                     }
@@ -282,7 +282,9 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
                 }
             }
         }
-        if !complete(lane, all) {
+        if all.nameless {
+            done.stopped = Some(Fault::nameless(&lane.entity).line);
+        } else if !complete(lane, all) {
             done.stopped = Some("the entity was changed or the server took no writes meanwhile: its index sets are not complete".into());
         }
         return Ok(done);
@@ -299,12 +301,23 @@ fn complete(lane: &Lane, all: Listing) -> bool {
         .into_iter()
         .map(|(suffix, ids)| (suffix, list(ids)))
         .collect();
-    land::whole_table(&q, list(all.ids), sets, all.sent, all.asked_ms)
+    let complete = land::whole_table(&q, list(all.ids), sets, all.sent, all.asked_ms);
+    land::doubt_all(lane, &all.unknown);
+    complete
 }
 
 /// Stores a page; why it could not, if so.
 fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, Fault> {
     let evidence = fetch::lookup_evidence(lane, &page.records);
+    all.nameless |= page.nameless > 0;
+    for (id, fault) in fetch::damaged(lane, page, all.sent, all.asked_ms) {
+        // It is there, in the sets that its readable cells name: whoever reads these asks for it, and gets its error.
+        all.ids.insert(id.clone());
+        match fault.damage.and_then(|d| d.cells) {
+            Some(cells) => note(lane, &id, &cells.bytes, all),
+            None => all.unknown.push(id),
+        }
+    }
     for (n, part) in page.records.chunks(SLICE).enumerate() {
         let shaped: Vec<_> = part
             .iter()

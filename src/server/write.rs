@@ -23,7 +23,7 @@ use super::reply::Body;
 use super::written;
 use compact_str::CompactString;
 use parking_lot::Mutex;
-use podium_airtable::{Ask, Failure, FailureKind, Phase, Record};
+use podium_airtable::{Ask, Damaged, Failure, FailureKind, Phase, Record};
 use podium_core::pace::Class;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -87,7 +87,12 @@ struct Inner {
 /// What Airtable answered.
 #[derive(Default)]
 struct Answer {
-    records: Vec<Record>,
+    /// What was written, in the order asked.
+    written: Vec<Result<Record, Damaged>>,
+    /// The ids that are there.
+    there: Vec<String>,
+    /// Something came that does not say which record it is.
+    nameless: bool,
     deleted: Vec<String>,
     /// There is more than the page held.
     more: bool,
@@ -185,7 +190,7 @@ impl Write {
             b.asked_ms = asked_ms;
             match result {
                 Ok(answer) => {
-                    let n = answer.records.len();
+                    let n = answer.written.len() + answer.there.len();
                     b.failure = None;
                     b.answer = answer;
                     Ok(n)

@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 @contextmanager
 def between(url: str, change):
     """The URL of a proxy to the emulator at `url`. `change(path, ask)` is called for every GET with the unquoted path and
-    query; it returns the body to answer with, or None for what the emulator says. `ask()` asks the emulator: its body, with
+    query; it returns the body to answer with (bytes as they are), or None for what the emulator says. `ask()` asks the emulator: its body, with
     `without` left out of the query (an offset that the proxy made up, say)."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,7 +42,8 @@ def between(url: str, change):
                     kept = [(k, v) for k, v in urllib.parse.parse_qsl(query, keep_blank_values=True) if v != without]
                     return json.loads(self.forward(f"{path}?{urllib.parse.urlencode(kept)}")[1])
                 made = change(urllib.parse.unquote_plus(self.path), ask)
-            status, body = (200, json.dumps(made).encode()) if made is not None else self.forward(self.path, body)
+            made = made if made is None or isinstance(made, bytes) else json.dumps(made).encode()
+            status, body = (200, made) if made is not None else self.forward(self.path, body)
             self.send_response(status)
             self.send_header("Content-Type", "application/json; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))

@@ -11,7 +11,9 @@ use crate::address::{check, check_id, Address, URL_LIMIT};
 use crate::config::{build, Config, Environment};
 use crate::exchange::{Answer, Call, Wire};
 use crate::failure::{Failure, FailureKind, Phase};
-use crate::record::{parse_deleted, parse_object, parse_page, parse_written, Page, Record};
+use crate::record::{
+    parse_deleted, parse_object, parse_page, parse_written, Damaged, NoPage, Page, Record,
+};
 use crate::resolver::Names;
 use crate::token::Token;
 
@@ -62,6 +64,8 @@ pub struct ListQuery<'a> {
     pub page_size: u16,
     /// Over all pages.
     pub max_records: Option<u32>,
+    /// Names or ids of the fields whose cells are wanted; empty: all.
+    pub fields: &'a [String],
     /// Cells keyed by field id rather than name.
     pub by_field_id: bool,
 }
@@ -101,7 +105,15 @@ impl Client {
     pub fn list(&self, ask: &Ask, query: &ListQuery) -> Result<Page, Failure> {
         let call = self.list_call(ask, query)?;
         let answer = self.exchange(&call)?;
-        parse(&call, &answer, parse_page)
+        let failed = |kind, why| Failure::new(kind, Phase::Parse, why).with_status(answer.status);
+        let body = answer.json().map_err(|why| failed(FailureKind::Bad, why))?;
+        parse_page(body).map_err(|why| match why {
+            NoPage::Bad(why) => failed(FailureKind::Bad, why),
+            NoPage::TooLarge => {
+                let why = "the answer holds more values than its size allows for";
+                failed(FailureKind::TooLarge, why.to_string())
+            }
+        })
     }
 
     /// GET, or POST to `listRecords` where the address would grow too long. Both cost and answer
@@ -132,6 +144,9 @@ impl Client {
         if query.by_field_id {
             parameters.insert("returnFieldsByFieldId".to_string(), json!(true));
         }
+        if !query.fields.is_empty() {
+            parameters.insert("fields".to_string(), json!(query.fields));
+        }
         if let Some(formula) = query.formula {
             parameters.insert("filterByFormula".to_string(), json!(formula));
         }
@@ -142,6 +157,11 @@ impl Client {
             .iter()
             .fold(self.table(ask)?, |address, (name, value)| match value {
                 Value::String(text) => address.query(name, text),
+                Value::Array(list) => {
+                    let name = format!("{name}[]");
+                    let texts = list.iter().filter_map(Value::as_str);
+                    texts.fold(address, |address, text| address.query(&name, text))
+                }
                 other => address.query(name, &other.to_string()),
             })
             .into_url();
@@ -158,7 +178,7 @@ impl Client {
     }
 
     /// Creates 1 to 10 records from cells by field name or id; the created records come in the
-    /// order given.
+    /// order given, one that cannot be read in its place.
     ///
     /// # Errors
     /// `may_have_applied` says whether the records may exist all the same.
@@ -167,7 +187,7 @@ impl Client {
         ask: &Ask,
         records: &[Map<String, Value>],
         typecast: bool,
-    ) -> Result<Vec<Record>, Failure> {
+    ) -> Result<Vec<Result<Record, Damaged>>, Failure> {
         check_count(records.len())?;
         let records: Vec<Value> = records
             .iter()
@@ -199,7 +219,7 @@ impl Client {
         ask: &Ask,
         records: &[(String, Map<String, Value>)],
         typecast: bool,
-    ) -> Result<Vec<Record>, Failure> {
+    ) -> Result<Vec<Result<Record, Damaged>>, Failure> {
         check_count(records.len())?;
         for (id, _) in records {
             check_id("record id", "rec", id).map_err(Failure::refused)?;
@@ -214,11 +234,17 @@ impl Client {
         let answer = self.exchange(&call)?;
         parse(&call, &answer, |body| {
             let written = parse_written(body)?;
-            if written
-                .iter()
-                .map(|record| record.id.as_str())
-                .ne(ids.iter().copied())
-            {
+            // One that does not say which it is stands where it was asked for.
+            let is = |written: &Result<Record, Damaged>, id: &&str| match written {
+                Ok(record) => record.id == *id,
+                Err(damaged) => damaged.id.as_deref().is_none_or(|own| own == *id),
+            };
+            let agrees = written.len() == ids.len()
+                && written
+                    .iter()
+                    .zip(&ids)
+                    .all(|(written, id)| is(written, id));
+            if !agrees {
                 return Err("the records in the answer are not the updated ones".to_string());
             }
             Ok(written)

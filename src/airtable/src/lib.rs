@@ -29,6 +29,6 @@ mod webhook;
 pub use client::{Ask, Client, ListQuery, MAX_WRITE};
 pub use config::Config;
 pub use failure::{Failure, FailureKind, Phase};
-pub use record::{Page, Record};
+pub use record::{Damaged, Page, Record};
 pub use token::{Secret, Token};
 pub use webhook::NewWebhook;

@@ -95,7 +95,7 @@ struct Said {
 
 impl Said {
     fn parse(body: &[u8]) -> Self {
-        let Ok(value) = serde_json::from_slice::<Value>(body) else {
+        let Ok(value) = podium_json::salvage(body) else {
             return Self::default();
         };
         let first = value.get("errors").and_then(|errors| errors.get(0));

@@ -1,13 +1,15 @@
 //! The calls on webhooks: Airtable's change feed. All count against the base's quota; `Ask::table`
 //! is not used.
 
-use serde_json::{Map, Value};
+use serde_json::{json, Map, Value};
 use ureq::http::Method;
 
 use crate::address::check_id;
 use crate::client::{call, parse, write, Ask, Client};
 use crate::failure::Failure;
-use crate::record::{parse_object, take_array};
+use podium_json as text;
+
+use crate::record::{parse_members, parse_object, parts};
 use crate::token::Secret;
 
 /// Most payloads in one page.
@@ -51,13 +53,20 @@ impl Client {
         let call = call(ask, Method::GET, self.webhooks(ask)?, None);
         let answer = self.exchange(&call)?;
         parse(&call, &answer, |body| {
-            take_array(&mut parse_object(body)?, "webhooks")
+            match parse_object(body)?.remove("webhooks") {
+                Some(Value::Array(webhooks)) => Ok(webhooks),
+                _ => Err("the answer lacks the array \"webhooks\"".to_string()),
+            }
         })
     }
 
     /// A page of payloads from number `cursor` (the first is 1) on, at most `limit` (1 to 50), as
-    /// sent: `{"payloads":[…],"cursor":n,"mightHaveMore":b}`, these three checked. Reading also
-    /// puts the webhook's expiry off.
+    /// sent: `{"payloads":[…],"cursor":n,"mightHaveMore":b}`. Reading also puts the webhook's
+    /// expiry off.
+    ///
+    /// What cannot be read in a payload is [`podium_json::MARK`] there, and a payload of which
+    /// nothing can be read is that whole. A cursor that cannot be read is the one that so many
+    /// payloads lead to: the feed goes on.
     ///
     /// # Errors
     /// As [`Client::webhook_list`].
@@ -79,16 +88,7 @@ impl Client {
         );
         let call = call(ask, Method::GET, url, None);
         let answer = self.exchange(&call)?;
-        parse(&call, &answer, |body| {
-            let object = parse_object(body)?;
-            let is_whole = object.get("payloads").is_some_and(Value::is_array)
-                && object.get("cursor").is_some_and(Value::is_u64)
-                && object.get("mightHaveMore").is_some_and(Value::is_boolean);
-            if !is_whole {
-                return Err("the answer lacks payloads, cursor or mightHaveMore".to_string());
-            }
-            Ok(Value::Object(object))
-        })
+        parse(&call, &answer, |body| payloads(body, cursor, limit))
     }
 
     /// Puts the webhook's expiry off by 7 days and returns when it is now (RFC 3339).
@@ -134,9 +134,90 @@ impl Client {
     }
 }
 
+/// Values that a payload may hold however small they are; above that, one for so many bytes.
+const VALUES: usize = 65_536;
+const BYTES_A_VALUE: usize = 8;
+
+/// Reads a page of at most `limit` payloads that was asked for from number `asked` on, each payload by itself.
+fn payloads(body: &[u8], asked: u64, limit: u8) -> Result<Value, String> {
+    let members = parse_members(body)?;
+    let mut payloads = Vec::new();
+    for part in parts(&members, "payloads")? {
+        if payloads.len() >= usize::from(MAX_PAYLOADS) * 2 {
+            return Err("the answer holds more payloads than were asked for".to_string());
+        }
+        let few = text::values(part) <= VALUES + part.len() / BYTES_A_VALUE;
+        let payload = few.then(|| text::salvage(part).ok()).flatten();
+        payloads.push(payload.unwrap_or_else(|| text::MARK.into()));
+    }
+    let member = |name| members.get(name).and_then(|value| text::read(value).ok());
+    let next = member("cursor").filter(Value::is_u64);
+    let next = next.unwrap_or_else(|| (asked + payloads.len() as u64).into());
+    let more = member("mightHaveMore").filter(Value::is_boolean);
+    let more = more.unwrap_or_else(|| (payloads.len() >= usize::from(limit)).into());
+    Ok(json!({ "payloads": payloads, "cursor": next, "mightHaveMore": more }))
+}
+
 fn take_text(object: &mut Map<String, Value>, name: &str) -> Result<String, String> {
     match object.remove(name) {
         Some(Value::String(text)) => Ok(text),
         _ => Err(format!("the answer lacks \"{name}\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_payload_that_cannot_be_read_stops_no_other_and_not_the_cursor() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        let body = format!(
+            r#"{{"payloads":[{{"a":"\ud83c","x":{deep}}},tru,{{"b":1,2}},{{"c":3}}],"cursor":9,"mightHaveMore":false}}"#
+        );
+        let page = payloads(body.as_bytes(), 5, 50).unwrap();
+        let mark = text::MARK;
+        let list = page.get("payloads").and_then(Value::as_array).unwrap();
+        assert_eq!(
+            list.get(1..),
+            Some(&[json!(mark), json!(mark), json!({"c": 3})][..])
+        );
+        assert_eq!(
+            list.first().and_then(|p| p.get("a")),
+            Some(&json!("\u{fffd}"))
+        );
+        assert_eq!(page.get("cursor"), Some(&json!(9)));
+        for odd in [
+            r#""cursor":tru"#,
+            r#""cursor":-1"#,
+            r#""x":1"#,
+            r#""cursor":1e999"#,
+        ] {
+            let body = format!(r#"{{"payloads":[7,8],{odd}}}"#);
+            let page = payloads(body.as_bytes(), 5, 2).unwrap();
+            assert_eq!(
+                page,
+                json!({"payloads": [7, 8], "cursor": 7, "mightHaveMore": true}),
+                "{odd}"
+            );
+        }
+        for none in [
+            "",
+            "[]",
+            "{}",
+            r#"{"payloads":7,"cursor":1}"#,
+            r#"{"payloads":[1"#,
+        ] {
+            assert!(payloads(none.as_bytes(), 1, 50).is_err(), "{none}");
+        }
+        let zeros = format!(
+            r#"{{"payloads":[{{"x":[{}0]}}],"cursor":2}}"#,
+            "0,".repeat(1_000_000)
+        );
+        assert_eq!(
+            payloads(zeros.as_bytes(), 1, 50).unwrap().get("payloads"),
+            Some(&json!([mark]))
+        );
     }
 }

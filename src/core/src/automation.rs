@@ -27,8 +27,18 @@ pub struct Notice {
     pub action: Action,
     /// When, unix ms; `None`: now.
     pub at: Option<u64>,
-    /// Its cells in the shapes that scripts see; `None`: not told.
-    pub cells: Option<Map<String, Value>>,
+    /// Its cells in the shapes that scripts see.
+    pub cells: Cells,
+}
+
+/// A record as a payload holds it.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Cells {
+    /// Not told.
+    None,
+    /// Told, and not to be read.
+    Unreadable,
+    Told(Map<String, Value>),
 }
 
 /// Numbers below are seconds: in ms they would lie in 1973.
@@ -40,12 +50,14 @@ const SECONDS_BELOW: u64 = 100_000_000_000;
 /// Names the member that is lacking or is not what it should be.
 pub fn read(payload: &[u8]) -> Result<Notice, BadRecord> {
     let bad = |what: &str| BadRecord(what.to_owned());
-    let mut o = match serde_json::from_slice(payload) {
-        Ok(Value::Object(o)) => o,
-        Ok(_) => return Err(bad("the payload must be a JSON object")),
-        Err(e) => return Err(BadRecord(format!("the payload is not JSON: {e}"))),
-    };
-    let table = match o.get("table") {
+    let parts = podium_json::members(payload).map_err(|why| match podium_json::read(payload) {
+        Ok(_) => bad("the payload must be a JSON object"),
+        Err(_) => BadRecord(format!("the payload is not JSON: {why}")),
+    })?;
+    // Each by itself: a record that cannot be read still has a name.
+    let read = |text| podium_json::read(text).unwrap_or_else(|_| podium_json::MARK.into());
+    let member = |name| parts.get(name).map(read);
+    let table = match member("table") {
         Some(Value::String(t)) if !t.trim().is_empty() => t.trim().to_owned(),
         _ => {
             return Err(bad(
@@ -53,12 +65,12 @@ pub fn read(payload: &[u8]) -> Result<Notice, BadRecord> {
             ))
         }
     };
-    let id = match o.get("record_id") {
-        Some(Value::String(id)) if record_id_ok(id.as_bytes()) => id.clone(),
+    let id = match member("record_id") {
+        Some(Value::String(id)) if record_id_ok(id.as_bytes()) => id,
         Some(_) => return Err(bad("\"record_id\" must be the id of a record, rec…")),
         None => return Err(bad("the payload lacks \"record_id\"")),
     };
-    let action = match o.get("action") {
+    let action = match member("action") {
         None | Some(Value::Null) => Action::Upsert,
         Some(Value::String(a)) => match a.trim().to_ascii_lowercase().as_str() {
             "" | "create" | "update" => Action::Upsert,
@@ -67,16 +79,16 @@ pub fn read(payload: &[u8]) -> Result<Notice, BadRecord> {
         },
         Some(_) => return Err(bad("\"action\" must be create, update or delete")),
     };
-    let at = match o.get("timestamp") {
+    let at = match member("timestamp") {
         None | Some(Value::Null) => None,
-        Some(t) => Some(time(t).ok_or_else(|| {
+        Some(t) => Some(time(&t).ok_or_else(|| {
             bad("\"timestamp\" must be unix ms or a time such as 2026-03-04T05:06:07.000Z")
         })?),
     };
-    let cells = match o.shift_remove("record") {
-        None | Some(Value::Null) => None,
-        Some(Value::Object(record)) => Some(cells(&id, record)?),
-        Some(_) => return Err(bad("\"record\" must be an object of cells")),
+    let cells = match parts.get("record").map(podium_json::read) {
+        None | Some(Ok(Value::Null)) => Cells::None,
+        Some(Ok(Value::Object(record))) => Cells::Told(cells(&id, record)?),
+        Some(_) => Cells::Unreadable,
     };
     Ok(Notice {
         table,
@@ -238,12 +250,17 @@ mod tests {
             (n.table.as_str(), n.id.as_str(), n.action, n.at),
             ("Projects", "recA1", Action::Upsert, Some(1_772_600_767_890))
         );
-        assert_eq!(n.cells.unwrap().len(), 2);
+        assert!(matches!(n.cells, Cells::Told(cells) if cells.len() == 2));
         let n = of(json!({"table": "t", "record_id": "recA1", "action": "delete", "record": null}))
             .unwrap();
-        assert_eq!((n.action, n.at, n.cells), (Action::Delete, None, None));
+        assert_eq!(
+            (n.action, n.at, n.cells),
+            (Action::Delete, None, Cells::None)
+        );
         let n = of(json!({"table": "t", "record_id": "recA1", "record": {"id": "recA1", "fields": {"a": 1}}})).unwrap();
-        assert_eq!(Value::Object(n.cells.unwrap()), json!({"a": 1}));
+        assert!(
+            matches!(n.cells, Cells::Told(cells) if Value::Object(cells.clone()) == json!({"a": 1}))
+        );
     }
 
     #[test]
@@ -271,10 +288,6 @@ mod tests {
                 "timestamp",
             ),
             (
-                json!({"table": "t", "record_id": "recA", "record": []}),
-                "record",
-            ),
-            (
                 json!({"table": "t", "record_id": "recA", "record": {"id": "recB"}}),
                 "recB",
             ),
@@ -283,6 +296,23 @@ mod tests {
             assert!(why.contains(named), "{payload}: {why}");
         }
         assert!(read(b"{").is_err() && read(b"\xff").is_err());
+    }
+
+    #[test]
+    fn cells_that_cannot_be_read_leave_the_record_its_name() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        for record in ["[]", "7", "tru", r#"{"a":1,2}"#, r#"{"a":nul}"#, &deep] {
+            let payload = format!(r#"{{"table":"t","record":{record},"record_id":"recA"}}"#);
+            let n = read(payload.as_bytes()).unwrap();
+            assert_eq!((n.id.as_str(), n.cells), ("recA", Cells::Unreadable));
+        }
+        for odd in [r#""action":[1,2"#, r#""action":del"#, r#""timestamp":nul"#] {
+            let payload = format!(r#"{{"table":"t","record_id":"recA",{odd}}}"#);
+            assert!(read(payload.as_bytes()).is_err(), "{odd}");
+        }
+        let payload = br#"{"table":"t","record_id":"recA","record":{"a":"\ud83c"}}"#;
+        let told = read(payload).unwrap().cells;
+        assert!(matches!(told, Cells::Told(cells) if cells.get("a") == Some(&json!("\u{fffd}"))));
     }
 
     #[test]

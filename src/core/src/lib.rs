@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
 //! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`] and
-//! [`flight`] (correct under interleaving), [`feed`], [`sweep`], [`pace`] (what goes upstream, and when).
+//! [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`feed`], [`sweep`], [`pace`] (what goes upstream, and when).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod flight;
 pub mod freshness;
 pub mod key;
 pub mod known;
+pub mod outside;
 pub mod pace;
 pub mod question;
 pub mod record;

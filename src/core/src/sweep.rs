@@ -166,6 +166,10 @@ impl Sweep {
     pub fn gone(&mut self, entity: u32, id: &str) {
         self.settle(entity, id, State::Gone);
     }
+    /// Airtable's answer does not say whether a record that was asked for is there.
+    pub fn unknown(&mut self, entity: u32, id: &str) {
+        self.settle(entity, id, State::Open);
+    }
     fn settle(&mut self, entity: u32, id: &str, state: State) {
         for at in self.by_id.get(id).cloned().unwrap_or_default() {
             if let Some(i) = self.items.get_mut(at).filter(|i| i.entity == entity) {

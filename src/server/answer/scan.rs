@@ -36,6 +36,8 @@ pub(crate) struct Scan {
     oldest: u64,
     shortest: u64,
     failed: Option<Fault>,
+    /// Something came that does not say which record it is.
+    nameless: bool,
     foreign: Option<Vec<u8>>,
     stale_members: bool,
     /// Copies past their freshness stand in for members that Airtable failed to return.
@@ -46,6 +48,8 @@ pub(crate) struct Scan {
 
 struct Item {
     id: CompactString,
+    /// The record; for IDS and COUNT nothing. An error in its place: it cannot be read, or it is not known whether it
+    /// belongs.
     body: Body,
     sort: Option<Vec<u8>>,
 }
@@ -84,6 +88,7 @@ impl Scan {
             oldest: asked_ms,
             shortest: fresh_until,
             failed: None,
+            nameless: false,
             foreign: None,
             stale_members: false,
             rescued: false,

@@ -7,7 +7,7 @@
 //! ```
 
 use super::{entry, words};
-use crate::server::engine::{desk, Lane};
+use crate::server::engine::{believes, desk, Lane};
 use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::figures::Cause;
 use crate::server::query::{self, RecordKey};
@@ -17,6 +17,7 @@ use crate::server::store::{self, By, Copy, Set, Stored};
 use crate::server::{fetch, gil, land, log, reply};
 use podium_core::entry::Entry;
 use podium_core::key::{self, Name};
+use podium_core::outside;
 use podium_core::record::{self, Source};
 use serde_json::{Map, Value};
 use std::ffi::c_int;
@@ -145,7 +146,7 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let at = match a.get(3..) {
         None | Some([]) => None,
         Some([word, ms]) if word.eq_ignore_ascii_case(b"AT") => match query::decimal(ms) {
-            Some(ms) => Some(ms),
+            Some(ms) => Some(outside::told_ms(ms, ffi::now_ms())),
             None => return reply::error(ctx, &query::syntax(ms, "is no unix time in ms (AT)")),
         },
         Some([word, ..]) => {
@@ -188,7 +189,8 @@ pub(crate) fn too_late(
     let (Some(h), Some(at)) = (known, at) else {
         return Ok(false);
     };
-    if at >= h.as_of() {
+    // A time that no clock has reached is not later than what is told now.
+    if at >= h.as_of() || !believes(outside::of_header(&h)) {
         return Ok(false);
     }
     // When a fetched copy was true is known only roughly, and clocks differ.

@@ -13,8 +13,9 @@ use crate::server::reply::Body;
 use crate::server::state::{Entity, EntityIx, State};
 use crate::server::{gil, reply, secrets, store, sync};
 use compact_str::CompactString;
-use podium_core::automation::{self, same_name, Action, Notice};
+use podium_core::automation::{self, same_name, Action, Cells, Notice};
 use podium_core::key;
+use podium_core::outside;
 use podium_core::record::{self, Source};
 use std::ffi::c_int;
 use subtle::{Choice, ConstantTimeEq};
@@ -46,7 +47,10 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let notice = match automation::read(payload) {
-        Ok(n) => n,
+        Ok(n) => Notice {
+            at: n.at.map(|ms| outside::told_ms(ms, ffi::now_ms())),
+            ..n
+        },
         Err(why) => return reply::error(ctx, &format!("BADRECORD {why}")),
     };
     let r = gil::enter(|st| {
@@ -115,13 +119,14 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             bury(st, ctx, &k, now, n.at.unwrap_or(now));
             Ok(true)
         }
-        (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => {
+        (Action::Upsert, Cells::Told(cells)) if record::fits(&spec, cells) => {
             tell(st, ctx, &k, cells, Source::ToldCells, n.at)
         }
         (Action::Upsert, _) => {
             let seq = desk().next_seq();
             store::invalidate(st, ctx, ix, &k.id, seq);
-            Ok(false)
+            // That it changed is all that such a payload says, and that is taken in.
+            Ok(n.cells == Cells::Unreadable)
         }
     }
 }

@@ -9,7 +9,6 @@ use crate::server::inverse;
 use crate::server::land;
 use crate::server::shed;
 use compact_str::CompactString;
-use hashbrown::HashMap;
 use podium_airtable::{Failure, FailureKind, ListQuery, Page};
 use podium_core::flight::FlightId;
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
@@ -54,19 +53,26 @@ pub(super) fn question_page(
     } else {
         q.formula.clone()
     };
-    let (page_size, max_records) = if probing && !table {
-        (PROBE as u16, Some(PROBE))
-    } else {
-        (100, None)
-    };
+    let mut plan = size::plan(&q.lane);
+    let probes = (probing && !table).then_some(PROBE);
+    if let Some(few) = probes {
+        plan.size = plan.size.min(few as u16);
+    }
     let query = ListQuery {
         formula: formula.as_deref(),
         offset: offset.as_deref(),
-        page_size,
-        max_records,
+        page_size: plan.size,
+        max_records: probes,
+        fields: &plan.columns,
         ..ListQuery::default()
     };
-    match list_for(q, &q.lane, &query, class) {
+    let result = list_for(q, &q.lane, &query, class);
+    if size::note(&q.lane, &plan, &result) {
+        // The same page again, otherwise.
+        figures::error(false);
+        return go_on(id, job, q, sent);
+    }
+    match result {
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
     }
@@ -133,15 +139,8 @@ fn page_came(
             return go_on(id, job, q, sent);
         }
     }
-    p.empty = if page.records.is_empty() {
-        p.empty + 1
-    } else {
-        0
-    };
-    for r in &page.records {
-        let shaped = shape_one(&q.lane, r, sent, asked_ms);
-        p.records.insert(CompactString::new(&r.id), shaped);
-    }
+    p.empty = if page.count() == 0 { p.empty + 1 } else { 0 };
+    p.take(&q.lane, &page, sent, asked_ms);
     let limit = config::WARM_LIMIT.get().max(0) as usize;
     if table && q.asks.is_some() && p.records.len() > limit {
         drop(p);
@@ -289,15 +288,27 @@ impl Listing {
         self.offsets.clear();
         self.empty = 0;
         self.records.clear();
+        self.damaged.clear();
+        self.nameless = 0;
+    }
+    /// Takes in what a page brought; of a record that came before, this is the newer copy.
+    pub(crate) fn take(&mut self, lane: &Lane, page: &Page, sent: u64, asked_ms: u64) {
+        for r in &page.records {
+            let id = CompactString::new(&r.id);
+            self.damaged.remove(&id);
+            self.records.insert(id, shape_one(lane, r, sent, asked_ms));
+        }
+        for (id, fault) in damaged(lane, page, sent, asked_ms) {
+            self.records.remove(&id);
+            self.damaged.insert(id, fault);
+        }
+        self.nameless += page.nameless;
     }
     pub(crate) fn lookup(&self) -> (bool, bool) {
         (self.lookup_proven, self.lookup_broken)
     }
     pub(crate) fn calls(&self) -> u32 {
         self.calls
-    }
-    pub(crate) fn into_records(self) -> (HashMap<CompactString, Shaped>, u32) {
-        (self.records, self.calls)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A page of a table for a thread that waits for it: a sweep's, or a warming's.
 
-use super::Errand;
+use super::{size, Errand};
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fault::Fault;
 use crate::server::ffi;
@@ -10,6 +10,9 @@ use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page};
 use podium_core::pace::Class;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Times that a page is asked for with other columns or fewer records: more than it takes to find out what fits.
+const SMALLER: u32 = 20;
 
 /// A page, and the call that brought it.
 pub(crate) struct Got {
@@ -32,12 +35,13 @@ struct Shared {
     page: Mutex<Option<(Page, u64)>>,
     failure: Mutex<Option<Failure>>,
     calls: Mutex<u64>,
+    /// It is to be asked for otherwise.
+    again: Mutex<bool>,
     done: Mutex<Option<(u64, Result<(), Fault>)>>,
     bell: Condvar,
 }
 
-/// Asks for one page, through the scheduler in the background class, and waits for it. `what`: who asks, for errors.
-/// A number whose call failed has been given back.
+/// Asks for one page, by what fits into an answer ([`size`]); see [`ask`].
 pub(crate) fn page(
     lane: &Lane,
     what: &'static str,
@@ -48,8 +52,31 @@ pub(crate) fn page(
         let _held = gil::lock();
         crate::server::del::watch();
     }
+    let mut calls = 0;
+    let mut smaller = 0;
+    loop {
+        let plan = size::plan(lane);
+        let (mut waited, again) = ask(lane, what, formula.clone(), offset.clone(), plan);
+        calls += waited.calls;
+        if !again || smaller >= SMALLER || engine::stopping() {
+            waited.calls = calls;
+            return waited;
+        }
+        smaller += 1;
+    }
+}
+
+/// Asks for one page, through the scheduler in the background class, and waits for it. `what`: who asks, for errors.
+/// A number whose call failed has been given back.
+fn ask(
+    lane: &Lane,
+    what: &'static str,
+    formula: Option<String>,
+    offset: Option<String>,
+    plan: size::Plan,
+) -> (Waited, bool) {
     let shared = Arc::new(Shared::default());
-    order(lane, what, formula, offset, &shared);
+    order(lane, what, formula, offset, plan, &shared);
     let (sent, result) = {
         let mut over = shared.done.lock();
         loop {
@@ -58,13 +85,9 @@ pub(crate) fn page(
             }
             shared.bell.wait_for(&mut over, Duration::from_millis(500));
             if over.is_none() && engine::stopping() {
-                return Waited {
-                    calls: 0,
-                    result: Err((
-                        Fault::new("ERR the module is being unloaded"),
-                        FailureKind::Refused,
-                    )),
-                };
+                let fault = Fault::new("ERR the module is being unloaded");
+                let result = Err((fault, FailureKind::Refused));
+                return (Waited { calls: 0, result }, false);
             }
         }
     };
@@ -89,7 +112,8 @@ pub(crate) fn page(
             Err((fault, kind))
         }
     };
-    Waited { calls, result }
+    let again = *shared.again.lock();
+    (Waited { calls, result }, again)
 }
 
 fn order(
@@ -97,34 +121,39 @@ fn order(
     what: &'static str,
     formula: Option<String>,
     offset: Option<String>,
+    plan: size::Plan,
     shared: &Arc<Shared>,
 ) {
     let (s1, s2) = (shared.clone(), shared.clone());
-    let (base, table) = (lane.base.clone(), lane.table.clone());
+    let lane = lane.clone();
+    let (base, cause) = (lane.base.clone(), lane.cause);
     let errand = Errand {
-        base: lane.base.clone(),
-        cause: lane.cause,
+        base,
+        cause,
         write: false,
         run: Box::new(move |client, token, deadline| {
             let ask = Ask {
-                base: &base,
-                table: &table,
+                base: &lane.base,
+                table: &lane.table,
                 token,
                 deadline,
             };
             let asked_ms = ffi::now_ms();
             *s1.calls.lock() += 1;
-            match client.list(
+            let result = client.list(
                 &ask,
                 &ListQuery {
                     formula: formula.as_deref(),
                     offset: offset.as_deref(),
-                    page_size: 100,
+                    page_size: plan.size,
+                    fields: &plan.columns,
                     ..ListQuery::default()
                 },
-            ) {
+            );
+            *s1.again.lock() = size::note(&lane, &plan, &result);
+            match result {
                 Ok(page) => {
-                    let n = page.records.len();
+                    let n = page.count() as usize;
                     *s1.page.lock() = Some((page, asked_ms));
                     Ok(n)
                 }

@@ -20,7 +20,13 @@ use std::sync::Arc;
 pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
     let lane = &q.lane;
     let (proven, broken) = listing.lookup();
-    let (records, calls) = listing.into_records();
+    let calls = listing.calls();
+    let Listing {
+        records,
+        mut damaged,
+        nameless,
+        ..
+    } = listing;
     learn_lookup(q, proven, broken);
 
     // The records first, then the sets that hold them.
@@ -38,26 +44,49 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         .filter(|(id, s)| fetch::matches(lane, id, &s.bytes, &q.asks))
         .map(|(id, s)| (id.clone(), s.bytes.clone()))
         .collect();
-    let (fresh_until, expire_at) = set_ends(lane, asked_ms, matching.is_empty());
+    // What can be read of the others says which sets they are in; their own cells decide for them too.
+    let readable = |(id, f): (&CompactString, &Fault)| {
+        let cells = f.damage.as_ref()?.cells.clone()?;
+        Some((id.clone(), cells))
+    };
+    let in_part: Vec<(CompactString, Shaped)> = damaged.iter().filter_map(readable).collect();
+    let in_no_part: Vec<CompactString> = {
+        let known = |id: &&CompactString| !in_part.iter().any(|(i, _)| i == *id);
+        damaged.keys().filter(known).cloned().collect()
+    };
+    let returned: Vec<CompactString> = all
+        .iter()
+        .map(|(id, _)| id.clone())
+        .chain(damaged.keys().cloned())
+        .collect();
+    for (id, cells) in &in_part {
+        if !fetch::matches(lane, id, &cells.bytes, &q.asks) {
+            damaged.remove(id);
+        }
+    }
+    let (fresh_until, expire_at) =
+        set_ends(lane, asked_ms, matching.is_empty() && damaged.is_empty());
     let head = head(asked_ms, fresh_until, sent);
 
-    let known = Known::gather(q, all.iter().map(|(id, _)| id.clone()), table);
-    let mut stored = store_set(
-        q,
-        &known,
-        &q.suffix,
-        matching.keys().cloned().collect(),
-        head,
-        expire_at,
-    );
-    if table {
-        stored &= store_table(q, &known, &all, head, sent);
+    let known = Known::gather(q, returned.iter().cloned(), table);
+    // A set that may lack what does not say which record it is would not be complete.
+    let mut stored = false;
+    if nameless == 0 {
+        let members = matching.keys().chain(damaged.keys()).cloned().collect();
+        stored = store_set(q, &known, &q.suffix, members, head, expire_at);
+        if table {
+            let in_sets = all.iter().chain(&in_part);
+            stored &= store_table(q, &known, returned, in_sets, head, sent);
+            doubt_all(lane, &in_no_part);
+        }
     }
     if !stored {
         add_told(q, &known, &mut matching);
     }
     let landed = Arc::new(LandedQuestion {
         records: Ok(matching),
+        damaged,
+        nameless: nameless > 0,
         spec: lane.spec.clone(),
         sent,
         asked_ms,
@@ -67,6 +96,20 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         _relied: Relied::new(sent),
     });
     arrive(q, landed);
+}
+
+/// Records of a table of which no cell could be read: each may belong to any set.
+pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
+    for part in ids.chunks(SLICE) {
+        let held = gil::lock();
+        gil::enter(|st| {
+            let in_force = st.get(lane.ix).map(|e| e.generation);
+            for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
+                let seq = desk().next_seq();
+                store::doubt(st, held.ctx(), lane.ix, id, seq, seq);
+            }
+        });
+    }
 }
 
 /// What was told or seen of an entity later than `sent`.
@@ -109,6 +152,8 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
     learn_lookup(q, proven, broken);
     let landed = Arc::new(LandedQuestion {
         records: Err(fault),
+        damaged: HashMap::default(),
+        nameless: false,
         spec: q.lane.spec.clone(),
         sent,
         asked_ms: ffi::now_ms(),

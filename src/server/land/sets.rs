@@ -260,17 +260,19 @@ fn belongs_to(e: &Entity, entry: &Entry, suffix: &[u8]) -> bool {
         .is_some_and(|f| entry.has(f, value))
 }
 
-/// The whole table was read: every index value is complete, the unknown ones empty.
-pub(super) fn store_table(
+/// The whole table was read: every index value is complete, the unknown ones empty. `ids`: all of it; `in_sets`: those of
+/// which cells are known.
+pub(super) fn store_table<'a>(
     q: &Question,
     known: &Known,
-    all: &[(CompactString, Shaped)],
+    ids: Vec<CompactString>,
+    in_sets: impl Iterator<Item = &'a (CompactString, Shaped)>,
     head: Sentinel,
     sent: u64,
 ) -> bool {
     let lane = &q.lane;
     let mut sets: HashMap<Vec<u8>, Vec<CompactString>> = HashMap::new();
-    for (id, s) in all {
+    for (id, s) in in_sets {
         let name = key::record(&lane.entity, id);
         let Some(entry) = Entry::read(&s.bytes, &name) else {
             continue;
@@ -279,7 +281,6 @@ pub(super) fn store_table(
             sets.entry(suffix).or_default().push(id.clone());
         }
     }
-    let ids: Vec<CompactString> = all.iter().map(|(id, _)| id.clone()).collect();
     store_sets(q, known, ids, sets, head, sent)
 }
 

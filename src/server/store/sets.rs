@@ -7,14 +7,14 @@ pub(crate) use build::{amend_set, begin_set, extend_set, finish_set};
 
 use super::{copy, remove_key, By, Copy, ZSET_EVENT};
 use crate::server::audience;
-use crate::server::engine::desk;
+use crate::server::engine::{believes, desk, now_us};
 use crate::server::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::gil::own_write;
 use crate::server::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
 use hashbrown::HashSet;
 use podium_core::entry::{Entry, Sentinel};
-use podium_core::key;
+use podium_core::{key, outside};
 
 /// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
 pub(crate) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
@@ -234,7 +234,11 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
     });
     match head {
         // Only what is in the register follows what is told.
-        Some(sentinel) if sentinel.generation == e.sets_generation && e.sets.contains(suffix) => {
+        Some(sentinel)
+            if sentinel.generation == e.sets_generation
+                && e.sets.contains(suffix)
+                && believes(outside::of_sentinel(&sentinel)) =>
+        {
             Set::Complete { sentinel, ids }
         }
         Some(_) => Set::Absent,
@@ -255,6 +259,7 @@ pub(crate) fn set_state(ctx: Ctx, e: &Entity, suffix: &[u8]) -> (Option<Sentinel
             let known = e.sets.contains(suffix);
             let foreign = head.is_none() && !known;
             let head = head.filter(|h| known && h.generation == e.sets_generation);
+            let head = head.filter(|h| believes(outside::of_sentinel(h)));
             (head, k.len().saturating_sub(1), foreign)
         }
         _ => (None, 0, true),
@@ -335,10 +340,11 @@ pub(crate) fn observe_sets(ctx: Ctx, st: &State) {
             let s = RString::new(&name);
             let k = Key::peek(ctx, s.raw());
             if k.kind() == KeyKind::Zset {
-                newest = newest.max(sentinel(&k, &name).map_or(0, |h| h.seq));
+                let head = sentinel(&k, &name).filter(|h| believes(h.seq));
+                newest = newest.max(head.map_or(0, |h| h.seq));
             }
         }
         newest = newest.max(e.doubts.iter().map(|(_, seq)| seq).max().unwrap_or(0));
     }
-    desk().tokens.observe(newest);
+    desk().tokens.observe(newest, now_us());
 }

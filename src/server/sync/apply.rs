@@ -22,13 +22,13 @@ const SLICE: usize = 64;
 /// Doubts settled per entity and poll.
 const SETTLE: usize = 1_000;
 
-/// Applies a page; how many changes it told. `None`: nothing may be removed now, so it is to be applied again, from its start.
-pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> Option<u64> {
+/// Applies a page that was asked for under the number `sent`; how many changes it told. `None`: nothing may be removed now, so it is to be applied again, from its start.
+pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Option<u64> {
     let mut n = 0;
     for (table, changes) in &page.tables {
         n += changes.records.len() as u64;
         for ix in entities_of(base, schema, table) {
-            if changes.reshaped || changes.destroyed {
+            if changes.reshaped || changes.destroyed || changes.unclear {
                 // Cells may have another name, another type, or be gone.
                 let held = gil::lock();
                 gil::enter(|st| store::drop_all(st, held.ctx(), ix));
@@ -42,7 +42,9 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page) -> Option<u64> {
                 gil::enter(|st| {
                     let wanted: Vec<CompactString> = part
                         .iter()
-                        .filter(|(id, fate)| change(st, ctx, ix, id, *fate, table, changes, schema))
+                        .filter(|(id, fate)| {
+                            change(st, ctx, ix, id, *fate, table, changes, schema, sent)
+                        })
                         .map(|(id, _)| id.clone())
                         .collect();
                     renew(st, ix, &wanted);
@@ -84,10 +86,17 @@ fn change(
     table: &str,
     changes: &TableChanges,
     schema: &Schema,
+    sent: u64,
 ) -> bool {
     let seq = desk().next_seq();
     let Some(e) = st.get(ix) else { return false };
-    if fate == Fate::Destroyed {
+    // What was told or seen of it since the page was asked for may be of before its end, or of after its return.
+    let undisputed = desk().tokens.current(ix, id, sent);
+    if fate == Fate::Destroyed && !undisputed && e.tombs.contains(id) {
+        // It was told to be gone, and the page says nothing else.
+        return false;
+    }
+    if fate == Fate::Destroyed && undisputed {
         let lane = Lane::of(e, Cause::Sync);
         let name = key::record(&e.name, id);
         let (header, expire_at) = land::tombstone(&lane, seq, ffi::now_ms(), 0);

@@ -1,6 +1,6 @@
 //! The feeds' calls to Airtable, through the scheduler: a poll that is due goes before all other calls.
 
-use super::{Landed, THREAD};
+use super::{Landed, Sent, THREAD};
 use crate::server::engine::desk;
 use crate::server::fault::Fault;
 use crate::server::fetch::Errand;
@@ -109,7 +109,7 @@ pub(super) fn make(
             }
         }),
         done: Box::new(move |sent, result| {
-            desk().tokens.landed(sent);
+            let sent = Sent(sent);
             let mut b = b2.lock();
             let outcome = match (result, b.outcome.take()) {
                 (Ok(()), Some(o)) => o,
@@ -134,6 +134,7 @@ pub(super) fn make(
                 at,
                 outcome,
                 schema: b.schema.take(),
+                sent,
             };
             THREAD.hand(landed);
         }),

@@ -23,6 +23,7 @@ pub(crate) use views::is_table;
 pub(crate) use wait::{await_poll, catch_up, poll, poll_behind, Waiter};
 
 use super::config;
+use super::engine::desk;
 use super::ffi;
 use super::gil;
 use super::op::Op;
@@ -82,6 +83,17 @@ pub(crate) struct Landed {
     at: Landing,
     outcome: Outcome,
     schema: Option<serde_json::Value>,
+    sent: Sent,
+}
+
+/// The number that a call was sent under, given back once what it brought has been applied: until then it is remembered
+/// what was told later than that.
+struct Sent(u64);
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        desk().tokens.landed(self.0);
+    }
 }
 
 static THREAD: Thread<Landed> = Thread::new();

@@ -7,7 +7,7 @@ use sha2::Sha256;
 
 /// Base and webhook that a notification names.
 pub(crate) fn names(body: &[u8]) -> Option<(String, String)> {
-    let v: Value = serde_json::from_slice(body).ok()?;
+    let v: Value = podium_json::read(body).ok()?;
     let id = |what: &str| v.get(what)?.get("id")?.as_str().map(str::to_string);
     Some((id("base")?, id("webhook")?))
 }

@@ -1,12 +1,13 @@
 //! A feed's place, in a native hash `podium:feed:<base>`: it survives restarts, and a promoted replica goes on from it.
 
 use super::{key_of, views, Follower, KEY};
+use crate::server::engine::{desk, now_us};
 use crate::server::ffi::{self, Ctx, Key, KeyKind, RString};
 use crate::server::persist;
 use crate::server::state::State;
 use hashbrown::HashMap;
 use podium_core::feed::{Feed, Hook, MacSecret};
-use podium_core::key;
+use podium_core::{key, outside};
 use std::sync::Arc;
 
 /// The field that holds the webhook's MAC secret.
@@ -185,12 +186,16 @@ fn read(ctx: Ctx, name: &[u8]) -> Option<Feed> {
         secret: text(SECRET).map(MacSecret::new),
         cursor: number(b"cursor").unwrap_or(1).max(1),
     });
-    let from = if hook.is_some() { number(b"since")? } else { 0 };
-    crate::server::engine::desk().tokens.observe(from);
+    let mut from = if hook.is_some() { number(b"since")? } else { 0 };
+    if !desk().tokens.observe(from, now_us()) {
+        // Without a gap since when nobody knows: nothing older than this is vouched for.
+        from = desk().next_seq();
+    }
+    let polled = number(b"polled").and_then(|ms| outside::stored_ms(ms, ffi::now_ms()));
     Some(Feed::restored(
         hook,
         from,
-        number(b"polled").unwrap_or(0),
+        polled.unwrap_or(0),
         text(b"notify"),
     ))
 }

@@ -8,7 +8,7 @@ use crate::server::fetch;
 use crate::server::reply::Body;
 use crate::server::written::{self, Landed};
 use compact_str::CompactString;
-use podium_airtable::{Failure, FailureKind, Record};
+use podium_airtable::{Damaged, Failure, FailureKind, Record};
 
 impl Write {
     /// A call ended: the cache is told, the places of the reply are filled, further steps are queued.
@@ -22,22 +22,18 @@ impl Write {
         let asked_ms = brought.asked_ms;
         match (step, result) {
             (Step::Create { lane, records, .. }, Ok(())) => {
-                let none = Cells::new();
-                let told: Vec<(&Record, &Cells)> = brought
-                    .answer
-                    .records
-                    .iter()
-                    .enumerate()
-                    .map(|(i, r)| (r, records.get(i).map_or(&none, |(_, c)| c)))
-                    .collect();
-                let landed = written::store(lane, &told, sent, asked_ms, true);
-                self.fill(step, landed);
+                let cells: Vec<&Cells> = records.iter().map(|(_, cells)| cells).collect();
+                let written = brought.answer.written;
+                self.written(step, lane, None, written, &cells, sent, asked_ms);
             }
-            (Step::Update { lane, cells, .. }, Ok(())) => {
-                let told: Vec<(&Record, &Cells)> =
-                    brought.answer.records.iter().map(|r| (r, cells)).collect();
-                let landed = written::store(lane, &told, sent, asked_ms, false);
-                self.fill(step, landed);
+            (
+                Step::Update {
+                    lane, id, cells, ..
+                },
+                Ok(()),
+            ) => {
+                let written = brought.answer.written;
+                self.written(step, lane, Some(id), written, &[cells], sent, asked_ms);
             }
             (Step::Delete { lane, ids }, Ok(())) => {
                 let (gone, open): (Vec<_>, Vec<_>) = ids
@@ -69,6 +65,44 @@ impl Write {
         }
     }
 
+    /// Airtable has written records: those that can be read are stored and replied. `cells`: what was asked to be written of
+    /// each; `id`: of the one that is updated.
+    #[allow(clippy::too_many_arguments)]
+    fn written(
+        &self,
+        step: &Step,
+        lane: &Lane,
+        id: Option<&CompactString>,
+        written: Vec<Result<Record, Damaged>>,
+        cells: &[&Cells],
+        sent: u64,
+        asked_ms: u64,
+    ) {
+        let mut told: Vec<(&Record, &Cells)> = Vec::with_capacity(written.len());
+        let mut places = Vec::with_capacity(written.len());
+        for ((at, result), cells) in step.places().into_iter().zip(&written).zip(cells) {
+            match result {
+                Ok(record) => {
+                    told.push((record, cells));
+                    places.push(at);
+                }
+                Err(damaged) => {
+                    let own = damaged.id.as_deref().map(CompactString::new);
+                    let id = own.as_ref().or(id);
+                    written::uncertain(lane, id, &[cells]);
+                    let name = match id {
+                        Some(id) => format!("{}:{id}", lane.entity),
+                        None => format!("a record of {}", lane.entity),
+                    };
+                    let fault = Fault::damaged(&name, &damaged.why, None);
+                    self.fail(&[at], &format!("{}; it was written", fault.line));
+                }
+            }
+        }
+        let landed = written::store(lane, &told, sent, asked_ms, id.is_none());
+        self.fill(&places, landed);
+    }
+
     /// It is known of some of the records whose delete was refused whether they are there.
     fn confirmed(
         &self,
@@ -83,11 +117,12 @@ impl Write {
         let (found, lacking): (Vec<_>, Vec<_>) = ids
             .iter()
             .cloned()
-            .partition(|(_, id)| answer.records.iter().any(|r| r.id == **id));
-        let strange = answer
-            .records
-            .iter()
-            .any(|r| !ids.iter().any(|(_, id)| r.id == **id));
+            .partition(|(_, id)| answer.there.iter().any(|r| *r == **id));
+        let strange = answer.nameless
+            || answer
+                .there
+                .iter()
+                .any(|r| !ids.iter().any(|(_, id)| *r == **id));
         let progress = !found.is_empty();
         let there: Vec<_> = known.iter().cloned().chain(found).collect();
         if lacking.is_empty() || !(strange || answer.more) {
@@ -170,10 +205,7 @@ impl Write {
             }
             // A call that names one that is gone fails for all.
             Step::Delete { lane, ids } if missing || refused => {
-                let refusal = Fault {
-                    line,
-                    outage: false,
-                };
+                let refusal = Fault::new(line);
                 self.next(Step::Confirm {
                     lane: lane.clone(),
                     ids: ids.clone(),
@@ -203,9 +235,9 @@ impl Write {
         }
     }
 
-    fn fill(&self, step: &Step, landed: Vec<Landed>) {
+    fn fill(&self, places: &[Place], landed: Vec<Landed>) {
         let mut i = self.inner.lock();
-        for (at, l) in step.places().into_iter().zip(landed) {
+        for (at, l) in places.iter().copied().zip(landed) {
             i.fresh_until = i.fresh_until.min(l.fresh_until);
             i.stored &= l.stored;
             if let Some(slot) = i.places.get_mut(at) {

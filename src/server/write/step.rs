@@ -149,7 +149,7 @@ pub(super) fn send(
         } => {
             let cells: Vec<Cells> = records.iter().map(|(_, c)| c.clone()).collect();
             Ok(Answer {
-                records: client.create(ask, &cells, *typecast)?,
+                written: client.create(ask, &cells, *typecast)?,
                 ..Answer::default()
             })
         }
@@ -159,7 +159,7 @@ pub(super) fn send(
             typecast,
             ..
         } => Ok(Answer {
-            records: client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
+            written: client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
             ..Answer::default()
         }),
         Step::Delete { ids, .. } => {
@@ -182,7 +182,8 @@ pub(super) fn send(
             )?;
             Ok(Answer {
                 more: page.offset.is_some(),
-                records: page.records,
+                nameless: page.nameless > 0,
+                there: page.ids().map(str::to_string).collect(),
                 ..Answer::default()
             })
         }

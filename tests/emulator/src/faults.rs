@@ -39,6 +39,8 @@ enum Kind {
     OffsetRepeats,
     DuplicateRecord,
     ForeignRecord,
+    /// Bytes of the reply, and what stands in their place.
+    Replace(Vec<u8>, Vec<u8>),
     Slow(u64),
 }
 
@@ -138,6 +140,14 @@ impl Fault {
             "offset_repeats" => Kind::OffsetRepeats,
             "duplicate_record" => Kind::DuplicateRecord,
             "foreign_record" => Kind::ForeignRecord,
+            "replace" => {
+                let new = match text("new_hex") {
+                    Some(hex) => unhex(&hex).ok_or("new_hex holds pairs of hexadecimal digits")?,
+                    None => text("new").unwrap_or_default().into_bytes(),
+                };
+                let old = text("old").filter(|old| !old.is_empty());
+                Kind::Replace(old.ok_or("replace needs the old text")?.into_bytes(), new)
+            }
             "slow" => Kind::Slow(number("ms", 1000)),
             _ => return Err(format!("unknown kind of fault {name:?}")),
         };
@@ -263,6 +273,10 @@ impl Fault {
                     records.extend(foreign);
                 }
             }),
+            Kind::Replace(old, new) => {
+                response.body = replaced(&response.body, old, new);
+                response
+            }
             Kind::Slow(ms) => {
                 response.delay_ms += ms;
                 response
@@ -285,6 +299,31 @@ pub(crate) fn take(queue: &mut Vec<Fault>, call: &Seen<'_>) -> Option<Fault> {
     let taken = fault.clone();
     queue.retain(|fault| fault.times != 0);
     Some(taken)
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> = text
+        .chars()
+        .map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok()))
+        .collect::<Option<_>>()?;
+    let pairs = digits.chunks_exact(2);
+    pairs
+        .remainder()
+        .is_empty()
+        .then(|| pairs.map(|p| p.iter().fold(0, |n, d| n * 16 + d)).collect())
+}
+
+/// `body` with every `old` replaced by `new`.
+fn replaced(body: &[u8], old: &[u8], new: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.windows(old.len()).position(|w| w == old) {
+        out.extend_from_slice(rest.get(..at).unwrap_or_default());
+        out.extend_from_slice(new);
+        rest = rest.get(at + old.len()..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest);
+    out
 }
 
 fn shape(name: &str) -> Result<Shape, String> {

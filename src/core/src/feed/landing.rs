@@ -147,8 +147,14 @@ impl Feed {
             self.lost("Airtable ended the webhook with an error payload", out);
             return;
         }
-        if page.gap(cursor) {
-            self.lost("payloads are missing", out);
+        let missing = page.gap(cursor);
+        if missing || page.unclear {
+            let why = if missing {
+                "payloads are missing"
+            } else {
+                "a payload does not say what changed"
+            };
+            self.lost(why, out);
             self.from = seq;
             self.sure = true;
         }

@@ -2,6 +2,9 @@
 //!
 //! Cells in payloads differ in shape from those of reads and come by field id, so a payload is taken as a list of what
 //! changed, never as the new content.
+//!
+//! A payload of a shape never seen, or one that cannot be read in part, says that something changed and not what: all that it
+//! may concern counts as changed.
 
 use crate::spec::record_id_ok;
 use alloc::string::{String, ToString};
@@ -16,6 +19,8 @@ pub enum Fate {
     /// It is new, or back from the trash: it may belong to any index set.
     Created,
     Changed,
+    /// It changed, in cells that the payload does not name: it entered a view, or left one.
+    Unclear,
     Destroyed,
 }
 
@@ -41,6 +46,8 @@ pub struct TableChanges {
     pub all_fields: bool,
     /// In the order of the payloads; a cell that changed twice is named twice.
     pub links: Vec<LinkCell>,
+    /// Something of it changed, and the payload does not say what.
+    pub unclear: bool,
     /// Its fields changed: stored records may have another shape.
     pub reshaped: bool,
     /// The table is gone.
@@ -57,6 +64,8 @@ pub struct Page {
     pub count: u64,
     /// There is more to be listed at once.
     pub more: bool,
+    /// Something of the base changed, and a payload does not say what.
+    pub unclear: bool,
     /// Names of tables or fields changed: the schema is to be read again.
     pub reschema: bool,
     /// The webhook is dead: the code of its error payload.
@@ -88,8 +97,12 @@ impl Page {
     }
 
     fn payload(&mut self, payload: &Value, tables: &mut Tables) {
-        if payload.get("error").and_then(Value::as_bool) == Some(true) {
-            let code = payload
+        let Value::Object(members) = payload else {
+            self.unclear = true;
+            return;
+        };
+        if members.get("error") == Some(&Value::Bool(true)) {
+            let code = members
                 .get("code")
                 .and_then(Value::as_str)
                 .unwrap_or("unknown");
@@ -101,14 +114,35 @@ impl Page {
             );
             return;
         }
+        for (key, value) in members {
+            match key.as_str() {
+                "timestamp"
+                | "baseTransactionNumber"
+                | "payloadFormat"
+                | "actionMetadata"
+                | "error"
+                | "code" => {}
+                "changedTablesById" | "createdTablesById" => {
+                    self.unclear |= !is_object(value);
+                }
+                "destroyedTableIds" => self.unclear |= !is_list(value),
+                _ => self.unclear |= holds_something(value),
+            }
+        }
         for (table, what) in object(payload, "changedTablesById") {
             let Some(changes) = tables.of(table) else {
                 continue;
             };
-            self.reschema |= changes.take(what);
-            for (_, view) in object(what, "changedViewsById") {
-                changes.take(view);
+            if !is_object(what) {
+                self.unclear = true;
+                continue;
             }
+            // What left a view may have been destroyed: that is said beside the views, and counts.
+            for (_, view) in object(what, "changedViewsById") {
+                self.unclear |= changes.take_view(view);
+            }
+            self.reschema |= changes.take(what);
+            self.unclear |= changes.odd(what);
         }
         for (table, _) in object(payload, "createdTablesById") {
             self.reschema |= tables.of(table).is_some();
@@ -149,19 +183,7 @@ impl TableChanges {
                 self.link(id, field, cell, Some(&Value::Null));
             }
         }
-        for (id, change) in object(what, "changedRecordsById") {
-            self.note(id, Fate::Changed);
-            let previous = change
-                .get("previous")
-                .and_then(|p| p.get("cellValuesByFieldId"));
-            let cells = change
-                .get("current")
-                .map(|c| object(c, "cellValuesByFieldId"));
-            for (field, cell) in cells.into_iter().flatten() {
-                self.fields.insert(field.to_string());
-                self.link(id, field, cell, previous.and_then(|p| p.get(field)));
-            }
-        }
+        self.changed(what);
         for id in list(what, "destroyedRecordIds") {
             self.note(id, Fate::Destroyed);
             self.all_fields = true;
@@ -174,6 +196,72 @@ impl TableChanges {
         let reshaped = fields.iter().any(|k| what.get(*k).is_some());
         self.reshaped |= reshaped;
         reshaped || what.get("changedMetadata").is_some()
+    }
+
+    fn changed(&mut self, what: &Value) {
+        for (id, change) in object(what, "changedRecordsById") {
+            let previous = change
+                .get("previous")
+                .and_then(|p| p.get("cellValuesByFieldId"));
+            let cells = change
+                .get("current")
+                .and_then(|c| c.get("cellValuesByFieldId"))
+                .and_then(Value::as_object);
+            let Some(cells) = cells else {
+                self.note(id, Fate::Unclear);
+                self.all_fields = true;
+                continue;
+            };
+            self.note(id, Fate::Changed);
+            for (field, cell) in cells {
+                self.fields.insert(field.to_string());
+                self.link(id, field, cell, previous.and_then(|p| p.get(field)));
+            }
+        }
+    }
+
+    /// Adds what happened in a view: its records entered it or left it, and were there before and after. True if it does not
+    /// say all of what changed.
+    fn take_view(&mut self, view: &Value) -> bool {
+        for (id, record) in object(view, "createdRecordsById") {
+            self.note(id, Fate::Unclear);
+            self.all_fields = true;
+            for (field, cell) in object(record, "cellValuesByFieldId") {
+                self.link(id, field, cell, None);
+            }
+        }
+        self.changed(view);
+        for id in list(view, "destroyedRecordIds") {
+            self.note(id, Fate::Unclear);
+            self.all_fields = true;
+        }
+        !is_object(view) || self.odd(view)
+    }
+
+    /// Takes note of members that nobody knows; true if one that is known is not what it should be, or cannot be read.
+    fn odd(&mut self, what: &Value) -> bool {
+        let mut odd = false;
+        for (key, value) in what.as_object().into_iter().flatten() {
+            odd |= match key.as_str() {
+                "createdRecordsById" | "changedRecordsById" => {
+                    !is_object(value) || {
+                        let mut records = object(what, key);
+                        records.any(|(id, r)| !record_id_ok(id.as_bytes()) || unread(r))
+                    }
+                }
+                "destroyedRecordIds" => {
+                    !is_list(value) || !list(what, key).all(|id| record_id_ok(id.as_bytes()))
+                }
+                "changedViewsById" | "createdFieldsById" | "changedFieldsById"
+                | "changedMetadata" => !is_object(value),
+                "destroyedFieldIds" => !is_list(value),
+                _ => {
+                    self.unclear |= holds_something(value);
+                    false
+                }
+            };
+        }
+        odd
     }
 
     /// Takes note of a cell that may be a link's. `before`: what it was, if the payload says so.
@@ -211,7 +299,8 @@ impl TableChanges {
         {
             Some((_, last)) => {
                 *last = match (*last, fate) {
-                    (Fate::Created, Fate::Changed) => Fate::Created,
+                    (Fate::Created, Fate::Changed | Fate::Unclear) => Fate::Created,
+                    (Fate::Unclear, Fate::Changed) => Fate::Unclear,
                     (_, later) => later,
                 }
             }
@@ -238,6 +327,37 @@ fn linked(cell: &Value) -> Option<Vec<CompactString>> {
     }
 }
 
+fn is_object(v: &Value) -> bool {
+    v.is_object() || v.is_null() || v.as_array().is_some_and(Vec::is_empty)
+}
+
+/// A list of texts.
+fn is_list(v: &Value) -> bool {
+    match v {
+        Value::Null => true,
+        Value::Array(list) => list.iter().all(Value::is_string),
+        Value::Object(o) => o.is_empty(),
+        _ => false,
+    }
+}
+
+fn holds_something(v: &Value) -> bool {
+    match v {
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(o) => !o.is_empty(),
+        other => *other == podium_json::MARK,
+    }
+}
+
+/// Is there a part of it that cannot be read?
+fn unread(v: &Value) -> bool {
+    match v {
+        Value::Array(list) => list.iter().any(unread),
+        Value::Object(o) => o.values().any(unread),
+        other => *other == podium_json::MARK,
+    }
+}
+
 fn object<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = (&'a str, &'a Value)> {
     v.get(key)
         .and_then(Value::as_object)
@@ -255,141 +375,4 @@ fn list<'a>(v: &'a Value, key: &str) -> impl Iterator<Item = &'a str> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn page(payloads: Value, cursor: u64) -> Page {
-        Page::parse(&json!({"payloads": payloads, "cursor": cursor, "mightHaveMore": false}))
-            .unwrap()
-    }
-
-    #[test]
-    fn created_changed_and_destroyed_are_told_apart_and_the_last_fate_counts() {
-        let p = page(
-            json!([
-                {"changedTablesById": {"tblA": {
-                    "createdRecordsById": {"recNew": {"cellValuesByFieldId": {}}},
-                    "changedRecordsById": {"recOld": {"current": {"cellValuesByFieldId": {"fldX": null}}}},
-                    "destroyedRecordIds": ["recGone", 7, "nope"]}}},
-                {"changedTablesById": {"tblA": {
-                    "changedRecordsById": {"recNew": {"current": {"cellValuesByFieldId": {"fldY": 1}}}},
-                    "createdRecordsById": {"recGone": {}},
-                    "destroyedRecordIds": ["recOld"]}, "tblB": {}}}
-            ]),
-            3,
-        );
-        let (name, a) = &p.tables[0];
-        assert_eq!(name, "tblA");
-        let fates: Vec<_> = a.records.iter().map(|(id, f)| (id.as_str(), *f)).collect();
-        assert_eq!(
-            fates,
-            [
-                ("recNew", Fate::Created),
-                ("recOld", Fate::Destroyed),
-                ("recGone", Fate::Created)
-            ]
-        );
-        assert!(
-            a.fields.contains("fldX") && a.fields.contains("fldY") && a.all_fields && !a.reshaped
-        );
-        assert!(!p.reschema && p.error.is_none() && p.tables.len() == 2);
-    }
-
-    #[test]
-    fn link_cells_tell_what_they_gained_and_lost() {
-        let p = page(
-            json!([{"changedTablesById": {"tblA": {
-                "createdRecordsById": {"recNew": {"cellValuesByFieldId": {"fldL": [{"id": "recB", "name": "B"}], "fldN": 5, "fldE": []}}},
-                "changedRecordsById": {
-                    "recOld": {
-                        "current": {"cellValuesByFieldId": {"fldL": [{"id": "recC"}], "fldS": {"id": "selX"}, "fldA": [{"id": "attX"}], "fldT": null}},
-                        "previous": {"cellValuesByFieldId": {"fldL": [{"id": "recB"}, {"id": "recD"}], "fldS": null, "fldA": null, "fldT": "x"}}},
-                    "recBare": {"current": {"cellValuesByFieldId": {"fldL": null}}}}}}}]),
-            2,
-        );
-        let told: Vec<_> = p.tables[0]
-            .1
-            .links
-            .iter()
-            .map(|l| {
-                (
-                    &*l.record,
-                    &*l.field,
-                    l.now.join(" "),
-                    l.before.as_ref().map(|b| b.join(" ")),
-                )
-            })
-            .collect();
-        assert_eq!(
-            told,
-            [
-                ("recNew", "fldL", "recB".into(), Some(String::new())),
-                ("recOld", "fldL", "recC".into(), Some("recB recD".into())),
-                ("recBare", "fldL", String::new(), None),
-            ]
-        );
-    }
-
-    #[test]
-    fn dropped_payloads_show_by_the_numbers() {
-        let three = page(json!([{}, {}, {}]), 8);
-        assert!(!three.gap(5), "5, 6 and 7 came");
-        assert!(three.gap(4) && three.gap(1), "4 is missing");
-        assert!(
-            three.gap(9),
-            "a number that falls back is another webhook's"
-        );
-        let none = page(json!([]), 8);
-        assert!(!none.gap(8) && none.gap(9) && none.gap(7));
-    }
-
-    #[test]
-    fn changes_of_the_schema_are_noticed() {
-        let rename = page(
-            json!([{"changedTablesById": {"tblA": {"changedMetadata": {}}}}]),
-            2,
-        );
-        assert!(rename.reschema && !rename.tables[0].1.reshaped);
-        for key in [
-            "createdFieldsById",
-            "changedFieldsById",
-            "destroyedFieldIds",
-        ] {
-            let p = page(json!([{"changedTablesById": {"tblA": {key: {}}}}]), 2);
-            assert!(p.reschema && p.tables[0].1.reshaped, "{key}");
-        }
-        let gone = page(
-            json!([{"destroyedTableIds": ["tblA"], "createdTablesById": {"tblB": {}}}]),
-            2,
-        );
-        assert!(gone.reschema && !gone.tables[0].1.destroyed && gone.tables[1].1.destroyed);
-    }
-
-    #[test]
-    fn an_error_payload_names_its_code() {
-        let p = page(json!([{"error": true, "code": "INVALID_FILTERS\r\n"}]), 2);
-        assert_eq!(p.error.as_deref(), Some("INVALID_FILTERS"));
-    }
-
-    #[test]
-    fn what_is_no_page_is_refused_and_odd_members_are_skipped() {
-        for bad in [
-            json!({}),
-            json!([]),
-            json!({"payloads": {}, "cursor": 1, "mightHaveMore": false}),
-            json!({"payloads": [], "cursor": -1, "mightHaveMore": false}),
-        ] {
-            assert_eq!(Page::parse(&bad), None);
-        }
-        let odd = page(
-            json!([7, null, {"changedTablesById": [], "destroyedTableIds": {}}, {"changedTablesById": {"tblA": 5}}]),
-            5,
-        );
-        assert!(odd
-            .tables
-            .iter()
-            .all(|(_, t)| *t == TableChanges::default()));
-    }
-}
+mod tests;

@@ -92,6 +92,24 @@ pub(crate) fn canonical_number(text: &str) -> Option<String> {
     n.is_finite().then(|| n.to_string())
 }
 
+/// The columns that a record of this spec is made of, and those of the lookups that are looked at beside its links. `None`:
+/// of an open spec, all of them.
+pub fn columns(spec: &Spec) -> Option<Vec<String>> {
+    if spec.open() {
+        return None;
+    }
+    let mut out: Vec<String> = Vec::new();
+    for field in spec.fields().iter().filter(|f| f.name != "id") {
+        let lookup = formula::lookup(field).map(|l| l.into_owned());
+        for column in core::iter::once(field.airtable.clone()).chain(lookup) {
+            if !out.contains(&column) {
+                out.push(column);
+            }
+        }
+    }
+    Some(out)
+}
+
 /// What a fetched record's cells say of a link field's lookup: does it hold the ids that the link holds?
 /// `None`: no evidence, as the link is empty or the field has no lookup.
 pub fn lookup_agrees(spec: &Spec, field: FieldIx, cells: &Map<String, Value>) -> Option<bool> {

@@ -92,7 +92,7 @@ pub fn cells_to_write(spec: &Spec, json: &[u8]) -> Result<Map<String, Value>, Ba
 }
 
 fn object(json: &[u8]) -> Result<Map<String, Value>, BadRecord> {
-    match serde_json::from_slice(json) {
+    match podium_json::read(json) {
         Ok(Value::Object(o)) => Ok(o),
         Ok(other) => Err(BadRecord(format!(
             "expected a JSON object, not {}",

@@ -9,6 +9,7 @@ mod known;
 #[cfg(test)]
 mod tests;
 
+use crate::outside;
 use alloc::collections::BTreeMap;
 use hashbrown::HashMap;
 use known::Log;
@@ -39,8 +40,19 @@ impl Tokens {
         self.last = self.last.saturating_add(1).max(now_us);
         self.last
     }
-    /// Takes note of a number read from storage.
-    pub fn observe(&mut self, seq: u64) {
+    /// Takes note of a number read from storage; false: it was never one of the order, and is not believed.
+    pub fn observe(&mut self, seq: u64, now_us: u64) -> bool {
+        let believed = self.believes(seq, now_us);
+        if believed {
+            self.raise(seq);
+        }
+        believed
+    }
+    /// Can a number read from storage be one of the order? See [`crate::outside`].
+    pub fn believes(&self, seq: u64, now_us: u64) -> bool {
+        seq <= self.last.max(outside::latest(now_us))
+    }
+    fn raise(&mut self, seq: u64) {
         self.last = self.last.max(seq);
     }
     /// A fetch is sent.
@@ -78,7 +90,7 @@ impl Tokens {
     /// Where to write down a change numbered `seq`: nowhere, if nothing that is under way was sent before it. (A long
     /// listing's own fills are no news to anybody.)
     fn log(&mut self, entity: EntityIx, seq: u64) -> Option<&mut Log> {
-        self.observe(seq);
+        self.raise(seq);
         let oldest = self.under_way.keys().next().copied();
         if oldest.is_none_or(|oldest| oldest >= seq) {
             return None;
@@ -119,12 +131,12 @@ impl Tokens {
     }
     /// Everything of an entity changed, and nothing that was known of it is any more.
     pub fn note_entity(&mut self, entity: EntityIx, seq: u64) {
-        self.observe(seq);
+        self.raise(seq);
         self.floors.insert(entity, seq);
     }
     /// Everything changed (FLUSHALL, another role).
     pub fn note_all(&mut self, seq: u64) {
-        self.observe(seq);
+        self.raise(seq);
         self.floor = self.floor.max(seq);
     }
     /// May what was sent as `sent` be stored for this record, and may somebody who asks now wait for it?

@@ -68,6 +68,24 @@ fn a_long_listings_own_fills_are_not_remembered() {
     );
 }
 
+#[test]
+fn a_number_that_never_was_one_ends_no_order() {
+    let now = 1_800_000_000_000_000;
+    let mut t = Tokens::default();
+    for never in [u64::MAX, u64::MAX - 1, crate::outside::latest(now) + 1] {
+        assert!(!t.observe(never, now), "{never}");
+    }
+    let sent = t.sent(now);
+    let seq = t.next(now);
+    t.note(1, "recA", seq);
+    assert!(!t.current(1, "recA", sent) && t.current(1, "recB", sent));
+    let ahead = crate::outside::latest(now);
+    assert!(t.observe(ahead, now), "of a clock that ran ahead");
+    assert!(t.next(now) > ahead);
+    let own = t.next(now);
+    assert!(t.observe(own, 5), "a clock that was put back");
+}
+
 proptest! {
     /// Against a model that forgets nothing: forgetting never lets an outdated fill through.
     #[test]

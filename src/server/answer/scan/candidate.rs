@@ -3,6 +3,7 @@
 use super::{Item, Scan};
 use crate::server::answer::{render, render_shared, Judge, Want};
 use crate::server::config;
+use crate::server::fault::Fault;
 use crate::server::op::{LandedRecord, Seen};
 use crate::server::query::Output;
 use crate::server::reply::Body;
@@ -99,6 +100,14 @@ impl Judge<'_> {
                 return;
             }
         }
+        let damaged = self.brought.questions.iter();
+        let damaged = damaged
+            .filter(|((i, _), q)| *i == e.ix && q.sent >= copy_seq && q.sent >= id_seq)
+            .filter_map(|(_, q)| q.damaged.get(id))
+            .next();
+        if let Some(fault) = damaged {
+            return self.damaged(scan, id, &name, fault, sort);
+        }
         match (&copy, cached) {
             (Copy::Foreign, _) => scan.foreign = Some(name),
             (_, Some(entry)) => {
@@ -108,7 +117,7 @@ impl Judge<'_> {
                     // The set was confirmed after this copy was seen, and says otherwise: look again.
                     if h.seq < scan.confirmed && scan.conditions.len() == 1 && scan.failed.is_none()
                     {
-                        self.lack(e, scan, id, brought);
+                        self.lack(e, scan, id, brought, sort);
                     }
                     return;
                 }
@@ -124,16 +133,16 @@ impl Judge<'_> {
                     scan.rescued = true;
                     self.take(e, &e.spec, scan, id, &entry, sort, None, keep, false);
                 } else {
-                    self.lack(e, scan, id, brought);
+                    self.lack(e, scan, id, brought, sort);
                 }
             }
             (Copy::Tomb(h), _) => {
                 // Gone, unless the set was confirmed later.
                 if h.seq < scan.confirmed || self.now >= h.fresh_until {
-                    self.lack(e, scan, id, brought);
+                    self.lack(e, scan, id, brought, sort);
                 }
             }
-            _ => self.lack(e, scan, id, brought),
+            _ => self.lack(e, scan, id, brought, sort),
         }
     }
 
@@ -151,12 +160,44 @@ impl Judge<'_> {
         scan: &mut Scan,
         id: &CompactString,
         brought: Option<&Arc<LandedRecord>>,
+        sort: Option<u16>,
     ) {
         match brought.map(|b| &b.seen) {
+            Some(Seen::Failed(f)) if f.damage.is_some() => {
+                self.damaged(scan, id, &key::record(&e.name, id), f, sort);
+            }
             Some(Seen::Failed(f)) => scan.failed = Some(f.clone()),
             Some(Seen::Gone(_)) => {}
             _ => scan.lacking.push(Want::Record(e.ix, id.clone())),
         }
+    }
+
+    /// A candidate that came and cannot be read: it takes its place in the answer as its own error, if what can be read of
+    /// it says that it belongs, or if nothing can.
+    fn damaged(
+        &self,
+        scan: &mut Scan,
+        id: &CompactString,
+        name: &[u8],
+        fault: &Fault,
+        sort: Option<u16>,
+    ) {
+        let cells = fault.damage.as_ref().and_then(|d| d.cells.as_ref());
+        let entry = cells.and_then(|c| Entry::read(&c.bytes, name));
+        let belongs = |e: &Entry| scan.conditions.iter().all(|c| e.has(c.field, &c.value));
+        let sure = scan.conditions.is_empty() || entry.is_some();
+        if entry.as_ref().is_some_and(|e| !belongs(e)) {
+            return;
+        }
+        let body = if sure && self.options.output != Output::Records {
+            Body::Null
+        } else {
+            Body::error(fault.line.clone())
+        };
+        let text = |e: &Entry, f| e.texts(f).next().map(<[u8]>::to_vec);
+        let sort = sort.zip(entry).and_then(|(f, e)| text(&e, f));
+        let id = id.clone();
+        scan.found.push(Item { id, body, sort });
     }
 
     #[allow(clippy::too_many_arguments)]

@@ -1,16 +1,26 @@
 //! What a scan came to: sorted, cut, counted and replied, or what is still lacking.
 
 use super::start::most_selective;
-use super::Scan;
+use super::{Item, Scan};
 use crate::server::answer::{count_fetch, entity_of, Judge, Progress, Want};
 use crate::server::audience;
 use crate::server::config;
 use crate::server::engine::desk;
+use crate::server::fault::Fault;
 use crate::server::log;
 use crate::server::query::Output;
 use crate::server::reply::{self, Body, CacheWord, Fwd};
 use crate::server::state::State;
+use compact_str::CompactString;
 use podium_core::question;
+
+/// The first error among what was found.
+fn error_in(found: &[Item]) -> Option<String> {
+    found.iter().find_map(|i| match &i.body {
+        Body::Error(line) => Some(line.clone()),
+        _ => None,
+    })
+}
 
 impl Judge<'_> {
     /// What the scan came to.
@@ -87,6 +97,17 @@ impl Judge<'_> {
                 by_value.then_with(|| a.id.cmp(&b.id))
             });
         }
+        if scan.nameless {
+            // It may be any record, and it may be none that belongs.
+            scan.found.push(Item {
+                id: CompactString::default(),
+                body: Body::error(Fault::nameless(&e.name).line),
+                sort: None,
+            });
+        }
+        if let (Output::Count, Some(unsure)) = (self.options.output, error_in(&scan.found)) {
+            return Progress::Done(Body::error(unsure));
+        }
         if let Some((offset, count)) = self.options.limit {
             let skip = (offset as usize).min(scan.found.len());
             scan.found.drain(..skip);
@@ -156,7 +177,10 @@ impl Judge<'_> {
             Output::Ids => Body::List(
                 scan.found
                     .into_iter()
-                    .map(|i| Body::Bytes(i.id.as_bytes().to_vec()))
+                    .map(|i| match i.body {
+                        unsure @ Body::Error(_) => unsure,
+                        _ => Body::Bytes(i.id.as_bytes().to_vec()),
+                    })
                     .collect(),
             ),
             Output::Records => Body::List(scan.found.into_iter().map(|i| i.body).collect()),

@@ -104,12 +104,14 @@ impl Judge<'_> {
                         if let Some((s, ids)) = self.kept(e, suffix, q, asked) {
                             consider(Scan {
                                 own: true,
+                                nameless: q.nameless,
                                 ..scan(ids, s.seq, s.asked_ms, s.fresh_until)
                             });
                         } else if let Some(ids) = answered(e, q, records, asked) {
                             consider(Scan {
                                 own: true,
                                 stored: q.stored,
+                                nameless: q.nameless,
                                 relied_on: Some((q.sent, asked)),
                                 ..scan(ids, q.sent, q.asked_ms, q.fresh_until)
                             });
@@ -209,7 +211,7 @@ impl Judge<'_> {
                 let id = CompactString::new(id);
                 match self.brought.records.get(&(ix, id.clone())) {
                     Some(b) if b.sent > scan.confirmed => match &b.seen {
-                        Seen::Failed(f) => failed = Some(f.clone()),
+                        Seen::Failed(f) if f.damage.is_none() => failed = Some(f.clone()),
                         _ => seen_meanwhile.push(id),
                     },
                     _ => open.push(id),
@@ -317,12 +319,9 @@ fn answered(
         return None;
     }
     let told = d.tokens.told_between(e.ix, q.sent, asked);
-    let told = told.filter(|id| !records.contains_key(*id));
-    let mut ids: Vec<CompactString> = records
-        .keys()
-        .cloned()
-        .chain(told.map(CompactString::new))
-        .collect();
+    let told = told.filter(|id| !records.contains_key(*id) && !q.damaged.contains_key(*id));
+    let came = records.keys().chain(q.damaged.keys());
+    let mut ids: Vec<CompactString> = came.cloned().chain(told.map(CompactString::new)).collect();
     ids.sort_unstable();
     Some(ids)
 }

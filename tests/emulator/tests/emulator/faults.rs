@@ -189,6 +189,25 @@ fn bodies_are_spoilt_in_every_way() {
     assert!(huge.raw.len() == 3_000_000 && is_json(&huge.raw));
     let bomb = play(json!({"kind": "gzip_bomb", "bytes": 20_000_000}), gzip);
     assert!(bomb.raw.len() < 100_000 && bomb.body().len() == 20_000_000);
+    let text = |reply: &Reply| String::from_utf8_lossy(&reply.raw).into_owned();
+    let replaced = text(&play(
+        json!({"kind": "replace", "old": "\"id\"", "new": "\"\\ud83c\""}),
+        "",
+    ));
+    assert!(replaced.contains(r#"{"\ud83c":"rec"#) && !replaced.contains(r#""id""#));
+    let bytes = play(
+        json!({"kind": "replace", "old": "fields", "new_hex": "ff"}),
+        "",
+    );
+    assert!(bytes.raw.contains(&0xff) && !text(&bytes).contains("fields"));
+    for odd in [
+        json!({"kind": "replace"}),
+        json!({"kind": "replace", "old": ""}),
+        json!({"kind": "replace", "old": "a", "new_hex": "f"}),
+        json!({"kind": "replace", "old": "a", "new_hex": "zz"}),
+    ] {
+        assert!(emulator.fault(&odd).is_err(), "{odd}");
+    }
     let billing = play(json!({"kind": "billing_limit"}), "");
     assert_eq!(
         (billing.status, billing.error_type().as_str()),

@@ -88,6 +88,14 @@ fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
     }
 }
 
+/// An id of a linked record in the cells of a field that is not declared to be a link, if it holds one.
+pub fn id_in(field: &Field, cells: &Map<String, Value>) -> Option<String> {
+    let mut held: Vec<&str> = Vec::new();
+    strings(cells.get(&field.airtable)?, &mut held);
+    let is_id = |id: &&str| by_id(field, id, Column::Unknown) == ById::Perhaps;
+    held.into_iter().find(is_id).map(String::from)
+}
+
 /// What a fetched record's cells say of a link field's lookup: does it hold the ids that the link holds?
 /// `None`: no evidence, as the link is empty or the field has no lookup.
 pub fn lookup_agrees(spec: &Spec, field: FieldIx, cells: &Map<String, Value>) -> Option<bool> {

@@ -103,7 +103,9 @@ fn page_came(
             .iter()
             .any(|(id, s)| matches(&q.lane, id, &s.bytes, &q.asks));
         let spec = &q.lane.spec;
-        let mut next = q.way.page(spec, asks, &page.records, found, &mut p.evidence);
+        let mut next = q
+            .way
+            .page(spec, asks, &page.records, found, &mut p.evidence);
         if let (Next::On, None, Some(field)) = (&next, &page.offset, spec.get(asks.0)) {
             next = q.way.end(field, &mut p.evidence);
         }

@@ -95,8 +95,8 @@ impl Way {
     /// Is the field's own text asked for ids, and not a lookup?
     fn own(&self, field: &Field, evidence: &Evidence) -> bool {
         let Some(ids) = &self.ids else { return false };
-        let without = matches!(ids.trust, Trust::Broken | Trust::Shown)
-            || question::lookup(field).is_none();
+        let without =
+            matches!(ids.trust, Trust::Broken | Trust::Shown) || question::lookup(field).is_none();
         !self.only_lookup() && (evidence.own || without)
     }
     /// What is asked now, and of how many records; `None`: the whole table.

@@ -150,11 +150,7 @@ fn learn(q: &Question, learnt: Learnt) {
 
 /// A lookup was seen to agree with its link cell, or not.
 pub(crate) fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
-    let seen = if agrees {
-        Trust::Proven
-    } else {
-        Trust::Broken
-    };
+    let seen = if agrees { Trust::Proven } else { Trust::Broken };
     note_trust(st, lane, field, seen);
 }
 

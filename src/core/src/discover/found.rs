@@ -59,7 +59,11 @@ impl Found {
     pub fn to_json(&self) -> String {
         let links: Vec<Value> =
             self.links.iter().map(|l| json!({"column": l.column, "entity": l.entity, "table": l.table, "inverse": l.inverse})).collect();
-        let types: Map<String, Value> = self.types.iter().map(|(c, t)| (c.clone(), t.as_str().into())).collect();
+        let types: Map<String, Value> = self
+            .types
+            .iter()
+            .map(|(c, t)| (c.clone(), t.as_str().into()))
+            .collect();
         json!({"table_id": self.table_id, "table_name": self.table_name, "links": links, "types": types, "made": self.made}).to_string()
     }
     /// Does the base's schema say that `lookup` holds the ids of the records linked in `column`? Not where a user's own spec

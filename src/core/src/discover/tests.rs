@@ -122,7 +122,11 @@ fn lookups_and_ways_back_are_found_by_the_schema() {
     );
     assert!(!p.found.proves("Name", "Whose"));
     assert_eq!(
-        (p.found.column("Owner"), p.found.column("Name"), p.found.column("nobody")),
+        (
+            p.found.column("Owner"),
+            p.found.column("Name"),
+            p.found.column("nobody")
+        ),
         (Column::Link, Column::Text, Column::Unknown)
     );
     assert_eq!(

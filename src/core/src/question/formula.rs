@@ -220,7 +220,8 @@ impl<'a> Asking<'a> {
         if column == Column::Link {
             return Some(linked(self.value, &lookup?));
         }
-        let own = self.found(self.value);
+        let text = format!("({}&'')", name(&self.field.airtable));
+        let own = format!("FIND({},{})", literal(self.value), self.cased(&text));
         Some(match (through, lookup) {
             (Through::Lookup, Some(lookup)) => {
                 let listed = self.cased(&format!("ARRAYJOIN({})", name(&lookup)));
@@ -267,7 +268,8 @@ impl<'a> Asking<'a> {
         match (self.field.kind, moment) {
             (Kind::Boolean, _) => self.truth(),
             (Kind::Object, _) => filled(&self.column),
-            _ if self.value.starts_with(['{', '[']) => filled(&self.column),
+            // The JSON of a cell, which may be that of an error.
+            _ if self.value.starts_with(['{', '[']) => failing_is("TRUE()", &filled(&self.column)),
             _ if self.is_number() => self.numbers(),
             (Kind::Date | Kind::DateTime, Some((moment, _))) => self.moments(&moment, true),
             (_, Some((moment, written))) => {

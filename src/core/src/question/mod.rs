@@ -68,9 +68,9 @@ pub fn canonical<'a>(
         Kind::DateTime => Err(expected("a time such as 2026-03-04T05:06:07.000Z")),
         Kind::Integer | Kind::Number => {
             let number = number::canonical_number(text).and_then(|n| number::as_cell(&n));
-            Ok(bytes(Cow::Owned(number.ok_or_else(|| {
-                expected("a number such as 8 or 2.5")
-            })?)))
+            Ok(bytes(Cow::Owned(
+                number.ok_or_else(|| expected("a number such as 8 or 2.5"))?,
+            )))
         }
         Kind::Text | Kind::Array | Kind::Object | Kind::Any => {
             Ok(match Normal::apply_all(&field.normalize, text) {
@@ -140,12 +140,14 @@ pub fn compare(field: &Field, a: &[u8], b: &[u8]) -> Ordering {
     let number = |text| from_utf8(text).ok().filter(|t| number::is_number(t));
     match field.kind {
         Kind::Text if !field.may_be_number() => instant::order(a, b),
-        Kind::Integer | Kind::Number | Kind::Any | Kind::Array | Kind::Text => match (number(a), number(b)) {
-            (Some(x), Some(y)) => number::compare(x, y).unwrap_or_else(|| a.cmp(b)),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => instant::order(a, b),
-        },
+        Kind::Integer | Kind::Number | Kind::Any | Kind::Array | Kind::Text => {
+            match (number(a), number(b)) {
+                (Some(x), Some(y)) => number::compare(x, y).unwrap_or_else(|| a.cmp(b)),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => instant::order(a, b),
+            }
+        }
         _ => instant::order(a, b),
     }
 }

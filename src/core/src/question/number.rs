@@ -36,8 +36,8 @@ impl<'a> Decimal<'a> {
             Some(at) => (mantissa.get(..at)?, mantissa.get(at + 1..)?),
             None => (mantissa, &[][..]),
         };
-        let digits = before.len() + behind.len() > 0
-            && before.iter().chain(behind).all(u8::is_ascii_digit);
+        let digits =
+            before.len() + behind.len() > 0 && before.iter().chain(behind).all(u8::is_ascii_digit);
         digits.then_some(Decimal {
             negative,
             before,
@@ -74,7 +74,11 @@ fn exponent(b: &[u8]) -> Option<i64> {
     if !ok {
         return None;
     }
-    let n: i64 = if short.is_empty() { 0 } else { short.parse().ok()? };
+    let n: i64 = if short.is_empty() {
+        0
+    } else {
+        short.parse().ok()?
+    };
     Some(if negative { -n } else { n })
 }
 

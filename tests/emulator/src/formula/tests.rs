@@ -280,17 +280,30 @@ fn what_is_not_known_for_certain_fails_where_that_is_asked_for() {
         ("{Points}=''", Json::Null),
         ("{Name}=''", Json::Null),
         ("OR({Name}='Apollo',{Name}=8)", error.clone()),
-        ("OR({Name}='Apollo',IF(ISERROR({Name}=8),FALSE(),{Name}=8))", json!(true)),
+        (
+            "OR({Name}='Apollo',IF(ISERROR({Name}=8),FALSE(),{Name}=8))",
+            json!(true),
+        ),
         ("FIND('a',{Tags})", error.clone()),
         ("FIND('a',{Tags}&'')", json!(1)),
         ("ARRAYJOIN({Name})", error.clone()),
-        ("IS_SAME({Name},DATETIME_PARSE('2026-03-04'),'day')", error.clone()),
-        ("IS_SAME({When},DATETIME_PARSE('2026-03-04'),'day')", json!(true)),
+        (
+            "IS_SAME({Name},DATETIME_PARSE('2026-03-04'),'day')",
+            error.clone(),
+        ),
+        (
+            "IS_SAME({When},DATETIME_PARSE('2026-03-04'),'day')",
+            json!(true),
+        ),
         ("IS_SAME({Empty},{At},'day')", error),
         ("{When}&''", json!("3/4/2026")),
         ("{At}&''", json!("3/4/2026 5:06")),
         ("'['&TRIM('  a\tb\t ')&']'", json!("[a\tb\t]")),
     ] {
-        assert_eq!(strict.run(&compiled(formula), &Fixture).to_json(), expected, "{formula}");
+        assert_eq!(
+            strict.run(&compiled(formula), &Fixture).to_json(),
+            expected,
+            "{formula}"
+        );
     }
 }

@@ -99,6 +99,12 @@ fn a_value_is_found_in_a_column_of_any_type() {
             "OR(FIND('a',T),IF(ISERROR(FIND('a',ARRAYJOIN({f}))),FALSE(),FIND('a',ARRAYJOIN({f}))))",
         ),
         ("an object", json!({"type": "object"}), "{}", "NOT({f}='')"),
+        (
+            "a cell's JSON",
+            json!({}),
+            "{\"error\":\"#ERROR!\"}",
+            "IF(ISERROR(NOT({f}='')),TRUE(),NOT({f}=''))",
+        ),
     ];
     for (name, property, value, expected) in rows {
         assert_eq!(short(asked(&one(property), value)), expected, "{name}");
@@ -124,7 +130,12 @@ fn a_column_of_a_known_type_is_asked_plainly() {
             "x",
             "{F \\} 1}='x'",
         ),
-        (text(), Column::Text, "recA1b2C3d4E5f6G7", "{f}='recA1b2C3d4E5f6G7'"),
+        (
+            text(),
+            Column::Text,
+            "recA1b2C3d4E5f6G7",
+            "{f}='recA1b2C3d4E5f6G7'",
+        ),
         (json!({"type": "number"}), Column::Number, "8.0", "{f}=8"),
         (json!({}), Column::Number, "-2.50", "{f}=-2.5"),
         (
@@ -133,8 +144,18 @@ fn a_column_of_a_known_type_is_asked_plainly() {
             "0",
             "OR({f}='',IF(ISERROR({f}=0),FALSE(),{f}=0))",
         ),
-        (json!({"type": "boolean"}), Column::Checkbox, "true", "{f}=TRUE()"),
-        (json!({"type": "boolean"}), Column::Checkbox, "false", "NOT({f})"),
+        (
+            json!({"type": "boolean"}),
+            Column::Checkbox,
+            "true",
+            "{f}=TRUE()",
+        ),
+        (
+            json!({"type": "boolean"}),
+            Column::Checkbox,
+            "false",
+            "NOT({f})",
+        ),
         (
             text(),
             Column::Date,
@@ -170,7 +191,9 @@ fn a_known_column_that_may_write_the_value_otherwise_is_searched() {
     let decimal = json!({"type": ["string", "number"]});
     assert!(asked_of(&one(decimal), "94", Column::Text).contains("FIND('94',"));
     let time = json!({"type": "string"});
-    assert!(asked_of(&one(time), "2026-03-10T09:00:00Z", Column::Text).contains("FIND('2026-03-11',"));
+    assert!(
+        asked_of(&one(time), "2026-03-10T09:00:00Z", Column::Text).contains("FIND('2026-03-11',")
+    );
 }
 
 #[test]
@@ -189,7 +212,10 @@ fn an_id_is_asked_for_by_its_text_and_through_the_lookup() {
         let plain = formula(&s, 0, id.as_bytes(), Through::Own, Column::Unknown).unwrap();
         assert_eq!(short(plain), own);
     }
-    assert_eq!(asked(&one(link()), "recA1"), "FIND('recA1',ARRAYJOIN({f_id}))");
+    assert_eq!(
+        asked(&one(link()), "recA1"),
+        "FIND('recA1',ARRAYJOIN({f_id}))"
+    );
     let s = spec_of(
         json!({"schema": {"properties": {"voter": link()}}, "index_to_airtable": {"voter": "user_id"}}),
     );
@@ -207,7 +233,10 @@ fn what_is_taken_for_an_id() {
     let text = one(json!({"type": "string"}));
     let open = spec_of(json!({"indexed": ["f", "f_id"]}));
     let is = |s: &Spec, value: &str, column| by_id(s.get(0).unwrap(), value, column);
-    assert_eq!(is(&text, "recA1b2C3d4E5f6G7", Column::Unknown), ById::Perhaps);
+    assert_eq!(
+        is(&text, "recA1b2C3d4E5f6G7", Column::Unknown),
+        ById::Perhaps
+    );
     assert_eq!(is(&text, "recipe", Column::Unknown), ById::No);
     assert_eq!(is(&text, "recA1b2C3d4E5f6G7", Column::Text), ById::No);
     assert_eq!(is(&open, "recipe", Column::Unknown), ById::Perhaps);

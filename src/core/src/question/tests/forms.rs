@@ -46,7 +46,11 @@ fn what_may_be_a_number_is_compared_by_its_number() {
             ],
             "94",
         );
-        one_text(&s, &["1e+21", "1E21", "1000000000000000000000.0"], "1000000000000000000000");
+        one_text(
+            &s,
+            &["1e+21", "1E21", "1000000000000000000000.0"],
+            "1000000000000000000000",
+        );
         one_text(&s, &["-0", "0.000", ".0", "0e5", "+0"], "0");
         one_text(&s, &["-.5", "-0.50", "-5e-1"], "-0.5");
         one_text(
@@ -55,12 +59,26 @@ fn what_may_be_a_number_is_compared_by_its_number() {
             "0.10000000000000000555",
         );
         one_text(&s, &["1e999", "10e998", "0.1e1000"], "1e999");
-        for text in ["1e9999999999", "1_000", "1,000", "٣", "0x10", ".", "-", "e5", "1e", "NaN"] {
+        for text in [
+            "1e9999999999",
+            "1_000",
+            "1,000",
+            "٣",
+            "0x10",
+            ".",
+            "-",
+            "e5",
+            "1e",
+            "NaN",
+        ] {
             one_text(&s, &[text], text);
         }
     }
     assert_eq!(
-        texts(one(json!({})).get(0).unwrap(), &json!([94.0, "94.00", 94, "x", 1e21])),
+        texts(
+            one(json!({})).get(0).unwrap(),
+            &json!([94.0, "94.00", 94, "x", 1e21])
+        ),
         [&b"94"[..], b"x", b"1000000000000000000000"]
     );
 }
@@ -78,8 +96,15 @@ fn a_plain_text_is_no_number() {
 #[test]
 fn what_can_only_be_a_json_number_is_rounded_as_one() {
     let s = one(json!({"type": "number"}));
-    let ask = |raw: &str| canonical(&s, 0, raw.as_bytes()).map(|n| String::from_utf8(n.into_owned()).unwrap());
-    for written in ["123456789012345678901234567890", "0.1000000000000000055", "1e-400", "9007199254740993"] {
+    let ask = |raw: &str| {
+        canonical(&s, 0, raw.as_bytes()).map(|n| String::from_utf8(n.into_owned()).unwrap())
+    };
+    for written in [
+        "123456789012345678901234567890",
+        "0.1000000000000000055",
+        "1e-400",
+        "9007199254740993",
+    ] {
         let cell: Value = serde_json::from_str(written).unwrap();
         let stored = texts(s.get(0).unwrap(), &cell).pop().unwrap();
         assert_eq!(ask(written).unwrap().as_bytes(), stored, "{written}");
@@ -120,7 +145,10 @@ fn a_moment_is_compared_by_its_instant() {
         );
         one_text(
             &s,
-            &["2026-03-10T09:00:00.123456Z", "2026-03-10T08:00:00.1234560-01:00"],
+            &[
+                "2026-03-10T09:00:00.123456Z",
+                "2026-03-10T08:00:00.1234560-01:00",
+            ],
             "2026-03-10T09:00:00.123456Z",
         );
     }
@@ -139,7 +167,11 @@ fn without_an_offset_a_moment_is_one_only_where_moments_are_expected() {
     let day = one(json!({"type": "string", "format": "date"}));
     one_text(
         &day,
-        &["2026-03-10", "2026-03-10T00:00:00Z", "2026-03-10T01:00:00+01:00"],
+        &[
+            "2026-03-10",
+            "2026-03-10T00:00:00Z",
+            "2026-03-10T01:00:00+01:00",
+        ],
         "2026-03-10",
     );
     for schema in [json!({"type": "string"}), json!({})] {
@@ -165,7 +197,12 @@ fn what_the_calendar_lacks_is_a_text() {
     }
     one_text(&time, &["2024-02-29T00:00:00Z"], "2024-02-29T00:00:00.000Z");
     let text = one(json!({"type": "string"}));
-    for same in ["2026-03-10T09:00:00.Z", "2026-03-10T09:00:00+1:00", "2026-03-10T09:00:00Zx", "2026-13-10T09:00:00Z"] {
+    for same in [
+        "2026-03-10T09:00:00.Z",
+        "2026-03-10T09:00:00+1:00",
+        "2026-03-10T09:00:00Zx",
+        "2026-13-10T09:00:00Z",
+    ] {
         one_text(&text, &[same], same);
     }
 }

@@ -8,6 +8,7 @@ use super::Listing;
 use crate::server::state::{Entity, Trust};
 use compact_str::CompactString;
 use podium_airtable::Record;
+use podium_core::automation::same_name;
 use podium_core::question::{self, ById, Column, Through};
 use podium_core::spec::{Field, Spec};
 use std::sync::Arc;
@@ -72,7 +73,7 @@ impl Way {
             .spec
             .get(field)
             .zip(std::str::from_utf8(value).ok())
-            .map_or(ById::No, |(f, v)| question::by_id(f, v, column));
+            .map_or(ById::No, |(f, v)| question::by_id(f, v));
         let declared = by_id == ById::Declared;
         let ids = (by_id != ById::No).then(|| Ids {
             declared,
@@ -95,8 +96,9 @@ impl Way {
     /// Is the field's own text asked for ids, and not a lookup?
     fn own(&self, field: &Field, evidence: &Evidence) -> bool {
         let Some(ids) = &self.ids else { return false };
-        let without =
-            matches!(ids.trust, Trust::Broken | Trust::Shown) || question::lookup(field).is_none();
+        let without = matches!(self.column, Column::Plain | Column::Date)
+            || matches!(ids.trust, Trust::Broken | Trust::Shown)
+            || question::lookup(field).is_none();
         !self.only_lookup() && (evidence.own || without)
     }
     /// What is asked now, and of how many records; `None`: the whole table.
@@ -129,7 +131,7 @@ impl Way {
         let lookup = question::lookup(field);
         let lookup = lookup.as_deref().unwrap_or(&field.airtable);
         let asked = !self.own(field, evidence)
-            && (names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(lookup)));
+            && (names.is_empty() || names.iter().any(|n| same_name(n, lookup)));
         // A lookup may be named for a field that is no link, too.
         let through = self.ids.is_some() || field.lookup.is_some() || names.is_empty();
         if !asked || !through {

@@ -127,7 +127,7 @@ fn lookups_and_ways_back_are_found_by_the_schema() {
             p.found.column("Name"),
             p.found.column("nobody")
         ),
-        (Column::Link, Column::Text, Column::Unknown)
+        (Column::Link, Column::Plain, Column::Unknown)
     );
     assert_eq!(
         p.found.link("Owner"),

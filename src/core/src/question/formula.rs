@@ -20,35 +20,29 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
 
-/// What the base's schema says of a column.
+/// What the base's schema says of a column, as far as a question is put otherwise for it. A column may have become another
+/// one since: what is asked of a single choice must find it among several.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Column {
-    /// Nothing that a question could rely on.
+    /// Nothing.
     #[default]
     Unknown,
-    Text,
-    Number,
-    Checkbox,
+    /// What users enter, no link and no date.
+    Plain,
     /// A day, or a day and a time.
     Date,
-    /// Several choices.
-    Choices,
     Link,
 }
 
 impl Column {
-    /// By the name of its type. What users write in texts of many lines may be shown otherwise to a formula than to a reader,
-    /// and what is computed may come to anything.
+    /// By the name of its type. What is computed may come to anything.
     pub fn of(kind: &str) -> Column {
         match kind {
-            "singleLineText" | "email" | "url" | "phoneNumber" | "singleSelect" => Column::Text,
-            "number" | "currency" | "percent" | "rating" | "autoNumber" | "duration" => {
-                Column::Number
-            }
-            "checkbox" => Column::Checkbox,
             "date" | "dateTime" => Column::Date,
-            "multipleSelects" => Column::Choices,
             "multipleRecordLinks" => Column::Link,
+            "singleLineText" | "multilineText" | "richText" | "email" | "url" | "phoneNumber"
+            | "singleSelect" | "multipleSelects" | "number" | "currency" | "percent" | "rating"
+            | "duration" | "checkbox" | "autoNumber" => Column::Plain,
             _ => Column::Unknown,
         }
     }
@@ -77,10 +71,13 @@ pub fn formula(
     let field = spec.get(field)?;
     let value = core::str::from_utf8(value).ok()?;
     let q = Asking::new(field, value);
-    let asked = match by_id(field, value, column) {
+    let asked = match by_id(field, value) {
         ById::Declared => linked(value, &lookup(field)?),
         ById::Perhaps => q.perhaps_linked(through, column)?,
-        ById::No => q.plainly(column).unwrap_or_else(|| q.of_any_column()),
+        ById::No => match column {
+            Column::Date => q.of_date().unwrap_or_else(|| q.of_any_column()),
+            _ => q.of_any_column(),
+        },
     };
     Some(match q.matches_blank() {
         false => asked,
@@ -94,20 +91,19 @@ pub enum ById {
     No,
     /// The field is a link by its schema.
     Declared,
-    /// It may be: the column's type decides, and the answer has to show which it is.
+    /// It may be: that depends on the column, and the answer has to show which it is.
     Perhaps,
 }
 
 /// How a value is asked for. Only what looks exactly like an id is taken for one where there is a schema: `recipe` may be a
 /// tag.
-pub fn by_id(field: &Field, value: &str, column: Column) -> ById {
+pub fn by_id(field: &Field, value: &str) -> ById {
     let id = value.as_bytes();
     match field.kind {
         Kind::Link | Kind::Links => ById::Declared,
         Kind::Text | Kind::Array | Kind::Any
             if spec::record_id_ok(id)
-                && (field.rule.is_none() || (id.len() == 17 && !id.contains(&b'_')))
-                && matches!(column, Column::Unknown | Column::Link) =>
+                && (field.rule.is_none() || (id.len() == 17 && !id.contains(&b'_'))) =>
         {
             ById::Perhaps
         }
@@ -232,34 +228,11 @@ impl<'a> Asking<'a> {
         })
     }
 
-    /// Of a column whose type is known, and the one that the model expects.
-    fn plainly(&self, column: Column) -> Option<String> {
-        let value = self.value;
-        // A text may write the same number or moment in other ways.
-        let moment = instant::read(value).filter(|(_, w)| *w != Written::Local);
-        let as_it_is = !self.is_number() && !matches!(moment, Some((_, Written::Zoned)));
-        match column {
-            Column::Text
-                if self.field.kind == Kind::Text
-                    && as_it_is
-                    && !self.trims()
-                    && self.is_plain() =>
-            {
-                Some(format!("{}={}", self.cased(&self.column), literal(value)))
-            }
-            Column::Number if self.field.may_be_number() => self.number(),
-            Column::Date => moment.map(|(moment, _)| self.same_time(&moment)),
-            Column::Checkbox if self.field.kind == Kind::Boolean => Some(match value {
-                "true" => format!("{}=TRUE()", self.column),
-                _ => format!("NOT({})", self.column),
-            }),
-            Column::Choices if self.field.kind == Kind::Array && as_it_is => {
-                let run = self.run()?;
-                let joined = self.cased(&format!("ARRAYJOIN({})", self.column));
-                Some(format!("FIND({},{joined})", literal(run)))
-            }
-            _ => None,
-        }
+    /// Of a column of dates.
+    fn of_date(&self) -> Option<String> {
+        let (moment, _) = instant::read(self.value).filter(|(_, w)| *w != Written::Local)?;
+        let same = failing_is("TRUE()", &self.same_time(&moment));
+        Some(format!("AND({},{same})", filled(&self.column)))
     }
 
     fn of_any_column(&self) -> String {
@@ -423,13 +396,6 @@ impl<'a> Asking<'a> {
         self.field.normalize.iter().any(|n| *n != Normal::Trim)
     }
 
-    /// Does it mean the same to Airtable as to us? Control characters may have no spelling there, what was mended was something
-    /// else, and letters beyond ASCII may change case by other rules.
-    fn is_plain(&self) -> bool {
-        let cased = self.is_cased();
-        self.value.chars().all(|c| is_plain_char(c, cased))
-    }
-
     /// The longest part of the value that is the same in every text of it: quotes may be doubled in a list, and what marks a
     /// text up may not be shown.
     fn run(&self) -> Option<&'a str> {
@@ -442,6 +408,8 @@ impl<'a> Asking<'a> {
     }
 }
 
+/// Does it mean the same to Airtable as to us? Control characters may have no spelling there, what was mended was something
+/// else, and letters beyond ASCII may change case by other rules.
 fn is_plain_char(c: char, cased: bool) -> bool {
     !c.is_control() && c != char::REPLACEMENT_CHARACTER && (!cased || c.is_ascii())
 }

@@ -92,7 +92,7 @@ fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 pub fn id_in(field: &Field, cells: &Map<String, Value>) -> Option<String> {
     let mut held: Vec<&str> = Vec::new();
     strings(cells.get(&field.airtable)?, &mut held);
-    let is_id = |id: &&str| by_id(field, id, Column::Unknown) == ById::Perhaps;
+    let is_id = |id: &&str| by_id(field, id) == ById::Perhaps;
     held.into_iter().find(is_id).map(String::from)
 }
 
@@ -105,7 +105,7 @@ pub fn lookup_agrees(spec: &Spec, field: FieldIx, cells: &Map<String, Value>) ->
     strings(cells.get(&field.airtable)?, &mut linked);
     linked.retain(|id| match field.kind {
         Kind::Link | Kind::Links => spec::record_id_ok(id.as_bytes()),
-        _ => by_id(field, id, Column::Unknown) == ById::Perhaps,
+        _ => by_id(field, id) == ById::Perhaps,
     });
     if linked.is_empty() {
         return None;

@@ -5,11 +5,13 @@ mod errand;
 mod pages;
 pub(crate) mod size;
 mod waited;
+mod way;
 
 pub(crate) use batch::{damaged, not_asked_for};
 pub(crate) use errand::Errand;
 pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
+pub(crate) use way::{Learnt, Way};
 
 use super::config;
 use super::engine::{self, desk, Desk, Lane, Thing};
@@ -63,10 +65,8 @@ pub(crate) struct Question {
     pub(crate) suffix: Arc<[u8]>,
     /// Field and value; none: the whole table.
     pub(crate) asks: Option<(u16, Arc<[u8]>)>,
-    /// How it is put; `None`: read the whole table, as there is no usable lookup.
-    pub(crate) formula: Option<String>,
-    /// The lookup was seen to agree with its link cell before.
-    pub(crate) proven: bool,
+    /// How it is put.
+    pub(crate) way: Way,
     /// Where the linked record holds the ids, should the lookup be of no use.
     pub(crate) way_back: Option<inverse::Way>,
     pub(crate) flight: AtomicU64,
@@ -81,8 +81,7 @@ impl Question {
             lane,
             suffix,
             asks: None,
-            formula: None,
-            proven: false,
+            way: Way::default(),
             way_back: None,
             flight: AtomicU64::new(0),
             progress,
@@ -103,12 +102,9 @@ pub(crate) struct Listing {
     /// Pages in a row that held nothing.
     empty: u32,
     restarts: u32,
-    /// The lookup cannot be used: the whole table is read instead.
+    /// No formula can ask it, as it turned out: the whole table is read instead.
     table: bool,
-    lookup_broken: bool,
-    lookup_proven: bool,
-    /// All pages came without evidence of what the lookup holds: a few linked records are looked at.
-    probing: bool,
+    evidence: way::Evidence,
     pub(crate) back: inverse::Steps,
     pub(crate) records: HashMap<CompactString, Shaped>,
     /// Those that came and cannot be read.

@@ -10,7 +10,8 @@ use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
 use podium_core::feed::View as FeedView;
 use podium_core::known::Table;
-use podium_core::spec::Spec;
+use podium_core::question::{self, Column};
+use podium_core::spec::{Kind, Spec};
 use podium_core::told::ToldRecords;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -27,6 +28,10 @@ pub(crate) enum Trust {
     Proven,
     /// The base lacks it, or it disagreed with its own link cell.
     Broken,
+    /// The same, of a field that is not declared to be a link, whose own column shows ids to formulas.
+    Shown,
+    /// The same, and its own column does not show them.
+    Hidden,
 }
 
 /// Link cells of a record whose copy was dropped: what its next cells are compared with.
@@ -167,9 +172,21 @@ impl Entity {
     /// Does the base's schema say that the lookup by which a link field is asked holds the ids of its records?
     pub(crate) fn found_proves(&self, field: u16) -> bool {
         let field = self.spec.get(field);
-        let lookup = field.and_then(|f| Some((&f.airtable, f.lookup.as_deref()?)));
+        let lookup = field.and_then(|f| Some((&f.airtable, question::lookup(f)?)));
         let found = self.found.as_ref().zip(lookup);
-        found.is_some_and(|(found, (column, lookup))| found.proves(column, lookup))
+        found.is_some_and(|(found, (column, lookup))| found.proves(column, &lookup))
+    }
+    /// What the base's schema says of the column that a field is asked by.
+    pub(crate) fn column(&self, field: u16) -> Column {
+        let Some((f, found)) = self.spec.get(field).zip(self.found.as_ref()) else {
+            return Column::Unknown;
+        };
+        match found.column(&f.airtable) {
+            Column::Link => Column::Link,
+            // Another column is asked in its place.
+            _ if f.lookup.is_some() && f.kind != Kind::Any => Column::Unknown,
+            own => own,
+        }
     }
     pub(crate) fn base(&self) -> String {
         self.spec

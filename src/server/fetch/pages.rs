@@ -1,5 +1,6 @@
 //! An index question, page by page: it goes on, starts over, or reads the whole table for want of a lookup.
 
+use super::way::Next;
 use super::*;
 use crate::server::config;
 use crate::server::engine::{self, desk};
@@ -12,7 +13,6 @@ use compact_str::CompactString;
 use podium_airtable::{Failure, FailureKind, ListQuery, Page};
 use podium_core::flight::FlightId;
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
-use podium_core::question;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 
@@ -27,15 +27,11 @@ pub(super) fn question_page(
     if let Some(f) = flight {
         q.flight.store(f, Ordering::Relaxed);
     }
-    let (offset, table, asked_ms, probing) = {
+    let (offset, asked_ms, (formula, most)) = {
         let p = q.progress.lock();
-        (
-            p.offset.clone(),
-            p.table || q.formula.is_none(),
-            p.asked_ms,
-            p.probing,
-        )
+        (p.offset.clone(), p.asked_ms, q.formula(&p))
     };
+    let table = formula.is_none();
     if let Some(way) = q
         .way_back
         .as_ref()
@@ -43,26 +39,15 @@ pub(super) fn question_page(
     {
         return inverse::step(id, class, job, q, way, sent, asked_ms);
     }
-    let formula = if table {
-        None
-    } else if probing {
-        q.asks
-            .as_ref()
-            .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
-            .map(linked_formula)
-    } else {
-        q.formula.clone()
-    };
     let mut plan = size::plan(&q.lane);
-    let probes = (probing && !table).then_some(PROBE);
-    if let Some(few) = probes {
+    if let Some(few) = most {
         plan.size = plan.size.min(few as u16);
     }
     let query = ListQuery {
         formula: formula.as_deref(),
         offset: offset.as_deref(),
         page_size: plan.size,
-        max_records: probes,
+        max_records: most,
         fields: &plan.columns,
         ..ListQuery::default()
     };
@@ -76,11 +61,6 @@ pub(super) fn question_page(
         Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
         Err(f) => page_failed(id, job, q, sent, f, table),
     }
-}
-
-/// Records whose link cell is not empty.
-fn linked_formula(f: &podium_core::spec::Field) -> String {
-    format!("NOT({{{}}}='')", f.airtable.replace('}', "\\}"))
 }
 
 /// Goes on with the next page, or from the start.
@@ -110,6 +90,14 @@ pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
     }
 }
 
+/// The records of a page in their stored form.
+fn shape_page(lane: &Lane, page: &Page, sent: u64, asked_ms: u64) -> Vec<(CompactString, Shaped)> {
+    let shaped = |r| shape_one(lane, r, sent, asked_ms);
+    let all = page.records.iter();
+    all.map(|r| (CompactString::new(&r.id), shaped(r)))
+        .collect()
+}
+
 fn page_came(
     id: CallId,
     job: &Arc<Job>,
@@ -119,28 +107,37 @@ fn page_came(
     page: Page,
     table: bool,
 ) {
-    let is_link = q
-        .asks
-        .as_ref()
-        .and_then(|(f, _)| q.lane.spec.fields().get(*f as usize))
-        .is_some_and(|f| f.kind.is_link());
+    let shaped = shape_page(&q.lane, &page, sent, asked_ms);
     let mut p = q.progress.lock();
-    if let (true, false, Some((field, _))) = (is_link, table, &q.asks) {
-        for r in &page.records {
-            match question::lookup_agrees(&q.lane.spec, *field, &r.fields) {
-                Some(true) => p.lookup_proven = true,
-                Some(false) => p.lookup_broken = true,
-                None => {}
+    if let (false, Some(asks)) = (table, &q.asks) {
+        let found = shaped
+            .iter()
+            .any(|(id, s)| matches(&q.lane, id, &s.bytes, &q.asks));
+        let spec = &q.lane.spec;
+        let mut next = q
+            .way
+            .page(spec, asks, &page.records, found, &mut p.evidence);
+        if let (Next::On, None, Some(field)) = (&next, &page.offset, spec.get(asks.0)) {
+            next = q.way.end(field, &mut p.evidence);
+        }
+        match next {
+            Next::On => {}
+            Next::Ask => {
+                p.offset = None;
+                p.take_shaped(&q.lane, &page, shaped, sent, asked_ms);
+                drop(p);
+                return go_on(id, job, q, sent);
+            }
+            Next::Own | Next::Table => {
+                p.start_over(matches!(next, Next::Table));
+                drop(p);
+                return go_on(id, job, q, sent);
             }
         }
-        if p.lookup_broken {
-            p.start_over(true);
-            drop(p);
-            return go_on(id, job, q, sent);
-        }
     }
+    let probing = p.evidence.is_probing();
     p.empty = if page.count() == 0 { p.empty + 1 } else { 0 };
-    p.take(&q.lane, &page, sent, asked_ms);
+    p.take_shaped(&q.lane, &page, shaped, sent, asked_ms);
     let limit = config::WARM_LIMIT.get().max(0) as usize;
     if table && q.asks.is_some() && p.records.len() > limit {
         drop(p);
@@ -148,21 +145,15 @@ fn page_came(
         return land::question_failed(q, sent, no_lookup(q, limit));
     }
     match page.offset {
-        Some(next) if !p.probing && (p.offsets.contains(&next) || p.empty > EMPTY_PAGES) => {
+        Some(next) if !probing && (p.offsets.contains(&next) || p.empty > EMPTY_PAGES) => {
             let fault = endless(&q.lane.entity, p.empty);
             drop(p);
             desk().sched.done(id, Outcome::Ok, engine::mono_ms(), 0);
             land::question_failed(q, sent, fault);
         }
-        Some(next) if !p.probing => {
+        Some(next) if !probing => {
             p.offsets.insert(next.clone());
             p.offset = Some(next);
-            drop(p);
-            go_on(id, job, q, sent);
-        }
-        None if is_link && !table && !p.lookup_proven && !p.probing && !q.proven => {
-            p.probing = true;
-            p.offset = None;
             drop(p);
             go_on(id, job, q, sent);
         }
@@ -192,9 +183,6 @@ pub(crate) fn endless(entity: &str, empty: u32) -> Fault {
     ))
 }
 
-/// Linked records looked at for evidence of what a lookup holds.
-const PROBE: u32 = 10;
-
 /// A listing that dies is begun anew at most this often.
 const RESTARTS: u32 = 3;
 
@@ -206,23 +194,18 @@ pub(crate) fn page_failed(
     f: Failure,
     table: bool,
 ) {
-    let lookup = q
-        .asks
-        .as_ref()
-        .and_then(|(field, _)| q.lane.spec.fields().get(*field as usize))
-        .map(|f| f.lookup.clone().unwrap_or_else(|| format!("{}_id", f.name)));
+    let field = q.asks.as_ref().and_then(|(f, _)| q.lane.spec.get(*f));
     {
         let mut p = q.progress.lock();
-        match (&f.kind, &lookup) {
-            (FailureKind::UnknownField(names), Some(l))
-                if !table
-                    && (names.is_empty() || names.iter().any(|n| n.eq_ignore_ascii_case(l))) =>
-            {
-                p.lookup_broken = true;
-                p.start_over(true);
-                drop(p);
-                figures::error(false);
-                return go_on(id, job, q, sent);
+        match (&f.kind, field) {
+            (FailureKind::UnknownField(names), Some(field)) if !table => {
+                let next = q.way.lacks(field, names, &mut p.evidence);
+                if let Next::Own | Next::Table = next {
+                    p.start_over(matches!(next, Next::Table));
+                    drop(p);
+                    figures::error(false);
+                    return go_on(id, job, q, sent);
+                }
             }
             (FailureKind::IteratorGone, _) if p.restarts < RESTARTS => {
                 p.restarts += 1;
@@ -273,6 +256,13 @@ pub(crate) fn page_failed(
 }
 
 impl Question {
+    /// What is asked now, and of how many records; `None`: the whole table.
+    fn formula(&self, p: &Listing) -> (Option<String>, Option<u32>) {
+        match self.asks.as_ref().filter(|_| !p.table) {
+            Some(asks) => self.way.formula(&self.lane.spec, asks, &p.evidence),
+            None => (None, None),
+        }
+    }
     /// The number it was sent under, once it was.
     pub(crate) fn sent_as(&self) -> Option<u64> {
         self.progress.lock().sent
@@ -283,7 +273,7 @@ impl Listing {
     /// Forgets the pages so far. What was learned of the lookup stays.
     fn start_over(&mut self, table: bool) {
         self.table = table;
-        self.probing = false;
+        self.evidence.start_over();
         self.offset = None;
         self.offsets.clear();
         self.empty = 0;
@@ -293,19 +283,27 @@ impl Listing {
     }
     /// Takes in what a page brought; of a record that came before, this is the newer copy.
     pub(crate) fn take(&mut self, lane: &Lane, page: &Page, sent: u64, asked_ms: u64) {
-        for r in &page.records {
-            let id = CompactString::new(&r.id);
+        let shaped = shape_page(lane, page, sent, asked_ms);
+        self.take_shaped(lane, page, shaped, sent, asked_ms);
+    }
+    /// As [`take`](Self::take), its records being shaped already.
+    fn take_shaped(
+        &mut self,
+        lane: &Lane,
+        page: &Page,
+        shaped: Vec<(CompactString, Shaped)>,
+        sent: u64,
+        asked_ms: u64,
+    ) {
+        for (id, s) in shaped {
             self.damaged.remove(&id);
-            self.records.insert(id, shape_one(lane, r, sent, asked_ms));
+            self.records.insert(id, s);
         }
         for (id, fault) in damaged(lane, page, sent, asked_ms) {
             self.records.remove(&id);
             self.damaged.insert(id, fault);
         }
         self.nameless += page.nameless;
-    }
-    pub(crate) fn lookup(&self) -> (bool, bool) {
-        (self.lookup_proven, self.lookup_broken)
     }
     pub(crate) fn calls(&self) -> u32 {
         self.calls

@@ -4,7 +4,7 @@ use super::sets::{head, set_ends, store_set, store_table, Known, LOOK};
 use super::*;
 use crate::server::engine::{self, desk, Lane, Relied};
 use crate::server::fault::Fault;
-use crate::server::fetch::{self, Listing, Question, Shaped};
+use crate::server::fetch::{self, Learnt, Listing, Question, Shaped};
 use crate::server::ffi;
 use crate::server::gil;
 use crate::server::op::{LandedQuestion, Ticket};
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// A question was answered to its last page.
 pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
     let lane = &q.lane;
-    let (proven, broken) = listing.lookup();
+    let learnt = listing.learnt();
     let calls = listing.calls();
     let Listing {
         records,
@@ -27,7 +27,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         nameless,
         ..
     } = listing;
-    learn_lookup(q, proven, broken);
+    learn(q, learnt);
 
     // The records first, then the sets that hold them.
     let all: Vec<(CompactString, Shaped)> = records.into_iter().collect();
@@ -144,12 +144,11 @@ fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, A
 
 /// A question failed for good.
 pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
-    let (proven, broken, calls) = {
+    let (learnt, calls) = {
         let p = q.progress.lock();
-        let (a, b) = p.lookup();
-        (a, b, p.calls())
+        (p.learnt(), p.calls())
     };
-    learn_lookup(q, proven, broken);
+    learn(q, learnt);
     let landed = Arc::new(LandedQuestion {
         records: Err(fault),
         damaged: HashMap::default(),
@@ -187,28 +186,33 @@ fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
     serve::arrived_question(q.lane.ix, &q.suffix, &landed, passengers);
 }
 
-fn learn_lookup(q: &Question, proven: bool, broken: bool) {
-    let Some((field, _)) = &q.asks else { return };
-    if !proven && !broken {
+/// What its pages showed of the columns that it asked.
+fn learn(q: &Question, learnt: Learnt) {
+    let (Some((field, _)), Some(learnt)) = (&q.asks, learnt) else {
         return;
-    }
+    };
     let _held = gil::lock();
-    gil::enter(|st| {
-        note_lookup(st, &q.lane, *field, !broken);
-    });
+    gil::enter(|st| note_trust(st, &q.lane, *field, learnt));
 }
 
-/// A lookup was seen to agree with its link cell, or not: one lie is enough.
+/// A lookup was seen to agree with its link cell, or not.
 pub(crate) fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
+    let seen = if agrees { Trust::Proven } else { Trust::Broken };
+    note_trust(st, lane, field, seen);
+}
+
+/// One lie is enough; whether a column's own text does instead is seen only by asking.
+fn note_trust(st: &mut State, lane: &Lane, field: u16, seen: Trust) {
     if let Some(e) = st
         .get_mut(lane.ix)
         .filter(|e| e.generation == lane.generation)
     {
         let slot = e.trust.entry(field).or_default();
-        if !agrees {
-            *slot = Trust::Broken;
-        } else if *slot == Trust::Unproven {
-            *slot = Trust::Proven;
+        match (seen, *slot) {
+            (Trust::Shown | Trust::Hidden, _)
+            | (Trust::Broken, Trust::Unproven | Trust::Proven)
+            | (Trust::Proven, Trust::Unproven) => *slot = seen,
+            _ => {}
         }
     }
 }

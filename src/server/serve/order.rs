@@ -4,20 +4,19 @@ use super::*;
 use crate::server::answer::Want;
 use crate::server::audience;
 use crate::server::engine::{self, desk, Lane};
-use crate::server::fetch::{Job, Listing, Question};
+use crate::server::fetch::{Job, Listing, Question, Way};
 use crate::server::ffi::{self, Ctx};
 use crate::server::figures::Cause;
 use crate::server::op::Op;
 use crate::server::query::{Ask, Query, RecordKey};
 use crate::server::reply::Body;
-use crate::server::state::{State, Trust};
+use crate::server::state::State;
 use crate::server::store;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use podium_core::flight::Joined;
 use podium_core::key;
 use podium_core::pace::Class;
-use podium_core::question::{self, Lookup};
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
@@ -140,17 +139,7 @@ fn place(
                 return None;
             }
             let lane = Lane::of(e, Cause::Index);
-            let formula = asks.as_ref().and_then(|(f, v)| {
-                match e.trust.get(f).copied().unwrap_or_default() {
-                    Trust::Broken => None,
-                    Trust::Proven | Trust::Unproven => {
-                        question::formula(&e.spec, *f, v, Lookup::Proven)
-                    }
-                }
-            });
-            let proven = asks
-                .as_ref()
-                .is_some_and(|(f, _)| e.trust.get(f) == Some(&Trust::Proven) || e.found_proves(*f));
+            let way = asks.as_ref().map(|(f, v)| Way::of(e, *f, v));
             let name = [e.name.as_bytes(), b":", suffix].concat();
             let way_back = asks
                 .as_ref()
@@ -161,8 +150,7 @@ fn place(
                     lane,
                     suffix: suffix.clone(),
                     asks,
-                    formula,
-                    proven,
+                    way: way.unwrap_or_default(),
                     way_back,
                     flight: AtomicU64::new(0),
                     progress: Mutex::new(Listing::default()),

@@ -13,6 +13,10 @@ pub(crate) struct Switches {
     pub(crate) arrayjoin_sep: String,
     /// Formulas accept `{fld…}`.
     pub(crate) formula_field_ids: bool,
+    /// What it is not known for certain that a filter may do with a value of another type than it expects fails: a number
+    /// beside a text, text functions of lists, date functions of texts. An error in AND or OR is one of the whole, TRIM strips
+    /// spaces only, and a date joined to a text looks as an American writes it.
+    pub(crate) strict_formulas: bool,
     /// A change can be listed as a payload only so long after it.
     pub(crate) payload_delay_ms: i64,
     /// Computed cells show the old value so long after an edit.
@@ -35,6 +39,7 @@ impl Default for Switches {
             retry_after_on_429: None,
             arrayjoin_sep: ", ".to_owned(),
             formula_field_ids: true,
+            strict_formulas: false,
             payload_delay_ms: 0,
             linked_computed_lag_ms: 0,
             url_too_long_status: 414,
@@ -70,6 +75,7 @@ impl Switches {
                     .as_str()
                     .map(|v| v.clone_into(&mut next.arrayjoin_sep)),
                 "formula_field_ids" => value.as_bool().map(|v| next.formula_field_ids = v),
+                "strict_formulas" => value.as_bool().map(|v| next.strict_formulas = v),
                 "payload_delay_ms" => value.as_i64().map(|v| next.payload_delay_ms = v),
                 "linked_computed_lag_ms" => value.as_i64().map(|v| next.linked_computed_lag_ms = v),
                 "one_ended_payloads" => value.as_bool().map(|v| next.one_ended_payloads = v),
@@ -95,7 +101,7 @@ impl Switches {
         json!({
             "legacy_404": self.legacy_404, "error_shape_429": if self.object_429 { "object" } else { "plural" },
             "retry_after_on_429": self.retry_after_on_429, "arrayjoin_sep": self.arrayjoin_sep,
-            "formula_field_ids": self.formula_field_ids, "payload_delay_ms": self.payload_delay_ms,
+            "formula_field_ids": self.formula_field_ids, "strict_formulas": self.strict_formulas, "payload_delay_ms": self.payload_delay_ms,
             "linked_computed_lag_ms": self.linked_computed_lag_ms, "url_too_long_status": self.url_too_long_status,
             "offset_life_ms": self.offset_life_ms, "longest_page": self.longest_page,
             "one_ended_payloads": self.one_ended_payloads,

@@ -1,10 +1,11 @@
 //! What a discovery finds of a table, as it is kept beside the entity's spec.
 
 use crate::automation::same_name;
+use crate::question::Column;
 use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 /// An entity that is there already.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Found {
     /// The table's name.
     pub table_name: String,
     pub links: Vec<LinkTo>,
+    /// Its columns and the names of their types.
+    pub types: Vec<(String, String)>,
     /// The spec that was made of it: what differs from it was set by a user. Null: the user's own spec was left alone.
     pub made: Value,
 }
@@ -56,7 +59,12 @@ impl Found {
     pub fn to_json(&self) -> String {
         let links: Vec<Value> =
             self.links.iter().map(|l| json!({"column": l.column, "entity": l.entity, "table": l.table, "inverse": l.inverse})).collect();
-        json!({"table_id": self.table_id, "table_name": self.table_name, "links": links, "made": self.made}).to_string()
+        let types: Map<String, Value> = self
+            .types
+            .iter()
+            .map(|(c, t)| (c.clone(), t.as_str().into()))
+            .collect();
+        json!({"table_id": self.table_id, "table_name": self.table_name, "links": links, "types": types, "made": self.made}).to_string()
     }
     /// Does the base's schema say that `lookup` holds the ids of the records linked in `column`? Not where a user's own spec
     /// was left alone: nothing was looked for then.
@@ -88,8 +96,20 @@ impl Found {
             table_id: text(o.get("table_id"))?,
             table_name: text(o.get("table_name"))?,
             links: links.collect::<Option<_>>()?,
+            types: match o.get("types") {
+                Some(Value::Object(types)) => types
+                    .iter()
+                    .filter_map(|(c, t)| Some((c.clone(), t.as_str()?.to_owned())))
+                    .collect(),
+                _ => Vec::new(),
+            },
             made: o.shift_remove("made").unwrap_or(Value::Null),
         })
+    }
+    /// What is known of a column.
+    pub fn column(&self, column: &str) -> Column {
+        let named = self.types.iter().find(|(c, _)| c == column);
+        named.map_or(Column::Unknown, |(_, t)| Column::of(t))
     }
     /// Where a column leads.
     pub fn link(&self, column: &str) -> Option<&LinkTo> {

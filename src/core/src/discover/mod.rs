@@ -49,6 +49,11 @@ pub fn plan(schema: &Value, base: &str, prefix: &str, existing: &[Existing]) -> 
                 table_id: t.id.to_owned(),
                 table_name: t.name.to_owned(),
                 links,
+                types: t
+                    .fields
+                    .iter()
+                    .map(|f| (f.name.to_owned(), f.kind.to_owned()))
+                    .collect(),
                 made,
             };
             Planned {

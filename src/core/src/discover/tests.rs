@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
+use crate::question::Column;
 use crate::spec::{Kind, Spec};
 use alloc::vec;
 use proptest::prelude::*;
@@ -120,6 +121,14 @@ fn lookups_and_ways_back_are_found_by_the_schema() {
         "another lookup than the schema's"
     );
     assert!(!p.found.proves("Name", "Whose"));
+    assert_eq!(
+        (
+            p.found.column("Owner"),
+            p.found.column("Name"),
+            p.found.column("nobody")
+        ),
+        (Column::Link, Column::Plain, Column::Unknown)
+    );
     assert_eq!(
         p.found.link("Owner"),
         Some(&LinkTo {

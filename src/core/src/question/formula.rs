@@ -1,54 +1,114 @@
 //! Airtable formulas: the question as asked upstream.
+//!
+//! A model says what a field's values are, not what the column is that they come from: a `str` may be a date, a link, a
+//! choice of several. What is asked finds the value in a column of any type, and the record's own cells decide; only where
+//! the base's schema is known is it asked more narrowly. A part of a formula that makes sense for one type of column only is
+//! put so that it says no where it fails: an error would spread to the whole.
 
-use crate::record::texts;
+mod parts;
+
+pub(super) use parts::literal;
+use parts::{either, failing_is, name, safe};
+
+use super::instant::{self, Written};
+use super::{form, number};
 use crate::spec::{self, Field, FieldIx, Kind, Normal, Spec};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt::Write;
 
-/// What is known of a link field's lookup.
+/// What the base's schema says of a column, as far as a question is put otherwise for it. A column may have become another
+/// one since: what is asked of a single choice must find it among several.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Column {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// What users enter, no link and no date.
+    Plain,
+    /// A day, or a day and a time.
+    Date,
+    Link,
+}
+
+impl Column {
+    /// By the name of its type. What is computed may come to anything.
+    pub fn of(kind: &str) -> Column {
+        match kind {
+            "date" | "dateTime" => Column::Date,
+            "multipleRecordLinks" => Column::Link,
+            "singleLineText" | "multilineText" | "richText" | "email" | "url" | "phoneNumber"
+            | "singleSelect" | "multipleSelects" | "number" | "currency" | "percent" | "rating"
+            | "duration" | "checkbox" | "autoNumber" => Column::Plain,
+            _ => Column::Unknown,
+        }
+    }
+}
+
+/// How a record id is asked for in a field that is not declared to be a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Lookup {
-    /// No record was seen in which it holds the ids of the link: the question brings such records out, if there are any.
-    Unproven,
-    /// It held the ids of its link wherever both were seen.
-    Proven,
+pub enum Through {
+    /// Through its lookup, too: should the column be a link, its own text are names.
+    Lookup,
+    /// By its own text.
+    Own,
 }
 
 /// The `filterByFormula` for "`field` has `value`", where `value` is [canonical](super::canonical).
 ///
-/// It may match more records than have the value and never fewer. `None`: no formula can ask this, the whole table has
-/// to be read.
-pub fn formula(spec: &Spec, field: FieldIx, value: &[u8], trust: Lookup) -> Option<String> {
+/// It may match more records than have the value and never fewer, but for ids in a column that proves to be a link
+/// ([`by_id`]). `None`: no formula can ask this, the whole table has to be read.
+pub fn formula(
+    spec: &Spec,
+    field: FieldIx,
+    value: &[u8],
+    through: Through,
+    column: Column,
+) -> Option<String> {
     let field = spec.get(field)?;
     let value = core::str::from_utf8(value).ok()?;
-    let column = column(field);
-    let asked = match field.kind {
-        Kind::Link | Kind::Links => linked(field, &lookup(field)?, value, trust),
-        Kind::Any | Kind::Array if may_be_link(field, value) => {
-            linked(field, &lookup(field)?, value, trust)
-        }
-        Kind::Boolean if value == "true" => format!("{column}=TRUE()"),
-        Kind::Boolean => format!("NOT({column})"),
-        Kind::Integer | Kind::Number => format!("{column}={}", super::canonical_number(value)?),
-        Kind::Date | Kind::DateTime => same_time(&column, value),
-        Kind::Text => text(field, &column, value),
-        Kind::Array => contained(field, &column, value),
-        Kind::Any => anything(field, &column, value),
-        Kind::Object => return None,
+    let q = Asking::new(field, value);
+    let asked = match by_id(field, value) {
+        ById::Declared => linked(value, &lookup(field)?),
+        ById::Perhaps => q.perhaps_linked(through, column)?,
+        ById::No => match column {
+            Column::Date => q.of_date().unwrap_or_else(|| q.of_any_column()),
+            _ => q.of_any_column(),
+        },
     };
-    if !matches_blank(field, value) {
-        return Some(asked);
-    }
-    Some(match field.kind {
-        // A comparison of a blank date is an error, which would spread to the whole OR.
-        Kind::Date | Kind::DateTime => format!("IF({column}=BLANK(),TRUE(),{asked})"),
-        Kind::Boolean => format!("OR({asked},NOT({column}))"),
-        Kind::Integer | Kind::Number => format!("OR({asked},{column}=BLANK())"),
-        Kind::Link | Kind::Links => format!("OR({asked},{}='')", name(&field.airtable)),
-        _ => format!("OR({asked},{column}='')"),
+    Some(match q.matches_blank() {
+        false => asked,
+        true => q.or_blank(&asked, column),
     })
+}
+
+/// Is the value asked for as the id of a linked record?
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ById {
+    No,
+    /// The field is a link by its schema.
+    Declared,
+    /// It may be: that depends on the column, and the answer has to show which it is.
+    Perhaps,
+}
+
+/// How a value is asked for. Only what looks exactly like an id is taken for one where there is a schema: `recipe` may be a
+/// tag.
+pub fn by_id(field: &Field, value: &str) -> ById {
+    let id = value.as_bytes();
+    match field.kind {
+        Kind::Link | Kind::Links => ById::Declared,
+        Kind::Text | Kind::Array | Kind::Any
+            if spec::record_id_ok(id)
+                && (field.rule.is_none() || (id.len() == 17 && !id.contains(&b'_'))) =>
+        {
+            ById::Perhaps
+        }
+        _ => ById::No,
+    }
 }
 
 /// The formula for records by their ids.
@@ -68,191 +128,288 @@ pub fn ids_formula(ids: &[impl AsRef<str>]) -> String {
     }
 }
 
-/// The value is what a lacking cell is filled with.
-fn matches_blank(field: &Field, value: &str) -> bool {
-    field.fill_value.as_ref().is_some_and(|fill| {
-        texts(field.kind, fill)
-            .iter()
-            .any(|t| t == value.as_bytes())
-    })
+/// The formula for records whose cell is not empty.
+pub fn filled_formula(field: &Field) -> String {
+    filled(&name(&field.airtable))
+}
+
+/// The formula for the record `id`, if the text of its cell shows the id `of` to formulas.
+pub fn shown_formula(field: &Field, id: &str, of: &str) -> String {
+    let own = name(&field.airtable);
+    format!(
+        "AND(RECORD_ID()={},FIND({},({own}&'')))",
+        literal(id),
+        literal(of)
+    )
 }
 
 /// The Airtable field that holds the ids of the records that `field` links to, if it links to any.
-pub(super) fn lookup(field: &Field) -> Option<Cow<'_, str>> {
+pub fn lookup(field: &Field) -> Option<Cow<'_, str>> {
     match (&field.lookup, field.kind) {
         (Some(lookup), _) => Some(Cow::Borrowed(lookup)),
         // A model may say of its links no more than that they are texts; a field of ids is its own lookup.
-        (None, Kind::Any | Kind::Array) if !field.name.ends_with("_id") => {
+        (None, Kind::Any | Kind::Array | Kind::Text) if !field.name.ends_with("_id") => {
             Some(Cow::Owned(format!("{}_id", field.name)))
         }
         _ => None,
     }
 }
 
-/// Is the value, in a field of which we do not know that it links, the id of a linked record? Where there is a schema,
-/// only what looks exactly like one is taken for it: `recipe` may be a tag.
-pub(super) fn may_be_link(field: &Field, value: &str) -> bool {
-    let id = value.as_bytes();
-    spec::record_id_ok(id)
-        && match field.rule {
-            None => field.lookup.is_some(),
-            Some(_) => {
-                id.len() == 17
-                    && !id.contains(&b'_')
-                    && field.lookup.is_none()
-                    && lookup(field).is_some()
+fn linked(id: &str, lookup: &str) -> String {
+    format!("FIND({},ARRAYJOIN({}))", literal(id), name(lookup))
+}
+
+fn filled(column: &str) -> String {
+    format!("NOT({column}='')")
+}
+
+/// A value asked for, and the column as formulas name it.
+struct Asking<'a> {
+    field: &'a Field,
+    value: &'a str,
+    /// `{name}`
+    column: String,
+    /// The column's text: of several values, of a number or a date too.
+    text: String,
+}
+
+impl<'a> Asking<'a> {
+    fn new(field: &'a Field, value: &'a str) -> Asking<'a> {
+        let column = match &field.lookup {
+            Some(asked) if field.kind != Kind::Any => name(asked),
+            _ => name(&field.airtable),
+        };
+        Asking {
+            text: format!("({column}&'')"),
+            field,
+            value,
+            column,
+        }
+    }
+
+    /// The value is what a lacking cell is filled with.
+    fn matches_blank(&self) -> bool {
+        let fill = self.field.fill_value.as_ref();
+        fill.is_some_and(|fill| {
+            form::texts(self.field, fill)
+                .iter()
+                .any(|t| t == self.value.as_bytes())
+        })
+    }
+
+    /// A cell that lacks: empty, or a computed one that came to nothing.
+    fn or_blank(&self, asked: &str, column: Column) -> String {
+        let own = name(&self.field.airtable);
+        if column != Column::Unknown {
+            return either(vec![format!("{own}=''"), safe(asked)]);
+        }
+        let nothing = ["#ERROR", "NaN", "Infinity"].map(|t| format!("FIND('{t}',({own}&''))"));
+        either(vec![
+            failing_is("TRUE()", &format!("{own}=''")),
+            safe(&either(nothing.into())),
+            safe(asked),
+        ])
+    }
+
+    fn perhaps_linked(&self, through: Through, column: Column) -> Option<String> {
+        let lookup = lookup(self.field);
+        if column == Column::Link {
+            return Some(linked(self.value, &lookup?));
+        }
+        let text = format!("({}&'')", name(&self.field.airtable));
+        let own = format!("FIND({},{})", literal(self.value), self.cased(&text));
+        Some(match (through, lookup) {
+            (Through::Lookup, Some(lookup)) => {
+                let listed = self.cased(&format!("ARRAYJOIN({})", name(&lookup)));
+                let listed = format!("FIND({},{listed})", literal(self.value));
+                either(vec![own, safe(&listed)])
+            }
+            _ => own,
+        })
+    }
+
+    /// Of a column of dates.
+    fn of_date(&self) -> Option<String> {
+        let (moment, _) = instant::read(self.value).filter(|(_, w)| *w != Written::Local)?;
+        let same = failing_is("TRUE()", &self.same_time(&moment));
+        Some(format!("AND({},{same})", filled(&self.column)))
+    }
+
+    fn of_any_column(&self) -> String {
+        let moment = instant::read(self.value).filter(|(_, w)| *w != Written::Local);
+        let of_dates = matches!(self.field.holds(), Kind::Date | Kind::DateTime);
+        match (self.field.kind, moment) {
+            (Kind::Boolean, _) => self.truth(),
+            (Kind::Object, _) => filled(&self.column),
+            // The JSON of a cell, which may be that of an error.
+            _ if self.value.starts_with(['{', '[']) => failing_is("TRUE()", &filled(&self.column)),
+            _ if self.is_number() => self.numbers(),
+            (Kind::Date | Kind::DateTime, Some((moment, _))) => self.moments(&moment, true),
+            (_, Some((moment, written))) => {
+                let abroad = of_dates || written == Written::Zoned;
+                either(vec![self.texts(), self.moments(&moment, abroad)])
+            }
+            _ if self.value == "true" => either(vec![
+                self.texts(),
+                safe(&format!("{}=TRUE()", self.column)),
+                self.found("1"),
+                format!("FIND('check',LOWER({}))", self.text),
+            ]),
+            _ => {
+                let number = self.number().map(|n| safe(&n));
+                either([Some(self.texts()), number].into_iter().flatten().collect())
             }
         }
-}
-
-fn linked(field: &Field, lookup: &str, value: &str, trust: Lookup) -> String {
-    let lookup = name(lookup);
-    let found = format!("FIND({},ARRAYJOIN({lookup}))", literal(value));
-    match trust {
-        Lookup::Proven => found,
-        // A link whose lookup holds no id at all shows itself in the answer.
-        Lookup::Unproven => format!(
-            "OR({found},AND(NOT({link}=''),NOT(FIND('rec',ARRAYJOIN({lookup})))))",
-            link = name(&field.airtable)
-        ),
     }
-}
 
-fn text(field: &Field, column: &str, value: &str) -> String {
-    let wrapped = wrapped(field, column);
-    let cased = field.normalize.iter().any(|n| *n != Normal::Trim);
-    if is_plain(value, cased) {
-        return format!("{wrapped}={}", literal(value));
+    /// In a text, a choice, or the joined text of several.
+    fn texts(&self) -> String {
+        let text = self.cased(&self.text);
+        let value = literal(self.value);
+        if self.value.is_empty() {
+            // Blanks of every kind, which have no case.
+            return match self.trims() {
+                true => format!("UPPER({0})=LOWER({0})", self.text),
+                false => format!("{}=''", self.column),
+            };
+        }
+        let joined = self.field.kind == Kind::Array || self.value.contains(',');
+        match self.run() {
+            None => filled(&self.column),
+            Some(run) if joined || self.trims() || run != self.value => {
+                let found = self.found(run);
+                if self.field.kind != Kind::Array {
+                    return found;
+                }
+                let listed = self.cased(&format!("ARRAYJOIN({})", self.column));
+                let listed = format!("FIND({},{listed})", literal(run));
+                either(vec![found, safe(&listed)])
+            }
+            Some(_) => either(vec![
+                format!("{text}={value}"),
+                format!("AND(FIND(',',{}),{})", self.text, self.found(self.value)),
+            ]),
+        }
     }
-    holding(&wrapped, column, value, cased)
-}
 
-/// An array's joined text holds its elements, each as it is or in quotes.
-fn contained(field: &Field, column: &str, value: &str) -> String {
-    if field.item != Kind::Text && (field.item != Kind::Any || is_formatted(value)) {
-        return format!("NOT({column}='')");
+    fn found(&self, run: &str) -> String {
+        format!("FIND({},{})", literal(run), self.cased(&self.text))
     }
-    let cased = field.normalize.iter().any(|n| *n != Normal::Trim);
-    holding(
-        &cased_only(field, &format!("ARRAYJOIN({column})")),
-        column,
-        value,
-        cased,
-    )
-}
 
-/// Nothing is known of the column: its text is searched, which finds it in texts and in joined arrays.
-fn anything(field: &Field, column: &str, value: &str) -> String {
-    let cased = field.normalize.iter().any(|n| *n != Normal::Trim);
-    if spec::is_date_time(value) || value.starts_with(['{', '[']) {
-        return format!("NOT({column}='')");
+    /// Is it compared as a number?
+    fn is_number(&self) -> bool {
+        self.field.may_be_number() && number::canonical_number(self.value).is_some()
     }
-    let found = holding(
-        &cased_only(field, &format!("({column}&'')")),
-        column,
-        value,
-        cased,
-    );
-    match (super::canonical_number(value), value) {
-        (Some(n), _) => format!("OR({found},{column}={n})"),
-        (None, "true") => format!("OR({found},{column}=TRUE())"),
-        _ => found,
+
+    /// `{f}=8`; `None`: it is no number that a formula could hold.
+    fn number(&self) -> Option<String> {
+        let same = number::canonical_number(self.value).is_some_and(|n| n == self.value);
+        (same && !self.value.contains('e')).then(|| format!("{}={}", self.column, self.value))
     }
-}
 
-/// "`hay` holds the value": by the longest part of it that means the same to Airtable and to us.
-fn holding(hay: &str, column: &str, value: &str, cased: bool) -> String {
-    let odd = |c: char| !is_plain_char(c, cased) || c == '"';
-    match value.split(odd).max_by_key(|run| run.len()) {
-        Some(run) if !run.is_empty() => format!("FIND({},{hay})", literal(run)),
-        _ if value.is_empty() => format!("{column}=''"),
-        _ => format!("NOT({column}='')"),
+    /// In numbers, and in texts and lists of them. A text may write the same number in other ways, a list's text may.
+    fn numbers(&self) -> String {
+        let Some(number) = self.number() else {
+            return filled(&self.column);
+        };
+        let digits = self.value.trim_start_matches('-');
+        let digits = match digits.strip_prefix('0') {
+            Some(rest) if !rest.is_empty() => rest,
+            _ => digits,
+        };
+        let (column, text) = (&self.column, &self.text);
+        let written = [
+            format!("FIND({},{text})", literal(digits)),
+            format!("FIND(',',{text})"),
+            format!("FIND('%',{text})"),
+            format!("FIND('e',LOWER({text}))"),
+        ];
+        let is_number = safe(&format!("{column}=VALUE({text})"));
+        either(vec![
+            safe(&number),
+            format!("AND(NOT({is_number}),{})", either(written.into())),
+        ])
     }
-}
 
-/// A value whose text in a cell depends on how the column is formatted.
-fn is_formatted(value: &str) -> bool {
-    super::canonical_number(value).is_some()
-        || matches!(value, "true" | "false")
-        || spec::is_date_time(value)
-        || value.starts_with(['{', '['])
-}
-
-/// Dates compare by the day, times by the second: what lies below is checked here.
-fn same_time(column: &str, value: &str) -> String {
-    let unit = if spec::is_date(value) {
-        "day"
-    } else {
-        "second"
-    };
-    format!(
-        "IS_SAME({column},DATETIME_PARSE({}),'{unit}')",
-        literal(value)
-    )
-}
-
-/// The field that is asked, in the formula language.
-fn column(field: &Field) -> String {
-    match (&field.lookup, field.kind) {
-        (Some(asked), Kind::Link | Kind::Links) => name(asked),
-        (Some(asked), kind) if kind != Kind::Any => name(asked),
-        _ => name(&field.airtable),
+    /// Days compare by the day, as do times that are shown as a day; other times by the second: what lies below is checked
+    /// here.
+    fn same_time(&self, moment: &str) -> String {
+        let (moment, unit) = match moment.strip_suffix("T00:00:00.000Z") {
+            Some(day) => (day.to_string(), "day"),
+            None => (instant::to_the_ms(moment), "second"),
+        };
+        format!(
+            "IS_SAME({},DATETIME_PARSE({}),'{unit}')",
+            self.column,
+            literal(&moment)
+        )
     }
-}
 
-/// The normalisations around it, the first one innermost.
-fn wrapped(field: &Field, column: &str) -> String {
-    field
-        .normalize
-        .iter()
-        .fold(column.to_string(), |inner, n| match n {
-            Normal::Trim => format!("TRIM({inner})"),
-            Normal::Lower => format!("LOWER({inner})"),
-            Normal::Upper => format!("UPPER({inner})"),
-        })
-}
+    /// In dates, in texts that write the moment somewhere in the world (`abroad`), and in what lists of them look like: where
+    /// that is not as in their cells, nothing is known of it.
+    fn moments(&self, moment: &str, abroad: bool) -> String {
+        let text = &self.text;
+        let mut parts = vec![safe(&self.same_time(moment))];
+        let [before, day, after] = instant::days_around(moment);
+        let days = match abroad {
+            true => vec![before, day, after],
+            false => vec![day],
+        };
+        let found = |day: String| format!("FIND({},{text})", literal(&day));
+        parts.extend(days.into_iter().flatten().map(found));
+        parts.push(format!(
+            "AND({},NOT(AND(MID({text},5,1)='-',MID({text},8,1)='-')))",
+            filled(text)
+        ));
+        either(parts)
+    }
 
-/// Without TRIM, which makes no difference to a search.
-fn cased_only(field: &Field, column: &str) -> String {
-    field
-        .normalize
-        .iter()
-        .fold(column.to_string(), |inner, n| match n {
+    /// A box, what a formula or a number says of it, or the word.
+    fn truth(&self) -> String {
+        let (column, text) = (&self.column, &self.text);
+        match self.value {
+            "true" => either(vec![
+                safe(&format!("{column}=TRUE()")),
+                format!("NOT(OR({text}='',{text}='0',LOWER({text})='false'))"),
+            ]),
+            _ => either(vec![
+                failing_is("TRUE()", &format!("NOT({column})")),
+                safe(&format!("OR({text}='0',FIND('false',{text}))")),
+            ]),
+        }
+    }
+
+    /// The normalisations of case around it, the first one innermost. Blanks are not trimmed but searched through: which ones
+    /// there are is not the same everywhere.
+    fn cased(&self, column: &str) -> String {
+        let each = self.field.normalize.iter();
+        each.fold(column.to_string(), |inner, n| match n {
             Normal::Trim => inner,
             Normal::Lower => format!("LOWER({inner})"),
             Normal::Upper => format!("UPPER({inner})"),
         })
-}
-
-/// Does it mean the same to Airtable as to us? Control characters may have no spelling there, and letters beyond ASCII
-/// may change case by other rules.
-fn is_plain(value: &str, cased: bool) -> bool {
-    value.chars().all(|c| is_plain_char(c, cased))
-}
-
-fn is_plain_char(c: char, cased: bool) -> bool {
-    !c.is_control() && (!cased || c.is_ascii())
-}
-
-/// `{name}`
-fn name(field: &str) -> String {
-    format!("{{{}}}", field.replace('}', "\\}"))
-}
-
-/// A string literal that holds exactly `text`.
-pub(super) fn literal(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() + 2);
-    out.push('\'');
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '\'' => out.push_str("\\'"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c => out.push(c),
-        }
     }
-    out.push('\'');
-    out
+    fn trims(&self) -> bool {
+        self.field.normalize.contains(&Normal::Trim)
+    }
+    fn is_cased(&self) -> bool {
+        self.field.normalize.iter().any(|n| *n != Normal::Trim)
+    }
+
+    /// The longest part of the value that is the same in every text of it: quotes may be doubled in a list, and what marks a
+    /// text up may not be shown.
+    fn run(&self) -> Option<&'a str> {
+        let cased = self.is_cased();
+        let odd = |c: char| !is_plain_char(c, cased) || "\"*`~[]\\".contains(c);
+        let runs: Vec<&str> = self.value.split(odd).collect();
+        runs.into_iter()
+            .max_by_key(|run| run.len())
+            .filter(|run| !run.is_empty())
+    }
+}
+
+/// Does it mean the same to Airtable as to us? Control characters may have no spelling there, what was mended was something
+/// else, and letters beyond ASCII may change case by other rules.
+fn is_plain_char(c: char, cased: bool) -> bool {
+    !c.is_control() && c != char::REPLACEMENT_CHARACTER && (!cased || c.is_ascii())
 }

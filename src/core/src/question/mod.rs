@@ -3,16 +3,22 @@
 //! The question asked upstream never means less than the one asked here: what comes back is checked against its own
 //! cells, so a record too many costs nothing and a record too few would be a wrong answer.
 
+mod form;
 mod formula;
+mod instant;
+mod number;
 #[cfg(test)]
 mod tests;
 
-pub use formula::{formula, ids_formula, Lookup};
+pub(crate) use form::texts;
+pub use formula::{
+    by_id, filled_formula, formula, ids_formula, lookup, shown_formula, ById, Column, Through,
+};
 
-use crate::spec::{self, FieldIx, Kind, Normal, Spec};
+use crate::spec::{self, Field, FieldIx, Kind, Normal, Spec};
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
@@ -30,7 +36,8 @@ impl fmt::Display for BadValue {
 }
 impl core::error::Error for BadValue {}
 
-/// The canonical text of an index argument: normalised; numbers in plain decimals, so that `8`, `8.0` and `8e0` agree.
+/// The canonical text of an index argument: normalised; what may be a number by its number, so that `8`, `8.0` and `8e0`
+/// agree; what is a moment by its instant, so that `Z`, `.000Z` and `+00:00` do.
 ///
 /// # Errors
 /// The field cannot hold such a value; says what is expected.
@@ -54,42 +61,39 @@ pub fn canonical<'a>(
     match field.kind {
         Kind::Boolean => as_is(matches!(text, "true" | "false"), "true or false"),
         Kind::Link | Kind::Links => as_is(spec::record_id_ok(raw), "a record id, rec…"),
-        Kind::Date => as_is(spec::is_date_time(text), "a date such as 2026-03-04"),
-        Kind::DateTime => as_is(
-            spec::is_date_time(text),
-            "a time such as 2026-03-04T05:06:07.000Z",
-        ),
-        Kind::Integer | Kind::Number => match canonical_number(text) {
-            Some(n) if n.as_bytes() == raw => Ok(Cow::Borrowed(raw)),
-            Some(n) => Ok(Cow::Owned(n.into_bytes())),
-            None => Err(expected("a number such as 8 or 2.5")),
-        },
+        Kind::Date | Kind::DateTime if spec::is_date_time(text) => {
+            Ok(bytes(form::of_text(field, text)))
+        }
+        Kind::Date => Err(expected("a date such as 2026-03-04")),
+        Kind::DateTime => Err(expected("a time such as 2026-03-04T05:06:07.000Z")),
+        Kind::Integer | Kind::Number => {
+            let number = number::canonical_number(text).and_then(|n| number::as_cell(&n));
+            Ok(bytes(Cow::Owned(
+                number.ok_or_else(|| expected("a number such as 8 or 2.5"))?,
+            )))
+        }
         Kind::Text | Kind::Array | Kind::Object | Kind::Any => {
             Ok(match Normal::apply_all(&field.normalize, text) {
-                Cow::Borrowed(t) => Cow::Borrowed(t.as_bytes()),
-                Cow::Owned(t) => Cow::Owned(t.into_bytes()),
+                Cow::Borrowed(t) => bytes(form::of_text(field, t)),
+                Cow::Owned(t) => bytes(Cow::Owned(form::of_text(field, &t).into_owned())),
             })
         }
     }
 }
 
-/// A number in plain decimals; `None`: it is none, or too large for one.
-pub(crate) fn canonical_number(text: &str) -> Option<String> {
-    // Rust reads "inf" and "nan" as well.
-    if !text
-        .bytes()
-        .all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b))
-    {
-        return None;
+fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(t) => Cow::Borrowed(t.as_bytes()),
+        Cow::Owned(t) => Cow::Owned(t.into_bytes()),
     }
-    if let Ok(whole) = text.parse::<i128>() {
-        return Some(whole.to_string());
-    }
-    let n: f64 = text.parse().ok()?;
-    if n == 0.0 {
-        return Some("0".into());
-    }
-    n.is_finite().then(|| n.to_string())
+}
+
+/// An id of a linked record in the cells of a field that is not declared to be a link, if it holds one.
+pub fn id_in(field: &Field, cells: &Map<String, Value>) -> Option<String> {
+    let mut held: Vec<&str> = Vec::new();
+    strings(cells.get(&field.airtable)?, &mut held);
+    let is_id = |id: &&str| by_id(field, id) == ById::Perhaps;
+    held.into_iter().find(is_id).map(String::from)
 }
 
 /// The columns that a record of this spec is made of, and those of the lookups that are looked at beside its links. `None`:
@@ -119,7 +123,7 @@ pub fn lookup_agrees(spec: &Spec, field: FieldIx, cells: &Map<String, Value>) ->
     strings(cells.get(&field.airtable)?, &mut linked);
     linked.retain(|id| match field.kind {
         Kind::Link | Kind::Links => spec::record_id_ok(id.as_bytes()),
-        _ => formula::may_be_link(field, id),
+        _ => by_id(field, id) == ById::Perhaps,
     });
     if linked.is_empty() {
         return None;
@@ -150,28 +154,20 @@ fn strings<'a>(cell: &'a Value, into: &mut Vec<&'a str>) {
     }
 }
 
-/// The order of SORT: numbers as numbers, false before true, text bytewise. Where a field holds anything, numbers come
-/// before the rest.
-pub fn compare(kind: Kind, a: &[u8], b: &[u8]) -> Ordering {
-    match kind {
-        Kind::Integer | Kind::Number | Kind::Any | Kind::Array => match (number(a), number(b)) {
-            (Some(x), Some(y)) => x.total_cmp(&y).then_with(|| whole(a).cmp(&whole(b))),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (None, None) => a.cmp(b),
-        },
-        _ => a.cmp(b),
+/// The order of SORT: numbers as numbers, false before true, moments by their instant, other text bytewise. Where a field
+/// holds anything, numbers come before the rest.
+pub fn compare(field: &Field, a: &[u8], b: &[u8]) -> Ordering {
+    let number = |text| from_utf8(text).ok().filter(|t| number::is_number(t));
+    match field.kind {
+        Kind::Text if !field.may_be_number() => instant::order(a, b),
+        Kind::Integer | Kind::Number | Kind::Any | Kind::Array | Kind::Text => {
+            match (number(a), number(b)) {
+                (Some(x), Some(y)) => number::compare(x, y).unwrap_or_else(|| a.cmp(b)),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (None, None) => instant::order(a, b),
+            }
+        }
+        _ => instant::order(a, b),
     }
-}
-
-fn number(text: &[u8]) -> Option<f64> {
-    let text = from_utf8(text)
-        .ok()
-        .filter(|t| t.starts_with(|c: char| c.is_ascii_digit() || c == '-'))?;
-    text.parse().ok().filter(|n: &f64| n.is_finite())
-}
-
-/// Whole numbers beyond 2^53, which are the same number as floats.
-fn whole(text: &[u8]) -> Option<i128> {
-    from_utf8(text).ok()?.parse().ok()
 }

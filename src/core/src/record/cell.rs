@@ -1,11 +1,9 @@
 //! One cell under its field's schema: what it holds, whether it is lacking, and its canonical texts.
 
 use super::Source;
-use crate::question::canonical_number;
 use crate::spec::{Field, Kind, Normal, Rule};
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
-use hashbrown::HashSet;
 use serde_json::{Map, Value};
 
 /// What became of a cell.
@@ -143,40 +141,6 @@ fn name_of(kind: Kind, v: &Value) -> Option<&Value> {
 fn normalize(normals: &[Normal], kind: Kind, value: &mut Value) {
     if !kind.is_link() {
         Normal::apply_to(normals, value);
-    }
-}
-
-/// The canonical texts by which a value is indexed, sorted and linked; each once.
-pub(crate) fn texts(kind: Kind, value: &Value) -> Vec<Vec<u8>> {
-    let mut out: Vec<Vec<u8>> = Vec::new();
-    let all = match value {
-        Value::Array(all) => all.as_slice(),
-        one => core::slice::from_ref(one),
-    };
-    for v in all {
-        let text = match v {
-            Value::Null => continue,
-            Value::String(s) => s.as_bytes().to_vec(),
-            Value::Bool(b) => b.to_string().into_bytes(),
-            Value::Number(n) => match (kind, n.as_f64()) {
-                (Kind::Boolean, Some(x)) => (x != 0.0).to_string().into_bytes(),
-                _ => canonical_number(&n.to_string())
-                    .unwrap_or_else(|| n.to_string())
-                    .into_bytes(),
-            },
-            Value::Array(_) | Value::Object(_) => v.to_string().into_bytes(),
-        };
-        out.push(text);
-    }
-    distinct(&mut out);
-    out
-}
-
-/// Leaves each text once, where it came first.
-fn distinct(texts: &mut Vec<Vec<u8>>) {
-    let mut seen: HashSet<Vec<u8>> = HashSet::new();
-    if texts.len() > 1 {
-        texts.retain(|t| seen.insert(t.clone()));
     }
 }
 

@@ -12,8 +12,7 @@ mod told;
 pub use project::project;
 pub use told::{cells_of_upsert, cells_to_write, fits, read_upsert};
 
-pub(crate) use cell::texts;
-
+use crate::question::texts;
 use crate::spec::{Field, FieldIx, Spec};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -178,7 +177,7 @@ impl Writer {
 
     fn index(&mut self, ix: FieldIx, field: &Field, value: &Value) {
         if field.indexed || field.sortable || field.kind.is_link() || field.rule.is_none() {
-            let mut texts = texts(field.kind, value);
+            let mut texts = texts(field, value);
             texts.retain(|t| field.sortable || t.len() <= MAX_ASKED);
             if !texts.is_empty() {
                 self.values.push(FieldValues { field: ix, texts });

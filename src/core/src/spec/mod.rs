@@ -17,7 +17,7 @@ pub(crate) mod tests;
 mod validate;
 
 pub(crate) use rule::Rule;
-pub(crate) use validate::{is_date, is_date_time};
+pub(crate) use validate::is_date_time;
 
 use alloc::borrow::Cow;
 use alloc::string::String;
@@ -84,6 +84,25 @@ pub struct Field {
     pub(crate) key: String,
     /// The schema that its values satisfy; an open spec's fields have none.
     pub(crate) rule: Option<Rule>,
+}
+
+impl Field {
+    /// May its values, or their elements, be numbers, written as texts too? Of a field without a schema anything may.
+    pub(crate) fn may_be_number(&self) -> bool {
+        self.rule.as_ref().is_none_or(Rule::allows_numbers)
+    }
+    /// May its values, or their elements, be texts?
+    pub(crate) fn may_be_text(&self) -> bool {
+        self.rule.as_ref().is_none_or(Rule::allows_texts)
+    }
+    /// What its values are, or the elements of an array.
+    pub(crate) fn holds(&self) -> Kind {
+        if self.kind == Kind::Array {
+            self.item
+        } else {
+            self.kind
+        }
+    }
 }
 
 /// What the values of a field are.

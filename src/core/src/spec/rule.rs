@@ -27,6 +27,8 @@ pub(crate) struct Rule {
     types: Types,
     /// Some alternative names no type: it allows anything.
     untyped: bool,
+    /// Its texts are numbers.
+    decimal: bool,
     pub(super) kind: Kind,
     pub(super) item: Kind,
 }
@@ -55,6 +57,7 @@ impl Rule {
             Kind::Any
         };
         Rule {
+            decimal: is_decimal(&schema),
             doc,
             schema,
             types,
@@ -99,10 +102,36 @@ impl Rule {
             .map(|(_, v)| v)
             .find(|v| self.allows(v))
     }
+    /// May a value, or an element of one, be a number, written as a text too?
+    pub(crate) fn allows_numbers(&self) -> bool {
+        let elements = self.kind == Kind::Array
+            && matches!(self.item, Kind::Integer | Kind::Number | Kind::Any);
+        self.untyped || self.decimal || self.types & (WHOLE | FRACTION) != 0 || elements
+    }
+    /// May a value, or an element of one, be a text?
+    pub(crate) fn allows_texts(&self) -> bool {
+        let elements = self.kind == Kind::Array
+            && matches!(
+                self.item,
+                Kind::Text | Kind::Date | Kind::DateTime | Kind::Any
+            );
+        self.untyped || self.types & TEXT != 0 || elements
+    }
     /// The schema and its document, for the comparison of specs.
     pub(super) fn source(&self) -> (&Doc, &Value) {
         (&self.doc, &self.schema)
     }
+}
+
+/// Texts that are numbers: `decimal`, or by the pattern that Pydantic prints for what a Decimal is written as.
+fn is_decimal(schema: &Value) -> bool {
+    let text = |key: &str| schema.get(key).and_then(Value::as_str);
+    let own = text("format") == Some("decimal")
+        || text("pattern").is_some_and(|p| p.starts_with("^(?!^[-+.]*$)[+-]?0*\\d*"));
+    own || ["anyOf", "oneOf"].iter().any(|key| {
+        let any = schema.get(*key).and_then(Value::as_array);
+        any.is_some_and(|any| any.iter().any(|s| s.is_object() && is_decimal(s)))
+    })
 }
 
 /// The types that all parts of a branch allow; `None`: no part says anything about types.

@@ -73,17 +73,14 @@ impl Judge<'_> {
         };
         let behind = e.feed.behind;
         if let Some((field, descending)) = &self.options.sort {
-            let kind = e
-                .spec
-                .field(field)
-                .and_then(|f| e.spec.fields().get(f as usize))
-                .map(|f| f.kind);
+            let spec = e.spec.clone();
+            let by = spec.field(field).and_then(|f| spec.get(f));
             let descending = *descending;
             scan.found.sort_by(|a, b| {
                 use std::cmp::Ordering;
-                let by_value = match (&a.sort, &b.sort, kind) {
-                    (Some(x), Some(y), Some(k)) => {
-                        let o = question::compare(k, x, y);
+                let by_value = match (&a.sort, &b.sort, by) {
+                    (Some(x), Some(y), Some(by)) => {
+                        let o = question::compare(by, x, y);
                         if descending {
                             o.reverse()
                         } else {

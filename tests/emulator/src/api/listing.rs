@@ -94,11 +94,13 @@ pub(super) fn list(visit: &Visit<'_>, base: &str, table: &str) -> Reply {
 }
 
 fn reader<'w>(visit: &'w Visit<'_>, base: &'w Base) -> Reader<'w> {
-    Reader::new(
+    let mut reader = Reader::new(
         base,
         visit.shared.clock.now_ms(),
         &visit.switches.arrayjoin_sep,
-    )
+    );
+    reader.evaluator.be_strict(visit.switches.strict_formulas);
+    reader
 }
 
 /// How this request wants records shown; a table is named so that callers cannot forget to check it.

@@ -1,6 +1,6 @@
 //! Tree to value, for one record at a time, within a budget of steps for the whole request.
 
-use super::functions;
+use super::{functions, strict};
 use super::{Expr, Operator, Value};
 use crate::ids::Id;
 use regex::Regex;
@@ -23,6 +23,8 @@ pub(crate) trait RowContext {
 /// Runs formulas; shared by all records of a request so that the budget and the compiled patterns are too.
 pub(crate) struct Evaluator {
     steps_left: Cell<u64>,
+    /// Values of another type than is expected fail: the switch `strict_formulas`.
+    strict: bool,
     patterns: RefCell<HashMap<String, Option<Regex>>>,
 }
 
@@ -30,8 +32,17 @@ impl Evaluator {
     pub(crate) fn new(budget: u64) -> Self {
         Self {
             steps_left: Cell::new(budget),
+            strict: false,
             patterns: RefCell::default(),
         }
+    }
+
+    pub(crate) fn be_strict(&mut self, strict: bool) {
+        self.strict = strict;
+    }
+
+    pub(crate) fn is_strict(&self) -> bool {
+        self.strict
     }
 
     /// Whether the budget ran out; results since then are worthless.
@@ -54,12 +65,17 @@ impl Evaluator {
                 Some(n) => Value::Number(-n),
                 None => Value::Error,
             },
-            Expr::Binary(operator, a, b) => binary(
-                *operator,
-                &self.run(a, row),
-                &self.run(b, row),
-                row.separator(),
-            ),
+            Expr::Binary(operator, a, b) => {
+                let (mut a, mut b) = (self.run(a, row), self.run(b, row));
+                if self.strict {
+                    match operator {
+                        Operator::Join => (a, b) = (strict::shown(a), strict::shown(b)),
+                        _ if strict::clash(&a, &b) => return Value::Error,
+                        _ => {}
+                    }
+                }
+                binary(*operator, &a, &b, row.separator())
+            }
             Expr::Call(function, args) => functions::call(*function, args, self, row),
         }
     }

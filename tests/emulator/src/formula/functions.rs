@@ -1,7 +1,7 @@
 //! The functions by name, with how many arguments each takes, and what they compute (dates are in `dates`).
 
 use super::value::{join, JOIN_LIMIT};
-use super::{dates, Evaluator, Expr, RowContext, Value};
+use super::{dates, strict, Evaluator, Expr, RowContext, Value};
 use std::sync::Arc;
 
 macro_rules! functions {
@@ -64,6 +64,9 @@ pub(crate) fn call(
     match function {
         Function::And | Function::Or => {
             let decisive = function == Function::Or;
+            if evaluator.is_strict() && args.iter().any(|arg| run(arg) == Value::Error) {
+                return Value::Error;
+            }
             for arg in args {
                 match run(arg) {
                     Value::Error => return Value::Error,
@@ -93,6 +96,14 @@ pub(crate) fn call(
             let values: Vec<Value> = args.iter().map(run).collect();
             if values.contains(&Value::Error) {
                 return Value::Error;
+            }
+            if evaluator.is_strict() && !strict::accepts(function, &values) {
+                return Value::Error;
+            }
+            if let (true, Function::Trim, [Value::Text(t)]) =
+                (evaluator.is_strict(), function, values.as_slice())
+            {
+                return Value::text(t.trim_matches(' '));
             }
             plain(function, &values, evaluator, row.separator()).unwrap_or(Value::Error)
         }

@@ -8,6 +8,7 @@ mod eval;
 mod functions;
 mod lexer;
 mod parser;
+mod strict;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -154,6 +154,8 @@ fn formulas_give_what_airtable_gives() {
         ("IS_SAME({At},'2026-03-04','day')", yes.clone()),
         ("IS_SAME({At},'2026-03-04')", no.clone()),
         ("IS_SAME({At},'2026-03-01','week')", yes.clone()),
+        ("{When}='2026-03-04'", no.clone()),
+        ("{At}='2026-03-04T05:06:07.000Z'", no.clone()),
         ("FIND('2026-03-04',{At})", json!(1)),
         (
             "IS_AFTER(LAST_MODIFIED_TIME(),DATETIME_PARSE('2026-03-04T05:06:06.999Z'))",
@@ -264,4 +266,44 @@ fn the_schema_shows_field_ids() {
     }
     let compiled = compile("CONCATENATE({Na me}, x, '{x}')", &Names).unwrap();
     assert_eq!(compiled.with_ids, "CONCATENATE({fld1}, {fld1}, '{x}')");
+}
+
+#[test]
+fn what_is_not_known_for_certain_fails_where_that_is_asked_for() {
+    let mut strict = Evaluator::new(100_000);
+    strict.be_strict(true);
+    let error = json!({"error": "#ERROR!"});
+    for (formula, expected) in [
+        ("{Name}=8", error.clone()),
+        ("{Points}='8'", error.clone()),
+        ("{Points}=8", json!(true)),
+        ("{Points}=''", Json::Null),
+        ("{Name}=''", Json::Null),
+        ("OR({Name}='Apollo',{Name}=8)", error.clone()),
+        (
+            "OR({Name}='Apollo',IF(ISERROR({Name}=8),FALSE(),{Name}=8))",
+            json!(true),
+        ),
+        ("FIND('a',{Tags})", error.clone()),
+        ("FIND('a',{Tags}&'')", json!(1)),
+        ("ARRAYJOIN({Name})", error.clone()),
+        (
+            "IS_SAME({Name},DATETIME_PARSE('2026-03-04'),'day')",
+            error.clone(),
+        ),
+        (
+            "IS_SAME({When},DATETIME_PARSE('2026-03-04'),'day')",
+            json!(true),
+        ),
+        ("IS_SAME({Empty},{At},'day')", error),
+        ("{When}&''", json!("3/4/2026")),
+        ("{At}&''", json!("3/4/2026 5:06")),
+        ("'['&TRIM('  a\tb\t ')&']'", json!("[a\tb\t]")),
+    ] {
+        assert_eq!(
+            strict.run(&compiled(formula), &Fixture).to_json(),
+            expected,
+            "{formula}"
+        );
+    }
 }

@@ -102,9 +102,8 @@ impl Value {
             (Self::Blank, Self::Date(..)) | (Self::Date(..), Self::Blank) => false,
             (Self::Text(a), Self::Text(b)) => a == b,
             (Self::Date(a, _), Self::Date(b, _)) => a == b,
-            (Self::Date(a, _), Self::Text(t)) | (Self::Text(t), Self::Date(a, _)) => {
-                datetime::parse(&t) == Some(a)
-            }
+            // No text is a date, not even its own.
+            (Self::Date(..), Self::Text(_)) | (Self::Text(_), Self::Date(..)) => false,
             (a, b) => matches!((a.to_number(), b.to_number()), (Some(a), Some(b)) if a == b),
         }
     }

@@ -4,7 +4,7 @@ mod errand;
 mod pages;
 mod waited;
 
-pub(crate) use errand::Errand;
+pub(crate) use errand::{tell_hopeless, Errand};
 pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
 
@@ -215,7 +215,7 @@ impl Drop for Patience {
 
 /// Airtable asked for silence: what was asked may go when it is over.
 fn silenced(f: &Failure) -> bool {
-    matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent)
+    matches!(f.kind, FailureKind::RateLimited | FailureKind::PlanSpent)
 }
 
 /// A failed call is counted and logged.

@@ -16,12 +16,15 @@ use std::time::{Duration, Instant};
 /// Written at most so often.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A base, is it locked out, in which month and under which allowance Airtable refused it, is its breaker open.
+type WrittenBase = (u32, bool, Option<(u32, Option<u64>)>, bool);
+
 /// What is in the keys, as far as it matters whether it changed.
 #[derive(PartialEq, Eq, Clone, Default)]
 struct Written {
     month: Option<u32>,
     calls: u64,
-    bases: Vec<(u32, bool, Option<(u32, Option<u64>)>, bool)>,
+    bases: Vec<WrittenBase>,
 }
 
 struct Last {

@@ -35,13 +35,9 @@ const START_PATIENCE: i64 = 4;
 /// The base that is meant.
 fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
     if let Some(b) = given {
-        let good = b.starts_with(b"app")
-            && b.len() > 3
-            && b.len() <= 64
-            && b.iter().all(u8::is_ascii_alphanumeric);
         return std::str::from_utf8(b)
             .ok()
-            .filter(|_| good)
+            .filter(|_| key::base_ok(b))
             .map(str::to_string)
             .ok_or_else(|| {
                 format!(

@@ -33,15 +33,13 @@ impl Errand {
     pub(crate) fn order(self, class: Class) {
         let busy = {
             let mut d = desk();
-            let busy = d.busy_for(&self.base).filter(|b| class != Class::Poll && hopeless(b));
+            let busy = d
+                .busy_for(&self.base)
+                .filter(|b| class != Class::Poll && hopeless(b));
             if busy.is_none() {
                 let b = d.base(&self.base);
-                d.sched.submit(
-                    b,
-                    class,
-                    Arc::new(Job::Errand(self)),
-                    engine::mono_ms(),
-                );
+                d.sched
+                    .submit(b, class, Arc::new(Job::Errand(self)), engine::mono_ms());
                 drop(d);
                 engine::close_now();
                 return;

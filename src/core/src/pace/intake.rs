@@ -147,11 +147,7 @@ impl<P: Clone> Scheduler<P> {
 
     /// Withdraws the solo calls of a base that wait, for their first attempt or another, and that `which` says yes to;
     /// their payloads, in order of arrival.
-    pub fn withdraw(
-        &mut self,
-        base: BaseKey,
-        mut which: impl FnMut(Class, &P) -> bool,
-    ) -> Vec<P> {
+    pub fn withdraw(&mut self, base: BaseKey, mut which: impl FnMut(Class, &P) -> bool) -> Vec<P> {
         let Some(queues) = self.bases.get(&base) else {
             return Vec::new();
         };

@@ -47,7 +47,6 @@ fn a_refused_plan_silences_the_base_until_it_turns() {
     assert_eq!(s.month_calls(), 1);
 }
 
-
 #[test]
 fn a_plan_that_was_bought_is_noticed() {
     let mut s = Sched::new(Limits::default());
@@ -58,16 +57,12 @@ fn a_plan_that_was_bought_is_noticed() {
     let probe_at = T0 + 3_600_000;
     s.submit(0, Class::Read, 2, probe_at);
     let c = call(&mut s, probe_at);
-    assert_eq!(
-        s.busy_for(0, probe_at).map(|b| b.why),
-        Some(Why::PlanSpent)
-    );
+    assert_eq!(s.busy_for(0, probe_at).map(|b| b.why), Some(Why::PlanSpent));
     s.done(c.id, Outcome::Ok, probe_at, 0);
     assert_eq!(s.busy_for(0, probe_at), None);
     s.submit(0, Class::Read, 3, probe_at);
     call(&mut s, probe_at);
 }
-
 
 #[test]
 fn another_allowance_lifts_it_at_once() {

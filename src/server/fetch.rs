@@ -8,7 +8,7 @@ mod waited;
 mod way;
 
 pub(crate) use batch::{damaged, not_asked_for};
-pub(crate) use errand::Errand;
+pub(crate) use errand::{tell_hopeless, Errand};
 pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
 pub(crate) use way::{Learnt, Way};
@@ -215,7 +215,7 @@ impl Drop for Patience {
 
 /// Airtable asked for silence: what was asked may go when it is over.
 fn silenced(f: &Failure) -> bool {
-    matches!(f.kind, FailureKind::RateLimited | FailureKind::MonthSpent)
+    matches!(f.kind, FailureKind::RateLimited | FailureKind::PlanSpent)
 }
 
 /// A failed call is counted and logged.

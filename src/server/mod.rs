@@ -1,5 +1,6 @@
 //! Everything that knows the server: loading and unloading, and the wiring of all parts.
 
+mod acl;
 mod answer;
 mod audience;
 mod budget;
@@ -180,8 +181,11 @@ fn panics_to_log() {
 /// # Safety
 /// The server's context.
 #[no_mangle]
-pub unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
-    let unloaded = catch_unwind(|| {
+pub unsafe extern "C" fn RedisModule_OnUnload(ctx: Ctx) -> c_int {
+    let unloaded = catch_unwind(AssertUnwindSafe(|| {
+        if let Some(why) = acl::in_the_way(ctx) {
+            return Err(why);
+        }
         // A thread that waits for the lock we hold cannot be joined: then the answer is "not now".
         engine::idle()?;
         upkeep::stop()?;
@@ -191,11 +195,11 @@ pub unsafe extern "C" fn RedisModule_OnUnload(_: Ctx) -> c_int {
         upstream::forget();
         let _ = std::panic::take_hook();
         Ok::<(), String>(())
-    });
+    }));
     match unloaded {
         Ok(Ok(())) => ffi::OK,
         Ok(Err(why)) => {
-            ffi::log(Level::Notice, &format!("not unloaded: {why}"));
+            ffi::log(Level::Warning, &format!("not unloaded: {why}"));
             ffi::ERR
         }
         Err(_) => ffi::ERR,

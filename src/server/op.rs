@@ -114,6 +114,8 @@ pub(crate) struct Op {
     client: Mutex<Option<Client>>,
     inner: Mutex<Inner>,
     done: AtomicBool,
+    /// It is counted among those that wait.
+    counted: AtomicBool,
     /// What is replied when the deadline passes, where that is not a matter of what is cached.
     late: Mutex<Option<Late>>,
     /// The keys that a tracking client waits for.
@@ -142,6 +144,7 @@ impl Op {
             client: Mutex::new(None),
             inner: Mutex::new(Inner::default()),
             done: AtomicBool::new(false),
+            counted: AtomicBool::new(false),
             late: Mutex::new(None),
             tracked: Mutex::default(),
         })
@@ -166,6 +169,7 @@ impl Op {
         }
         let op = Op::unattended(query, asked, asked_ms);
         *op.client.lock() = Some(Client(bc));
+        op.counted.store(true, Ordering::Relaxed);
         BLOCKED.fetch_add(1, Ordering::Relaxed);
         let held = Arc::into_raw(op.clone()) as *mut c_void;
         rm!(RedisModule_BlockClientSetPrivateData(bc, held));
@@ -265,6 +269,12 @@ impl Op {
         i.rounds += 1;
         i.rounds
     }
+    /// The client waits no longer: it was answered, or it is gone, however long the work goes on that it waited for.
+    fn leave(&self) {
+        if self.counted.swap(false, Ordering::Relaxed) {
+            BLOCKED.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
     /// Is it answered already (by a timeout, say)?
     pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
@@ -330,6 +340,7 @@ unsafe extern "C" fn on_timeout(ctx: Ctx, _: super::ffi::Argv, _: c_int) -> c_in
             return super::reply::error(ctx, "UPSTREAMTIMEOUT no answer in time");
         }
         (*p).done.store(true, Ordering::Release);
+        (*p).leave();
         super::shed::gave_up();
         super::serve::late(ctx, &*p).send(ctx)
     }));
@@ -341,16 +352,17 @@ unsafe extern "C" fn on_disconnect(ctx: Ctx, _: *mut raw::RedisModuleBlockedClie
     let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
     if !p.is_null() {
         (*p).done.store(true, Ordering::Release);
+        (*p).leave();
         super::shed::gave_up();
     }
 }
 
 unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
-    BLOCKED.fetch_sub(1, Ordering::Relaxed);
     WAKING.fetch_sub(1, Ordering::Relaxed);
     if !data.is_null() {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let op = Arc::from_raw(data as *const Op);
+            op.leave();
             let tracked = std::mem::take(&mut *op.tracked.lock());
             audience::replied(tracked);
         }));

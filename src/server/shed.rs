@@ -4,7 +4,7 @@
 use super::config;
 use super::engine::{self, desk, Desk, Passenger, Thing};
 use super::fault::Fault;
-use super::fetch::Job;
+use super::fetch::{tell_hopeless, Job};
 use super::ffi;
 use super::gil;
 use super::op::{LandedQuestion, LandedRecord, Op, Seen, Ticket};
@@ -43,6 +43,8 @@ pub(crate) fn who_gave_up() {
     };
     if GAVE_UP.swap(false, Ordering::Relaxed) || waits_in_vain() {
         look_through(None);
+        let bases: Vec<Arc<str>> = desk().bases.keys().cloned().collect();
+        bases.iter().for_each(|base| tell_hopeless(base));
     }
 }
 
@@ -55,6 +57,7 @@ pub(crate) fn after_failure(base: &str) {
     };
     if let Some(key) = key {
         look_through(Some(key));
+        tell_hopeless(base);
     }
 }
 

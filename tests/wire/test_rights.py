@@ -100,3 +100,38 @@ def test_a_waiting_readers_rights_are_its_own(as_user, world):
     world.airtable.latency(200)
     web = as_user("+@podium", "%R~users:*")
     assert b"email" not in web.call("PODIUM.GET", f"users:{user(2)}")
+
+
+def test_every_command_that_takes_an_index_key_needs_the_right_to_its_field(as_user, client):
+    """How many records INVALIDATE drops tells whether a record has the value, as a read does."""
+    hidden = ["users:email:user3@example.com", "users:email:USER4@example.com", "users:email:nobody@example.com", "users:is_admin:true"]
+    for key in hidden:
+        client.call("PODIUM.INDEX", key, "VIEW", "*")
+    client.call("PODIUM.GET", f"users:{user(3)}")
+    web = as_user("+@podium", "~users:*")
+    for key in hidden:
+        for command in (("PODIUM.INVALIDATE", key), ("PODIUM.INVALIDATE", f"users:{user(3)}", key), ("PODIUM.INDEX", key), ("PODIUM.INDEX", key, "COUNT"),
+                        ("PODIUM.INTER", 1, key)):
+            assert web.error(*command).code == "NOPERM", command
+    assert client.call("PODIUM.GET", f"users:{user(3)}", "CACHEONLY") is not None, "nothing was dropped"
+    assert web.call("PODIUM.INVALIDATE", "users:*") >= 1, "what names no value tells of none"
+    web = as_user("+@podium", "~users:*", "%R~users/contact")
+    client.call("PODIUM.INDEX", hidden[0], "VIEW", "*")
+    assert web.call("PODIUM.INVALIDATE", hidden[0]) == 1
+    assert web.error("PODIUM.INVALIDATE", "users:is_admin:true").code == "NOPERM", "no view but the whole record holds it"
+    web = as_user("+@podium", "~users:*", "%R~users/*")
+    assert web.call("PODIUM.INVALIDATE", "users:is_admin:true") >= 0
+
+
+def test_an_entity_without_a_default_view_hides_no_index(as_user, client):
+    client.call("PODIUM.INDEX", "events:slug:event-1")
+    assert as_user("+@podium", "~events:*").call("PODIUM.INVALIDATE", "events:slug:event-1") == 1
+
+
+@pytest.mark.parametrize("line", [("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "users:email:"), ("SCAN", "0"), ("KEYS", "*"), ("MONITOR",), ("PSUBSCRIBE", "*")])
+def test_what_shows_key_names_is_not_among_the_rights_that_readme_grants(as_user, line):
+    """Values stand in the names of index sets: README says to deny what lists or broadcasts names."""
+    for rules in (("resetkeys", "+podium.get", "+podium.mget", "+podium.index", "+podium.inter", "%R~events:*"),
+                  ("resetkeys", "+@podium", "-@admin", "+podium.spec|set", "~events:*", "~users:*"),
+                  ("resetkeys", "+podium.webhook", "+podium.sync|ping")):
+        assert as_user(*rules).error(*line).code == "NOPERM"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import threading
+from urllib.parse import quote
 
 import pytest
 
@@ -110,3 +112,31 @@ def test_it_is_told_to_nobody(filed, world):
     for token in (FIRST, WRONG):
         for part in (token, token.split(".")[1]):
             assert part not in everything, everything[max(0, everything.index(part) - 300):everything.index(part) + 100]
+
+
+def echoes(token):
+    """Spellings in which an upstream may quote what it was sent."""
+    yield from (token, token.replace(".", "%2E"), token.replace(".", "%2e"), token.replace(".", "%252E"), token.replace(".", "\\u002e"), token.replace(".", "&#46;"), token.upper())
+    yield from ("".join(f"%{byte:02X}" for byte in token.encode()), "".join(f"\\u{byte:04x}" for byte in token.encode()), token.encode().hex())
+    yield from (base64.b64encode(token.encode()).decode(), base64.urlsafe_b64encode(f"u:{token}".encode()).decode(), f"https://example.com/?key={quote(token, safe='')}&x=1")
+
+
+@pytest.mark.parametrize("token", ["patTEST.secret", FIRST], ids=["short", "long"])
+def test_no_spelling_of_it_is_quoted(spawn, world, token):
+    server = spawn()
+    client = server.client()
+    define(client, "items")
+    if token != "patTEST.secret":
+        file = server.dir / "token"
+        file.write_text(token)
+        client.call("CONFIG", "SET", "podium.token-file", str(file))
+    for n, spelled in enumerate(echoes(token)):
+        for more in ({"message": f"you sent «{spelled}», which is wrong"}, {"type": spelled}):
+            world.airtable.status(422, **{"type": "INVALID", "message": "no", **more}, times=-1)
+            error = client.error("PODIUM.GET", f"items:{item(n + 1)}")
+            world.airtable.clear_faults()
+            assert error.code == "UPSTREAM" and "redacted" in error.text and spelled not in error.text and spelled[-8:] not in error.text.replace("&x=1", ""), (spelled, error.text)
+            if "message" in more:
+                assert "you sent" in error.text and "which is wrong" in error.text, error.text
+    for spelled in echoes(token):
+        assert spelled not in server.log()

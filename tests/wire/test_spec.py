@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asking import get, index, meta, spec
-from support import eventually, text
+from support import ReplyError, eventually, text
 from world import SINGLE_LINK, SPECS, event, item, project, schema, user
 
 
@@ -245,3 +245,20 @@ def test_a_broken_spec_file_refuses_to_load_and_names_the_place(spawn, tmp_path,
     assert server.process.poll() is not None, "the server runs although its module was told a broken spec file"
     assert named in server.log()
     server.process = None
+
+
+@pytest.mark.parametrize("base", ["meta", "app", "bases", "appA-1", "appA_1", "APPabc123", "appé", "app/../meta", "app" + "x" * 62, " appA1", ""])
+def test_what_is_no_base_is_refused_in_a_spec_as_in_the_setting(client, base):
+    """One rule for all: the id goes into a path in which other words are routes of their own."""
+    error = client.error("PODIUM.SPEC", "SET", "elsewhere", json.dumps({**SPECS["items"], "base": base}))
+    assert error.code == "BADSPEC" and "/base" in error.text, error.text
+    if base:
+        assert isinstance(client.attempt("CONFIG", "SET", "podium.base", base), ReplyError)
+        assert client.error("PODIUM.SYNC", "STATUS", base).code == "BADKEY"
+        assert client.error("PODIUM.SPEC", "DISCOVER", base, "x_").code == "ERR"
+
+
+@pytest.mark.parametrize("base", ["appA", "appABCDEF1234567", "app" + "x" * 61])
+def test_what_may_be_a_base_is_taken_everywhere(server, client, base):
+    assert client.call("PODIUM.SPEC", "SET", "elsewhere", json.dumps({**SPECS["items"], "base": base})) == "OK"
+    assert client.call("CONFIG", "SET", "podium.base", base) == "OK"

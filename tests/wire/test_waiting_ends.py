@@ -153,3 +153,28 @@ def test_acl_deluser_of_a_waiting_client(server, client, world):
     client.call("ACL", "DELUSER", "web")
     blocked(server, 0)
     quiet(server)
+
+
+@pytest.mark.parametrize("how", ["goes away", "killed", "unblocked"])
+@pytest.mark.parametrize("command", [("PODIUM.WARM", "items:*"), ("PODIUM.SWEEP", "events:*", "FULL"), ("PODIUM.SYNC", "START"), ("PODIUM.SPEC", "DISCOVER"),
+                                     ("PODIUM.CREATE", "items:*", '{"name":"x"}')], ids=lambda c: " ".join(c[:2]))
+def test_who_left_waits_no_longer_however_long_the_work_goes_on(server, client, world, waiting, command, how):
+    """It is not counted, and does not take a place of those that `max-pending` allows."""
+    get(client, f"events:{event(1)}")
+    client.call("CONFIG", "SET", "podium.max-pending", "1")
+    reader = waiting(2000, command)
+    assert client.error("PODIUM.GET", KEY).code == "UPSTREAMBUSY"
+    if how == "goes away":
+        reader.close()
+    elif how == "killed":
+        client.call("CLIENT", "KILL", "ID", reader.client_id)
+    else:
+        assert client.call("CLIENT", "UNBLOCK", reader.client_id) == 1
+        # CREATE says of each record what became of it.
+        assert "ReplyError" in repr(reader.read(2))
+    eventually(1, "it is not counted", lambda: server.info()["podium_blocked_clients"] == "0")
+    eventually(1, "the work goes on", lambda: server.figure("pending") > 0)
+    world.airtable.latency(0)
+    assert get(client, KEY)["n"] == 1
+    quiet(server)
+    assert server.figure("blocked_clients") == 0, "nor counted off twice"

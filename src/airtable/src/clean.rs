@@ -1,5 +1,6 @@
 //! Text from upstream, made fit to be quoted: short, on one line, without secrets.
 
+use crate::redact::redact;
 use crate::token::Token;
 
 /// Longest message quoted, in characters.
@@ -8,30 +9,25 @@ const MESSAGE_CHARS: usize = 200;
 const TYPE_CHARS: usize = 64;
 /// No more of a text than this is looked at, in bytes.
 const LOOKED_AT: usize = 8 * 1024;
-/// Parts of a token shorter than this are too ordinary to be looked for.
-const TELLING_PART: usize = 8;
-/// A word this long that mixes letters and digits is taken for a secret.
-const LONG_WORD: usize = 40;
-const REDACTED: &str = "(redacted)";
 
-/// `text` on one line, at most 200 characters, control characters gone, and every word replaced
-/// that holds a part of `token`, follows `Bearer` or looks like a credential. Redaction comes
-/// before the cut, so a secret is never cut to an unrecognised half.
+/// `text` on one line, at most 200 characters, control characters gone, and without what
+/// [`redact`] takes for a credential. Redaction comes before the cut, so a secret is never cut to an
+/// unrecognised half.
 pub(crate) fn message(text: &str, token: &Token) -> String {
     limit(&redact(&one_line(text), token), MESSAGE_CHARS)
 }
 
 /// An error type: a word of letters, digits and `_.-`, or nothing.
 pub(crate) fn error_type(text: &str, token: &Token) -> Option<String> {
-    let text = redact(
-        text.get(..floor(text, LOOKED_AT)).unwrap_or_default(),
-        token,
-    );
-    let word: String = text
-        .chars()
-        .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
-        .take(TYPE_CHARS)
-        .collect();
+    let only_word = |text: String| -> String {
+        text.chars()
+            .filter(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+            .collect()
+    };
+    let text = text.get(..floor(text, LOOKED_AT)).unwrap_or_default();
+    // What stood between its parts may have hidden a secret that the word would show.
+    let word = only_word(redact(&only_word(redact(text, token)), token));
+    let word: String = word.chars().take(TYPE_CHARS).collect();
     (!word.is_empty()).then_some(word)
 }
 
@@ -79,67 +75,11 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-fn redact(text: &str, token: &Token) -> String {
-    let telling = telling_parts(token);
-    let mut out = String::with_capacity(text.len());
-    let mut after_bearer = false;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let word_len = rest.find(|c| !in_word(c)).unwrap_or(rest.len());
-        let (word, tail) = rest.split_at(word_len);
-        if !word.is_empty() {
-            let is_secret = after_bearer || looks_secret(word) || holds_part(word, &telling);
-            out.push_str(if is_secret { REDACTED } else { word });
-            after_bearer = word.eq_ignore_ascii_case("bearer");
-        }
-        let gap_len = tail.find(in_word).unwrap_or(tail.len());
-        let (gap, next) = tail.split_at(gap_len);
-        out.push_str(gap);
-        rest = next;
-    }
-    out
-}
-
-/// The alphabet of credentials: base64 of both kinds, and the separators inside personal access
-/// tokens and JWTs.
-fn in_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/' | '=' | '~')
-}
-
-/// The beginnings of the token's parts, lower-cased. `patID.SECRET` has two: neither half may be
-/// quoted, nor a piece of one.
-fn telling_parts(token: &Token) -> Vec<String> {
-    let text = token.reveal().to_ascii_lowercase();
-    let mut parts: Vec<String> = text
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|part| part.len() >= TELLING_PART)
-        .filter_map(|part| part.get(..TELLING_PART).map(str::to_string))
-        .collect();
-    if parts.is_empty() && text.len() >= 4 {
-        parts.push(text);
-    }
-    parts
-}
-
-fn holds_part(word: &str, parts: &[String]) -> bool {
-    let word = word.to_ascii_lowercase();
-    parts.iter().any(|part| word.contains(part.as_str()))
-}
-
-fn looks_secret(word: &str) -> bool {
-    let has_digit = word.bytes().any(|b| b.is_ascii_digit());
-    let has_letter = word.bytes().any(|b| b.is_ascii_alphabetic());
-    let is_airtable =
-        word.len() >= 12 && (word.starts_with("pat") || word.starts_with("key")) && has_digit;
-    let is_jwt = word.len() >= 20 && word.starts_with("eyJ");
-    let is_long = word.len() >= LONG_WORD && has_digit && has_letter && !word.contains('/');
-    is_airtable || is_jwt || is_long
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::redact::REDACTED;
 
     const TOKEN: &str =
         "patAbCdEfGhIjKlMn.0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -237,5 +177,9 @@ mod tests {
         assert_eq!(error_type("A\r\nB C", &token).as_deref(), Some("ABC"));
         assert_eq!(error_type("\n", &token), None);
         assert_eq!(error_type(TOKEN, &token).as_deref(), Some("redacted"));
+        let token = Token::new("patTEST.secret").unwrap();
+        for hidden in ["patTEST%2Esecret", "patTEST .secret", "pat%TEST.sec%ret"] {
+            assert_eq!(error_type(hidden, &token).as_deref(), Some("redacted"));
+        }
     }
 }

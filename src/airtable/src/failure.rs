@@ -24,8 +24,8 @@ pub enum FailureKind {
     IteratorGone,
     /// 429: too many requests. Nothing succeeds for `retry_after`, or 30 s where that is unknown.
     RateLimited,
-    /// 429 of the other kind: the workspace's calls of this month are spent.
-    MonthSpent,
+    /// 429 of the other kind: the plan's calls of this month are used up, Airtable says.
+    PlanSpent,
     /// 503: Airtable asks to try again.
     Retriable,
     /// Any other 5xx.

@@ -21,6 +21,7 @@ mod failure;
 mod fault;
 mod progress;
 mod record;
+mod redact;
 mod refusal;
 mod resolver;
 mod token;

@@ -46,7 +46,7 @@ fn kind_of(status: u16, error_type: &str, message: &str, token: &Token) -> Failu
     match status {
         401 | 403 => FailureKind::Auth,
         404 => FailureKind::NotFound,
-        429 if error_type == "PUBLIC_API_BILLING_LIMIT_EXCEEDED" => FailureKind::MonthSpent,
+        429 if error_type == "PUBLIC_API_BILLING_LIMIT_EXCEEDED" => FailureKind::PlanSpent,
         429 => FailureKind::RateLimited,
         400..=499 => match error_type {
             "LIST_RECORDS_ITERATOR_NOT_AVAILABLE" | "INVALID_OFFSET_VALUE" => {
@@ -238,19 +238,19 @@ mod tests {
             (
                 429,
                 r#"{"errors":[{"error":"PUBLIC_API_BILLING_LIMIT_EXCEEDED","message":"API billing plan limit exceeded."}]}"#,
-                MonthSpent,
+                PlanSpent,
                 Some("PUBLIC_API_BILLING_LIMIT_EXCEEDED"),
             ),
             (
                 429,
                 r#"{"error":{"type":"PUBLIC_API_BILLING_LIMIT_EXCEEDED"}}"#,
-                MonthSpent,
+                PlanSpent,
                 Some("PUBLIC_API_BILLING_LIMIT_EXCEEDED"),
             ),
             (
                 429,
                 r#"{"error":"PUBLIC_API_BILLING_LIMIT_EXCEEDED"}"#,
-                MonthSpent,
+                PlanSpent,
                 Some("PUBLIC_API_BILLING_LIMIT_EXCEEDED"),
             ),
             (500, "{}", Server, None),

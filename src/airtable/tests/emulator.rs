@@ -266,7 +266,7 @@ fn a_dead_offset_says_so() {
 fn both_limits_are_told_apart() {
     let world = World::new(1);
     for (fault, kind) in [
-        (json!({"kind": "billing_limit"}), FailureKind::MonthSpent),
+        (json!({"kind": "billing_limit"}), FailureKind::PlanSpent),
         (
             json!({"kind": "status", "status": 429, "type": "RATE_LIMIT_REACHED", "shape": "plural", "retry_after": 9}),
             FailureKind::RateLimited,
@@ -279,7 +279,7 @@ fn both_limits_are_told_apart() {
         world.emulator.fault(&fault).unwrap();
         let failure = world.list("1").unwrap_err();
         assert_eq!(failure.kind, kind, "{failure:?}");
-        let waits = (kind != FailureKind::MonthSpent).then_some(Duration::from_secs(9));
+        let waits = (kind != FailureKind::PlanSpent).then_some(Duration::from_secs(9));
         assert_eq!(failure.retry_after, waits, "{failure:?}");
         assert!(world.list("1").is_ok(), "the fault was played once");
     }

@@ -125,6 +125,14 @@ pub fn untagged(entity: &str) -> &str {
     entity.get(tag(entity).len()..).unwrap_or(entity)
 }
 
+/// Is this a base's id: `app…`, at most 64 letters and digits? It goes into a URL's path, where other words are routes.
+pub fn base_ok(base: &[u8]) -> bool {
+    base.len() > 3
+        && base.len() <= 64
+        && base.starts_with(b"app")
+        && base.iter().all(u8::is_ascii_alphanumeric)
+}
+
 /// A name fit for an error message or a log line: printable, and not too long.
 pub fn shown(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name.get(..name.len().min(120)).unwrap_or(name));

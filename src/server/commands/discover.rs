@@ -29,9 +29,7 @@ entry!(run, discover_inner);
 const SHORTEST_BASE: usize = 10;
 
 fn looks_like_base(text: &str) -> bool {
-    text.starts_with("app")
-        && text.len() >= SHORTEST_BASE
-        && text.bytes().all(|b| b.is_ascii_alphanumeric())
+    text.len() >= SHORTEST_BASE && key::base_ok(text.as_bytes())
 }
 
 /// Base and prefix as given, with what stands in for the one left out.
@@ -49,11 +47,7 @@ fn asked(ctx: Ctx, given: &[&[u8]]) -> Result<(String, String), String> {
         [] => (config::BASE.get(), ""),
         [one] if looks_like_base(one) => ((*one).to_string(), ""),
         [one] => (config::BASE.get(), *one),
-        [base, prefix]
-            if base.starts_with("app") && base.bytes().all(|b| b.is_ascii_alphanumeric()) =>
-        {
-            ((*base).to_string(), *prefix)
-        }
+        [base, prefix] if key::base_ok(base.as_bytes()) => ((*base).to_string(), *prefix),
         [base, _] => {
             return Err(format!(
                 "ERR syntax error: {} is no base's id: it looks like appXXXXXXXXXXXXXX",

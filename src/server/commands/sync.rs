@@ -11,6 +11,8 @@
 //! Without a base it is that of `podium.base`, or else the only one that the entities have.
 
 use super::{entry, words};
+use crate::server::engine::desk;
+use crate::server::fault::{hopeless, Fault};
 use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::op::Op;
 use crate::server::reply::Body;
@@ -33,13 +35,9 @@ const START_PATIENCE: i64 = 4;
 /// The base that is meant.
 fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
     if let Some(b) = given {
-        let good = b.starts_with(b"app")
-            && b.len() > 3
-            && b.len() <= 64
-            && b.iter().all(u8::is_ascii_alphanumeric);
         return std::str::from_utf8(b)
             .ok()
-            .filter(|_| good)
+            .filter(|_| key::base_ok(b))
             .map(str::to_string)
             .ok_or_else(|| {
                 format!(
@@ -82,13 +80,26 @@ fn answered(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {
     super::tell::answer(ctx, r)
 }
 
+/// Why no poll can come in the near future.
+fn in_vain(base: &str) -> Option<String> {
+    let busy = desk().busy_for(base).filter(hopeless)?;
+    Some(Fault::busy(busy).line)
+}
+
 /// Keeps the client waiting for a poll.
 fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
+    // What was begun goes on by itself.
+    if let Some(line) = in_vain(base) {
+        return reply::error(ctx, &line);
+    }
     let Some(op) = Op::keep(ctx, timeout_ms) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     let of = base.to_string();
     op.when_late(Box::new(move || {
+        if let Some(line) = in_vain(&of) {
+            return Body::error(line);
+        }
         let goes_on = if starting { "it goes on trying" } else { "the poll goes on" };
         Body::error(format!("UPSTREAMTIMEOUT the change feed of {of} was not heard in time: {goes_on}, see PODIUM.SYNC STATUS"))
     }));

@@ -48,6 +48,10 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 Some(Name::All { entity }) => Target::All(query::entity(st, entity)?.ix),
                 Some(Name::Index { .. }) => {
                     let (ix, c) = query::index_key(st, name)?;
+                    // How many records have a value tells of it as a read does.
+                    if let (Some(e), Some(c)) = (st.get(ix), &c) {
+                        query::check_field(ctx, e, c.field)?;
+                    }
                     let suffix = c.map(|c| c.suffix.to_vec()).unwrap_or_default();
                     let normal = st.get(ix).map(|e| [e.name.as_bytes(), b":", &suffix[..]].concat()).unwrap_or_default();
                     query::check_normal_form(ctx, name, &normal)?;

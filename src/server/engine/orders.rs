@@ -225,7 +225,7 @@ impl Desk {
         (sent, flights)
     }
     /// A changed setting is in force for the next call.
-    pub(super) fn heed_settings(&mut self) {
+    pub(crate) fn heed_settings(&mut self) {
         let changes = config::CHANGES.load(Ordering::Relaxed);
         if self.limits_at != changes {
             self.limits_at = changes;

@@ -2,12 +2,13 @@
 
 use super::{deadline, note_failure, settle_failure, silenced};
 use crate::server::engine::{self, desk};
-use crate::server::fault::{for_pace, never_sent, Fault};
+use crate::server::fault::{for_pace, hopeless, never_sent, Fault};
 use crate::server::fetch::Job;
 use crate::server::figures::{self, Cause};
+use crate::server::shed;
 use crate::server::upstream;
 use podium_airtable::{Client, Failure, Token};
-use podium_core::pace::{CallId, Class, Outcome, Verdict};
+use podium_core::pace::{Busy, CallId, Class, Outcome, Verdict};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,15 +28,54 @@ pub(crate) struct Errand {
 }
 
 impl Errand {
-    /// Hands it to the scheduler; it goes out as soon as its turn comes.
+    /// Hands it to the scheduler; it goes out as soon as its turn comes. While the base's month is spent it is told so
+    /// instead: nobody waits for hours. A poll waits: it is what finds out first that the month is not spent any more.
     pub(crate) fn order(self, class: Class) {
-        {
+        let busy = {
             let mut d = desk();
-            let b = d.base(&self.base);
-            d.sched
-                .submit(b, class, Arc::new(Job::Errand(self)), engine::mono_ms());
+            let busy = d
+                .busy_for(&self.base)
+                .filter(|b| class != Class::Poll && hopeless(b));
+            if busy.is_none() {
+                let b = d.base(&self.base);
+                d.sched
+                    .submit(b, class, Arc::new(Job::Errand(self)), engine::mono_ms());
+                drop(d);
+                engine::close_now();
+                return;
+            }
+            busy
+        };
+        if let Some(busy) = busy {
+            // On a worker, as if the call had failed: who orders may hold what `done` takes.
+            engine::spawn(Box::new(move || self.not_made(busy)));
         }
-        engine::close_now();
+    }
+
+    /// Tells that the base is not called now.
+    fn not_made(&self, busy: Busy) {
+        let number = desk().tokens.sent(engine::now_us());
+        (self.done)(number, Err(Fault::busy(busy)));
+    }
+}
+
+/// Errands of the base that wait although its month turned out to be spent are told. On a worker, holding nothing.
+pub(crate) fn tell_hopeless(base: &str) {
+    let (busy, waiting) = {
+        let mut d = desk();
+        let Some(busy) = d.busy_for(base).filter(hopeless) else {
+            return;
+        };
+        let key = d.base(base);
+        let waiting = d.sched.withdraw(key, |class, job| {
+            class != Class::Poll && matches!(**job, Job::Errand(_))
+        });
+        (busy, waiting)
+    };
+    for job in waiting {
+        if let Job::Errand(e) = &*job {
+            e.not_made(busy);
+        }
     }
 }
 
@@ -79,6 +119,7 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
                 }
             }
             (e.done)(sent, Err(fault));
+            shed::after_failure(&e.base);
         }
     }
 }

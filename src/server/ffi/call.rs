@@ -29,6 +29,26 @@ impl Reply {
         let text = unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) };
         text.windows(9).any(|w| w == b"non local")
     }
+    /// The texts of an array; what is no text is left out.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        if self.is_error() {
+            return Vec::new();
+        }
+        let n = rm!(RedisModule_CallReplyLength(self.0));
+        let texts = (0..n).filter_map(|i| {
+            let mut len = 0usize;
+            let item = rm!(RedisModule_CallReplyArrayElement(self.0, i));
+            if item.is_null() {
+                return None;
+            }
+            let p = rm!(RedisModule_CallReplyStringPtr(item, &mut len));
+            // SAFETY: `len` bytes that live as long as the reply.
+            (!p.is_null()).then(|| unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) })
+        });
+        texts
+            .map(|t| String::from_utf8_lossy(t).into_owned())
+            .collect()
+    }
     pub(crate) fn is_error(&self) -> bool {
         self.0.is_null()
             || rm!(RedisModule_CallReplyType(self.0)) as i64 == raw::REDISMODULE_REPLY_ERROR as i64

@@ -23,9 +23,9 @@ fn patience(class: Class) -> u32 {
     }
 }
 
-/// How long a base is left alone after it said that its month is spent, before one call finds out whether it still is:
+/// How long a base is left alone after Airtable refused it for its plan, before one call finds out whether it still does:
 /// somebody may have changed the plan.
-const MONTH_PROBE_MS: u64 = 3_600_000;
+pub(super) const PLAN_PROBE_MS: u64 = 3_600_000;
 
 /// The longest silence a `Retry-After` can impose, in ms.
 pub(super) const LONGEST_SILENCE_MS: u64 = 600_000;
@@ -91,11 +91,13 @@ pub(super) struct Survey {
     pub(super) wake: Option<u64>,
 }
 
-/// The month is spent, Airtable says.
+/// The plan's calls of the month are used up, Airtable says.
 #[derive(Copy, Clone, Debug)]
-pub(super) struct MonthRefusal {
+pub(super) struct PlanRefusal {
     /// The month it said so, if the wall clock is known.
-    pub(super) number: Option<u32>,
+    pub(super) month: Option<u32>,
+    /// When it said so: what was sent before tells nothing of it.
+    pub(super) since: u64,
     pub(super) probe_at: u64,
 }
 
@@ -108,7 +110,7 @@ pub(super) struct Base<P> {
     pub(super) silent_until: u64,
     /// … and until a call after it is answered, one goes at a time.
     pub(super) recovering: bool,
-    pub(super) refusal: Option<MonthRefusal>,
+    pub(super) refusal: Option<PlanRefusal>,
     pub(super) circuit: Circuit,
     pub(super) budget: RetryBudget,
     pub(super) in_flight: usize,
@@ -160,12 +162,12 @@ impl<P> Base<P> {
             .max(self.refused_until(month, now))
     }
 
-    /// From when on a base that said its month is spent may be asked again.
+    /// From when on a base that Airtable refused for its plan may be asked again.
     pub(super) fn refused_until(&self, month: &Month, now: u64) -> u64 {
         let Some(refusal) = self.refusal else {
             return 0;
         };
-        if refusal.number.is_some() && month.number() != refusal.number {
+        if refusal.month.is_some() && month.number() != refusal.month {
             return 0;
         }
         match month.number() {
@@ -328,7 +330,7 @@ impl<P> Base<P> {
             self.budget.call(now);
         }
         if let Some(refusal) = &mut self.refusal {
-            refusal.probe_at = now + MONTH_PROBE_MS;
+            refusal.probe_at = now + PLAN_PROBE_MS;
         }
         self.circuit.start(&limits.breaker, now)
     }
@@ -348,7 +350,7 @@ impl<P> Base<P> {
         }
         if let Some(refusal) = &mut self.refusal {
             // Each call that starts is the probe: another may find out now.
-            if refusal.probe_at == started + MONTH_PROBE_MS {
+            if refusal.probe_at == started + PLAN_PROBE_MS {
                 refusal.probe_at = now;
             }
         }
@@ -366,20 +368,29 @@ impl<P> Base<P> {
         self.recovering = true;
     }
 
-    /// Airtable said 429: the month is spent.
-    pub(super) fn refuse_month(&mut self, month: &Month, now: u64) {
-        self.refusal = Some(MonthRefusal {
-            number: month.number(),
-            probe_at: now + MONTH_PROBE_MS,
+    /// Airtable said 429: the plan's calls of the month are used up.
+    pub(super) fn refuse_plan(&mut self, month: &Month, now: u64) {
+        self.refusal = Some(PlanRefusal {
+            month: month.number(),
+            since: now,
+            probe_at: now + PLAN_PROBE_MS,
         });
     }
 
-    /// An earlier process was told that the month is spent.
-    pub(super) fn restore_refusal(&mut self, number: Option<u32>, now: u64) {
-        self.refusal = Some(MonthRefusal {
-            number,
-            probe_at: now + MONTH_PROBE_MS,
+    /// An earlier process was told so; it would have asked again in so many ms.
+    pub(super) fn restore_refusal(&mut self, month: u32, probe_ms: u64, now: u64) {
+        self.refusal = Some(PlanRefusal {
+            month: Some(month),
+            since: now,
+            probe_at: now + probe_ms.min(PLAN_PROBE_MS),
         });
+    }
+
+    /// A call that was sent then was answered, and not with a refusal.
+    pub(super) fn accepted(&mut self, started: u64) {
+        if self.refusal.is_some_and(|refusal| started >= refusal.since) {
+            self.refusal = None;
+        }
     }
 
     /// Airtable answered a call, whatever it answered.

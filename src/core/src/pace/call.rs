@@ -127,8 +127,8 @@ pub enum Fault {
     Uncertain,
     /// 429, calls came too fast. The base is silent for the `Retry-After`, else 30 s.
     RateLimited,
-    /// 429, the month is spent. The base is silent until the month turns.
-    MonthSpent,
+    /// 429, the plan's calls of the month are used up, Airtable says. The base is asked again by one call an hour.
+    PlanSpent,
     /// It is these ids that cannot be answered together: the formula refused, the request or the answer too large. A
     /// batch is halved until the poisonous id is alone.
     Poison,
@@ -165,6 +165,9 @@ pub enum Why {
     RateLimited,
     /// Airtable failed repeatedly; the next probe is not due.
     BreakerOpen,
-    /// The month is spent: Airtable says so, or the allowance set here is used up.
+    /// The month's allowance that is set here ([`Limits::monthly`](super::Limits::monthly)) is used up.
     MonthSpent,
+    /// Airtable refuses: the plan's calls of the month are used up, it says. [`Busy::ms_left`] is the time until one call
+    /// asks again.
+    PlanSpent,
 }

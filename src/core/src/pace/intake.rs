@@ -1,5 +1,8 @@
 //! Taking in what is wanted, and letting go of what is not any more.
 
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
 use compact_str::CompactString;
 
 use super::base::{Job, Retry, Work};
@@ -140,6 +143,28 @@ impl<P: Clone> Scheduler<P> {
             Work::Solo { payload, .. } => Some(payload),
             Work::Batch { .. } => None,
         }
+    }
+
+    /// Withdraws the solo calls of a base that wait, for their first attempt or another, and that `which` says yes to;
+    /// their payloads, in order of arrival.
+    pub fn withdraw(&mut self, base: BaseKey, mut which: impl FnMut(Class, &P) -> bool) -> Vec<P> {
+        let Some(queues) = self.bases.get(&base) else {
+            return Vec::new();
+        };
+        let queued = queues.solos.iter().flat_map(BTreeMap::values);
+        let repeated = queues.retries.iter().map(|retry| &retry.job);
+        let mut found: Vec<(u64, CallId)> = queued
+            .chain(repeated)
+            .filter_map(|job| match &job.work {
+                Work::Solo { id, payload } if which(job.class, payload) => Some((job.seq, *id)),
+                _ => None,
+            })
+            .collect();
+        found.sort_unstable();
+        found
+            .into_iter()
+            .filter_map(|(_, id)| self.cancel(id))
+            .collect()
     }
 
     /// The end of an event loop's pass: the ids queued so far may go out. Before that they are still being gathered.

@@ -56,5 +56,5 @@ pub use call::{
     BaseKey, Busy, Call, CallId, Class, Fault, LaneKey, Next, Outcome, Verdict, What, Why,
 };
 pub use limits::{BreakerLimits, Limits};
-pub use saved::{Saved, SavedBase};
+pub use saved::{Saved, SavedBase, SavedRefusal};
 pub use scheduler::{Counts, Scheduler};

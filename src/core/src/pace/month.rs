@@ -177,8 +177,7 @@ impl Month {
                 self.before = Some((current, self.calls));
                 self.calls = found.map_or(0, |(_, calls)| calls);
                 if found.is_none() {
-                    self.poll.units = None;
-                    self.background.units = None;
+                    self.allow();
                     self.reads = 0;
                     self.reads_since = now;
                 }
@@ -238,6 +237,12 @@ impl Month {
         let elapsed = now.saturating_sub(self.reads_since).max(DAY_MS);
         let expected = u128::from(self.reads) * u128::from(ms_left) / u128::from(elapsed);
         u64::try_from(expected).unwrap_or(u64::MAX)
+    }
+
+    /// There is another allowance: what was saved up of the one before says nothing.
+    pub(super) fn allow(&mut self) {
+        self.poll.units = None;
+        self.background.units = None;
     }
 
     /// A call of the class is made.

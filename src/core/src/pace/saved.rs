@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::base::LONGEST_SILENCE_MS;
+use super::base::{LONGEST_SILENCE_MS, PLAN_PROBE_MS};
 use super::call::BaseKey;
 use super::scheduler::Scheduler;
 
@@ -31,10 +31,21 @@ pub struct SavedBase {
     pub base: BaseKey,
     /// How long the lock-out still lasted, in ms.
     pub silent_ms: u64,
-    /// The month Airtable called spent.
-    pub refused_month: Option<u32>,
+    /// Airtable refuses it.
+    pub refusal: Option<SavedRefusal>,
     /// Its breaker was not closed.
     pub breaker_open: bool,
+}
+
+/// Airtable refused a base because the plan's calls of the month were used up.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SavedRefusal {
+    /// In which month (as [`Saved::month`]).
+    pub month: u32,
+    /// For how long it was not to be asked again, in ms.
+    pub probe_ms: u64,
+    /// The allowance of that time ([`Limits::monthly`](super::Limits::monthly)): under another it does not hold.
+    pub monthly: Option<u64>,
 }
 
 impl<P: Clone> Scheduler<P> {
@@ -45,10 +56,14 @@ impl<P: Clone> Scheduler<P> {
         let bases = self.bases.iter().map(|(key, base)| SavedBase {
             base: *key,
             silent_ms: base.silent_until.saturating_sub(now),
-            refused_month: base
-                .refusal
-                .filter(|_| base.refused_until(&self.month, now) > now)
-                .and_then(|refusal| refusal.number),
+            refusal: base.refusal.and_then(|refusal| {
+                let until = base.refused_until(&self.month, now);
+                (until > now).then_some(SavedRefusal {
+                    month: refusal.month?,
+                    probe_ms: until - now,
+                    monthly: self.limits.monthly,
+                })
+            }),
             breaker_open: !base.circuit.is_closed(),
         });
         Saved {
@@ -58,7 +73,7 @@ impl<P: Clone> Scheduler<P> {
             poll_credit,
             background_credit,
             bases: bases
-                .filter(|b| b.silent_ms > 0 || b.refused_month.is_some() || b.breaker_open)
+                .filter(|b| b.silent_ms > 0 || b.refusal.is_some() || b.breaker_open)
                 .collect(),
         }
     }
@@ -80,14 +95,15 @@ impl<P: Clone> Scheduler<P> {
         let longest = self.limits.lockout_ms.max(LONGEST_SILENCE_MS);
         for kept in saved.bases {
             let silent = kept.silent_ms.min(longest).saturating_sub(passed);
-            let month = kept.refused_month;
+            let monthly = self.limits.monthly;
             let base = self.base(kept.base);
             if silent > 0 {
                 base.silent_until = base.silent_until.max(now + silent);
                 base.recovering = true;
             }
-            if month.is_some() {
-                base.restore_refusal(month, now);
+            if let Some(refusal) = kept.refusal.filter(|r| r.monthly == monthly) {
+                let probe_ms = refusal.probe_ms.min(PLAN_PROBE_MS).saturating_sub(passed);
+                base.restore_refusal(refusal.month, probe_ms, now);
             }
             if kept.breaker_open {
                 let limits = self.limits.breaker.clone();

@@ -69,6 +69,8 @@ pub struct Scheduler<P> {
     pub(super) shift: u64,
     /// When the work of an earlier process was taken over: until shortly before, it may have called any base.
     pub(super) restored_at: Option<u64>,
+    /// When the month's allowance was changed last: whoever did it knows more of the plan than a refusal from before.
+    pub(super) allowed_since: u64,
 }
 
 impl<P: Clone> Scheduler<P> {
@@ -92,11 +94,20 @@ impl<P: Clone> Scheduler<P> {
             now: 0,
             shift: 0,
             restored_at: None,
+            allowed_since: 0,
         }
     }
 
-    /// New limits, in force for the next call.
+    /// New limits, in force for the next call. Another allowance for the month lifts Airtable's refusals: the next call
+    /// finds out.
     pub fn set_limits(&mut self, limits: Limits) {
+        if limits.monthly != self.limits.monthly {
+            self.allowed_since = self.now;
+            self.month.allow();
+            for base in self.bases.values_mut() {
+                base.refusal = None;
+            }
+        }
         self.shape = Shape::base(&limits);
         self.token_shape = Shape::token(&limits);
         self.limits = limits;
@@ -195,7 +206,7 @@ impl<P: Clone> Scheduler<P> {
         if let Some(base) = self.bases.get(&base) {
             let refused = base.refused_until(&self.month, now);
             let reasons = [
-                (refused, Why::MonthSpent),
+                (refused, Why::PlanSpent),
                 (base.silent_until, Why::RateLimited),
                 (base.circuit.free_at(), Why::BreakerOpen),
             ];

@@ -34,7 +34,7 @@ impl<P: Clone> Scheduler<P> {
             } => (class, retry_after_ms),
             Outcome::Ok => {
                 base.answered(limits, flight.probe, now);
-                base.refusal = None;
+                base.accepted(flight.started);
                 if let Work::Batch { family, .. } = flight.job.work {
                     self.families.succeeded(family);
                 }
@@ -58,19 +58,25 @@ impl<P: Clone> Scheduler<P> {
                 base.circuit.success(&limits.breaker, flight.probe, now);
                 base.lock_out(limits, retry_after_ms, now);
             }
-            Fault::MonthSpent => {
+            Fault::PlanSpent => {
                 self.counts.rate_limited += 1;
                 base.circuit.success(&limits.breaker, flight.probe, now);
-                base.refuse_month(&self.month, now);
+                // An answer to a call from before the allowance was changed is not about what it was changed for.
+                if flight.started >= self.allowed_since {
+                    base.refuse_plan(&self.month, now);
+                }
             }
-            Fault::Poison | Fault::Refused => base.answered(limits, flight.probe, now),
+            Fault::Poison | Fault::Refused => {
+                base.answered(limits, flight.probe, now);
+                base.accepted(flight.started);
+            }
         }
         match fault {
             Fault::Transient => self.repeat(flight, retry_after_ms, now, chance),
             Fault::Timeout => self.split(flight, true, now),
             Fault::Poison => self.split(flight, false, now),
             Fault::RateLimited => self.put_back(flight),
-            Fault::Uncertain | Fault::MonthSpent | Fault::Refused => self.give_up(flight),
+            Fault::Uncertain | Fault::PlanSpent | Fault::Refused => self.give_up(flight),
         }
     }
 

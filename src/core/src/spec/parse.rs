@@ -5,6 +5,7 @@ use super::marks::{normals, step, wrong};
 use super::properties::properties;
 use super::schema::Doc;
 use super::{strict, Column, Field, FieldIx, Spec, SpecError, View, ViewIx};
+use crate::key::base_ok;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -147,7 +148,7 @@ impl Reader<'_> {
             },
             base: match self.members.get("base") {
                 None => None,
-                Some(Value::String(b)) if base_ok(b) => Some(b.clone()),
+                Some(Value::String(b)) if base_ok(b.as_bytes()) => Some(b.clone()),
                 Some(_) => {
                     return Err(wrong(
                         "/base".into(),
@@ -339,14 +340,6 @@ impl Reader<'_> {
             Some(_) => Err(wrong("/default_view".into(), "must be the name of a view")),
         }
     }
-}
-
-/// A base's id goes into a URL's path.
-fn base_ok(base: &str) -> bool {
-    !base.is_empty()
-        && base
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// The names that fields may have.

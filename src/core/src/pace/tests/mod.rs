@@ -3,6 +3,7 @@
 
 mod failures;
 mod gathering;
+mod plan;
 mod priorities;
 mod storm;
 mod upkeep;

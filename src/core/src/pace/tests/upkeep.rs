@@ -3,34 +3,6 @@
 use super::*;
 
 #[test]
-fn a_spent_month_silences_the_base_until_it_turns() {
-    let mut s = Sched::new(Limits::default());
-    s.set_clock(T0, NOV_21);
-    s.submit(0, Class::Read, 1, T0);
-    let c = call(&mut s, T0);
-    assert_eq!(
-        s.done(c.id, failed(Fault::MonthSpent), T0, 0),
-        Verdict::GiveUp
-    );
-    assert_eq!(s.busy_for(0, T0 + 1).map(|b| b.why), Some(Why::MonthSpent));
-    // An hour later one call may find out whether somebody bought more.
-    assert_eq!(s.busy_for(0, T0 + 3_600_000), None);
-    s.submit(0, Class::Read, 1, T0 + 3_600_000);
-    let c = call(&mut s, T0 + 3_600_000);
-    s.done(c.id, failed(Fault::MonthSpent), T0 + 3_600_000, 0);
-    // Minutes before the month's end, its end comes first.
-    let late = T0 + 10 * DAY_MS - 60_000;
-    s.submit(0, Class::Read, 1, late);
-    let c = call(&mut s, late);
-    s.done(c.id, failed(Fault::MonthSpent), late, 0);
-    assert_eq!(s.busy_for(0, late).map(|b| b.ms_left), Some(60_000));
-    s.submit(0, Class::Read, 2, late);
-    assert_eq!(wait(&mut s, late), Some(late + 60_000));
-    call(&mut s, late + 60_000);
-    assert_eq!(s.month_calls(), 1);
-}
-
-#[test]
 fn the_allowance_is_counted_and_ends() {
     let mut s = Sched::new(Limits {
         monthly: Some(3),
@@ -120,7 +92,7 @@ fn a_restart_does_not_burst_and_knows_the_lock_out_and_the_count() {
     for c in calls {
         let outcome = match c.base {
             0 => failed(Fault::RateLimited),
-            1 => failed(Fault::MonthSpent),
+            1 => failed(Fault::PlanSpent),
             _ => Outcome::Ok,
         };
         s.done(c.id, outcome, T0, 0);
@@ -135,7 +107,7 @@ fn a_restart_does_not_burst_and_knows_the_lock_out_and_the_count() {
     assert_eq!(s.month_calls(), 3);
     let busy = s.busy_for(0, 500).unwrap();
     assert_eq!((busy.why, busy.ms_left), (Why::RateLimited, 25_000));
-    assert_eq!(s.busy_for(1, 500).map(|b| b.why), Some(Why::MonthSpent));
+    assert_eq!(s.busy_for(1, 500).map(|b| b.why), Some(Why::PlanSpent));
     for n in 0..3 {
         s.submit(2, Class::Read, n, 500);
     }
@@ -183,26 +155,6 @@ fn limits_change_at_once() {
         ..many_threads()
     });
     assert!(wait(&mut s, T0 + 200).unwrap() >= T0 + 1100);
-}
-
-#[test]
-fn a_plan_that_was_bought_is_noticed() {
-    let mut s = Sched::new(Limits::default());
-    s.set_clock(T0, NOV_21);
-    s.submit(0, Class::Read, 1, T0);
-    let c = call(&mut s, T0);
-    s.done(c.id, failed(Fault::MonthSpent), T0, 0);
-    let probe_at = T0 + 3_600_000;
-    s.submit(0, Class::Read, 2, probe_at);
-    let c = call(&mut s, probe_at);
-    assert_eq!(
-        s.busy_for(0, probe_at).map(|b| b.why),
-        Some(Why::MonthSpent)
-    );
-    s.done(c.id, Outcome::Ok, probe_at, 0);
-    assert_eq!(s.busy_for(0, probe_at), None);
-    s.submit(0, Class::Read, 3, probe_at);
-    call(&mut s, probe_at);
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             Ok(true)
         }
         (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => {
-            tell(st, ctx, &k, cells, Source::ToldCells, n.at)
+            tell(st, ctx, &k, cells, Source::Script, n.at)
         }
         (Action::Upsert, _) => {
             let seq = desk().next_seq();

@@ -21,7 +21,8 @@ pub enum Lookup {
 /// It may match more records than have the value and never fewer. `None`: no formula can ask this, the whole table has
 /// to be read.
 pub fn formula(spec: &Spec, field: FieldIx, value: &[u8], trust: Lookup) -> Option<String> {
-    let field = spec.get(field)?;
+    let ix = field;
+    let field = spec.get(ix)?;
     let value = core::str::from_utf8(value).ok()?;
     let column = column(field);
     let asked = match field.kind {
@@ -38,13 +39,13 @@ pub fn formula(spec: &Spec, field: FieldIx, value: &[u8], trust: Lookup) -> Opti
         Kind::Any => anything(field, &column, value),
         Kind::Object => return None,
     };
-    if !matches_blank(field, value) {
+    // A box that is not checked is blank already.
+    if field.kind == Kind::Boolean || !matches_blank(spec, ix, value) {
         return Some(asked);
     }
     Some(match field.kind {
         // A comparison of a blank date is an error, which would spread to the whole OR.
         Kind::Date | Kind::DateTime => format!("IF({column}=BLANK(),TRUE(),{asked})"),
-        Kind::Boolean => format!("OR({asked},NOT({column}))"),
         Kind::Integer | Kind::Number => format!("OR({asked},{column}=BLANK())"),
         Kind::Link | Kind::Links => format!("OR({asked},{}='')", name(&field.airtable)),
         _ => format!("OR({asked},{column}='')"),
@@ -69,12 +70,10 @@ pub fn ids_formula(ids: &[impl AsRef<str>]) -> String {
 }
 
 /// The value is what a lacking cell is filled with.
-fn matches_blank(field: &Field, value: &str) -> bool {
-    field.fill_value.as_ref().is_some_and(|fill| {
-        texts(field.kind, fill)
-            .iter()
-            .any(|t| t == value.as_bytes())
-    })
+fn matches_blank(spec: &Spec, ix: FieldIx, value: &str) -> bool {
+    let kind = spec.get(ix).map_or(Kind::Any, |f| f.kind);
+    spec.fills(ix)
+        .any(|fill| texts(kind, fill).iter().any(|t| t == value.as_bytes()))
 }
 
 /// The Airtable field that holds the ids of the records that `field` links to, if it links to any.

@@ -2,21 +2,25 @@
 //!
 //! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `properties` and `field` (the model's),
 //! `schema` (references and branches), `marks` (what a property says beside its type), `rule` (kind and fill of one
-//! property), `validate`, `describe`.
+//! property), `union` (a root of several alternatives), `validate` and `pattern`, `describe`; `steps` bounds the work.
 
 mod describe;
 mod field;
 mod marks;
 mod parse;
+mod pattern;
 mod properties;
 mod rule;
 mod schema;
+mod steps;
 mod strict;
 #[cfg(test)]
 pub(crate) mod tests;
+mod union;
 mod validate;
 
 pub(crate) use rule::Rule;
+pub(crate) use union::{Alternative, Alternatives};
 pub(crate) use validate::{is_date, is_date_time};
 
 use alloc::borrow::Cow;
@@ -40,6 +44,8 @@ pub struct Spec {
     open: bool,
     fields: Vec<Field>,
     by_name: HashMap<String, FieldIx>,
+    /// Where the root of the schema is a union.
+    union: Option<Alternatives>,
     views: Vec<View>,
     default_view: Option<ViewIx>,
     ttl: Option<i64>,
@@ -211,6 +217,8 @@ pub struct View {
     columns: Vec<Column>,
     /// Given as a schema: what fills a lacking cell follows from that schema and not from the whole record's.
     own_schema: bool,
+    /// Where the root of that schema is a union.
+    union: Option<Alternatives>,
 }
 
 /// One field of a view.
@@ -239,6 +247,9 @@ impl View {
     }
     pub(crate) fn own_schema(&self) -> bool {
         self.own_schema
+    }
+    pub(crate) fn union(&self) -> Option<&Alternatives> {
+        self.union.as_ref()
     }
 }
 
@@ -361,6 +372,17 @@ impl Spec {
                 .as_deref()
                 .is_some_and(|d| d == entity || d == crate::key::untagged(entity))
         })
+    }
+    /// The alternatives of a model whose root is a union.
+    pub(crate) fn union(&self) -> Option<&Alternatives> {
+        self.union.as_ref()
+    }
+    /// What may fill a lacking cell of the field, in whichever alternative.
+    pub fn fills(&self, field: FieldIx) -> impl Iterator<Item = &Value> {
+        let own = self.get(field).and_then(|f| f.fill_value.as_ref());
+        let others = self.union.iter().flat_map(Alternatives::iter);
+        own.into_iter()
+            .chain(others.filter_map(move |a| a.fill(field)))
     }
     pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))

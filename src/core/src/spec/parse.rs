@@ -4,7 +4,9 @@ use super::field::{key, view_column, Said};
 use super::marks::{normals, step, wrong};
 use super::properties::properties;
 use super::schema::Doc;
-use super::{strict, Column, Field, FieldIx, Spec, SpecError, View, ViewIx};
+use super::steps::Steps;
+use super::union::{Alternatives, Told};
+use super::{strict, Column, Field, FieldIx, Normal, Spec, SpecError, View, ViewIx};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -46,6 +48,7 @@ const MAX_LIFE_S: i64 = 315_360_000;
 pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
     let given = strict::parse(json)
         .map_err(|e| wrong(String::new(), &format!("the spec is not JSON: {e}")))?;
+    let mut steps = Steps::of(&given);
     let Value::Object(given) = given else {
         return Err(wrong(
             String::new(),
@@ -57,7 +60,7 @@ pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
         members: &members,
         schema_base,
     }
-    .read(entity)?;
+    .read(entity, &mut steps)?;
     spec.given = Value::Object(members);
     Ok(spec)
 }
@@ -93,7 +96,7 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&self, entity: &str) -> Result<Spec, SpecError> {
+    fn read(&self, entity: &str, steps: &mut Steps) -> Result<Spec, SpecError> {
         let doc = match self.members.get("schema") {
             None => None,
             Some(schema @ Value::Object(_)) => {
@@ -101,22 +104,25 @@ impl Reader<'_> {
             }
             Some(_) => return Err(wrong("/schema".into(), "must be a JSON Schema, an object")),
         };
-        let properties = doc.as_ref().map(|doc| properties(doc)).transpose()?;
-        let open = properties.is_none();
+        let model = match &doc {
+            Some(doc) => Some(properties(doc, steps)?),
+            None => None,
+        };
+        let open = model.is_none();
         let names = Names {
-            known: properties
+            known: model
                 .as_ref()
-                .map(|p| p.iter().map(|p| p.name.as_str()).collect()),
+                .map(|m| m.properties.iter().map(|p| p.name.as_str()).collect()),
         };
         let said = self.said(&names)?;
 
         let mut fields = Vec::new();
-        if let (Some(doc), Some(properties)) = (&doc, &properties) {
-            for p in properties.iter().filter(|p| p.name != "id") {
-                fields.push(said.field(doc, p)?);
+        if let (Some(doc), Some(model)) = (&doc, &model) {
+            for p in model.properties.iter().filter(|p| p.name != "id") {
+                fields.push(said.field(doc, p, steps)?);
             }
         } else {
-            fields.extend(said.named().into_iter().map(|name| said.open_field(name)));
+            fields.extend(said.named.iter().map(|name| said.open_field(name.clone())));
         }
         if FieldIx::try_from(fields.len()).is_err() {
             return Err(wrong(self.schema_base.into(), "has too many properties"));
@@ -127,11 +133,27 @@ impl Reader<'_> {
                 return Err(wrong(step("/indexed", &f.name), &what));
             }
         }
-        let by_name = (0..)
+        let by_name: HashMap<String, FieldIx> = (0..)
             .zip(&fields)
             .map(|(i, f)| (f.name.clone(), i))
             .collect();
-        let views = self.views(&names, &fields, &by_name)?;
+        let known = Known {
+            fields: &fields,
+            by_name: &by_name,
+        };
+        let union = match (&doc, &model) {
+            (Some(doc), Some(model)) => {
+                let told = Told {
+                    place: &|name| by_name.get(name).copied(),
+                    normalize: &|name, v| known.normalize(name, v),
+                    inherited: &|_| None,
+                    read_only: &|_| false,
+                };
+                Alternatives::new(doc, model, &told, steps)?
+            }
+            _ => None,
+        };
+        let views = self.views(&names, &known, steps)?;
         let default_view = self.default_view(&views)?;
         Ok(Spec {
             entity: entity.to_owned(),
@@ -158,6 +180,7 @@ impl Reader<'_> {
             open,
             fields,
             by_name,
+            union,
             views,
             default_view,
             ttl: self.life("ttl")?,
@@ -198,21 +221,39 @@ impl Reader<'_> {
             let what = "\"id\" needs no index: a record is read by its own key, <entity>:<id>";
             return Err(wrong(format!("/indexed/{at}"), what));
         }
+        let sortable = self.list("sortable", names)?;
+        let normalize = self.map("normalize", names, normals)?;
+        let lookups = self.map("index_to_airtable", names, |v, place| match v.as_str() {
+            Some(column) if !column.is_empty() => Ok(column.to_owned()),
+            _ => Err(wrong(
+                place.to_owned(),
+                "must be the name of a field in Airtable",
+            )),
+        })?;
+        let depends = self.map("depends", names, |v, place| match v.as_str() {
+            Some(entity) if super::entity_name_ok(entity.as_bytes()) => Ok(entity.to_owned()),
+            _ => Err(wrong(place.to_owned(), "must be the name of an entity")),
+        })?;
+        let keyed = normalize.iter().map(|(n, _)| n);
+        let keyed = keyed
+            .chain(lookups.iter().map(|(n, _)| n))
+            .chain(depends.iter().map(|(n, _)| n));
+        let mut seen: HashSet<&str> = HashSet::from(["id"]);
+        let named: Vec<String> = indexed
+            .iter()
+            .chain(&sortable)
+            .chain(keyed)
+            .filter(|name| seen.insert(name))
+            .cloned()
+            .collect();
+        drop(seen);
         Ok(Said {
-            indexed,
-            sortable: self.list("sortable", names)?,
-            normalize: self.map("normalize", names, normals)?,
-            lookups: self.map("index_to_airtable", names, |v, place| match v.as_str() {
-                Some(column) if !column.is_empty() => Ok(column.to_owned()),
-                _ => Err(wrong(
-                    place.to_owned(),
-                    "must be the name of a field in Airtable",
-                )),
-            })?,
-            depends: self.map("depends", names, |v, place| match v.as_str() {
-                Some(entity) if super::entity_name_ok(entity.as_bytes()) => Ok(entity.to_owned()),
-                _ => Err(wrong(place.to_owned(), "must be the name of an entity")),
-            })?,
+            named,
+            indexed: indexed.into_iter().collect(),
+            sortable: sortable.into_iter().collect(),
+            normalize: normalize.into_iter().collect(),
+            lookups: lookups.into_iter().collect(),
+            depends: depends.into_iter().collect(),
         })
     }
 
@@ -249,8 +290,8 @@ impl Reader<'_> {
     fn views(
         &self,
         names: &Names,
-        fields: &[Field],
-        by_name: &HashMap<String, FieldIx>,
+        whole: &Known,
+        steps: &mut Steps,
     ) -> Result<Vec<View>, SpecError> {
         let views = match self.members.get("views") {
             None => return Ok(Vec::new()),
@@ -274,12 +315,12 @@ impl Reader<'_> {
                     "a view's name must be one word; * stands for the whole record",
                 ));
             }
-            let field = |name: &str| by_name.get(name).copied();
+            let mut union = None;
             let columns = match given {
                 Value::Array(list) => name_list(list, &place, names)?
                     .into_iter()
                     .map(|name| Column {
-                        field: field(&name),
+                        field: whole.by_name.get(&name).copied(),
                         key: key(&name),
                         name,
                         fill: None,
@@ -288,13 +329,27 @@ impl Reader<'_> {
                     .collect(),
                 Value::Object(_) => {
                     let doc = Arc::new(Doc::new(given.clone(), &place));
+                    let model = properties(&doc, steps)?;
                     let mut columns = Vec::new();
-                    for p in properties(&doc)?.into_iter().filter(|p| p.name != "id") {
+                    let mut places: HashMap<&str, FieldIx> = HashMap::new();
+                    for p in model.properties.iter().filter(|p| p.name != "id") {
                         let at = step(&step(&place, "properties"), &p.name);
                         names.check(&p.name, &at)?;
-                        let whole = field(&p.name).and_then(|f| fields.get(usize::from(f)));
-                        columns.push(view_column(&doc, p, whole, field)?);
+                        let field = whole.by_name.get(&p.name).copied();
+                        let of_whole = whole.field(&p.name);
+                        let Ok(at) = FieldIx::try_from(columns.len()) else {
+                            return Err(wrong(place, "has too many properties"));
+                        };
+                        places.insert(&p.name, at);
+                        columns.push(view_column(&doc, p, of_whole, field, steps)?);
                     }
+                    let told = Told {
+                        place: &|name| places.get(name).copied(),
+                        normalize: &|name, v| whole.normalize(name, v),
+                        inherited: &|name| whole.field(name)?.default.as_ref(),
+                        read_only: &|name| whole.field(name).is_some_and(|f| f.read_only),
+                    };
+                    union = Alternatives::new(&doc, &model, &told, steps)?;
                     columns
                 }
                 _ => {
@@ -311,6 +366,7 @@ impl Reader<'_> {
                     .filter(|c: &Column| c.name != "id")
                     .collect(),
                 own_schema: given.is_object(),
+                union,
             });
         }
         match ViewIx::try_from(out.len()) {
@@ -349,6 +405,24 @@ fn base_ok(base: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
+/// The fields of the whole record.
+struct Known<'a> {
+    fields: &'a [Field],
+    by_name: &'a HashMap<String, FieldIx>,
+}
+
+impl<'a> Known<'a> {
+    fn field(&self, name: &str) -> Option<&'a Field> {
+        self.fields.get(usize::from(*self.by_name.get(name)?))
+    }
+    /// A fill in the form in which cells are stored.
+    fn normalize(&self, name: &str, value: &mut Value) {
+        if let Some(f) = self.field(name).filter(|f| !f.kind.is_link()) {
+            Normal::apply_to(&f.normalize, value);
+        }
+    }
+}
+
 /// The names that fields may have.
 struct Names<'a> {
     /// `None`: no schema, any name.
@@ -370,13 +444,14 @@ impl Names<'_> {
 /// Names of fields, each of them known and given once.
 fn name_list(all: &[Value], place: &str, names: &Names) -> Result<Vec<String>, SpecError> {
     let mut out: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (i, v) in all.iter().enumerate() {
         let at = format!("{place}/{i}");
         let Some(name) = v.as_str() else {
             return Err(wrong(at, "must be the name of a field"));
         };
         names.check(name, &at)?;
-        if out.iter().any(|n| n == name) {
+        if !seen.insert(name) {
             return Err(wrong(at, &format!("{name:?} is given twice")));
         }
         out.push(name.to_owned());

@@ -1,8 +1,9 @@
 //! What one property's schema means: the kind of its values, and what fills a lacking one.
 
 use super::schema::{Branch, Doc};
+use super::steps::Steps;
 use super::validate;
-use super::Kind;
+use super::{Kind, SpecError};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -32,18 +33,29 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn new(doc: Arc<Doc>, schema: Value) -> Rule {
+    /// # Errors
+    /// What the schema at `place` stands for has no end within the steps left.
+    pub(super) fn new(
+        doc: Arc<Doc>,
+        schema: Value,
+        place: &str,
+        steps: &mut Steps,
+    ) -> Result<Rule, SpecError> {
         let (mut types, mut untyped, mut kind, mut item) = (0, false, None, None);
-        for branch in doc.branches(&schema, "") {
+        for branch in doc.branches(&schema, place, steps)? {
             let Some(named) = types_of(&branch) else {
                 (types, untyped, kind) = (ALL, true, Some(Kind::Any));
                 continue;
             };
             types |= named;
-            for (bits, leaf) in leaves(&doc, &branch, named) {
+            let of_element = match named & ARRAY {
+                0 => (Kind::Any, false),
+                _ => element(&doc, &branch, place, steps)?,
+            };
+            for (bits, leaf) in leaves(&branch, named, of_element.1) {
                 kind = Some(kind.map_or(leaf, |k| united(k, leaf)));
                 if bits == ARRAY {
-                    let of = element(&doc, &branch).0;
+                    let of = of_element.0;
                     item = Some(item.map_or(of, |i| united(i, of)));
                 }
             }
@@ -54,14 +66,14 @@ impl Rule {
         } else {
             Kind::Any
         };
-        Rule {
+        Ok(Rule {
             doc,
             schema,
             types,
             untyped,
             kind,
             item,
-        }
+        })
     }
     /// Does the value satisfy the schema?
     pub(crate) fn allows(&self, value: &Value) -> bool {
@@ -75,29 +87,82 @@ impl Rule {
     pub(crate) fn is_boolean(&self) -> bool {
         !self.untyped && self.types & !NULL == BOOLEAN
     }
+    /// Does it leave a single value, or a choice of some: the mark by which alternatives are told apart?
+    pub(crate) fn is_choice(&self) -> bool {
+        let chosen = |key: &str| {
+            let own = self.schema.get(key).is_some();
+            let reference = self.schema.get("$ref").and_then(Value::as_str);
+            own || reference
+                .and_then(|r| self.doc.target(r))
+                .is_some_and(|t| t.get(key).is_some())
+        };
+        chosen("const") || chosen("enum")
+    }
     /// The declared default, if it satisfies the schema.
-    pub(super) fn valid_default(&self, declared: Option<&Value>) -> Option<Value> {
-        declared.filter(|v| self.allows(v)).cloned()
+    pub(super) fn valid_default(
+        &self,
+        declared: Option<&Value>,
+        place: &str,
+        steps: &mut Steps,
+    ) -> Result<Option<Value>, SpecError> {
+        match declared {
+            Some(v) if self.allows_within(v, place, steps)? => Ok(Some(v.clone())),
+            _ => Ok(None),
+        }
+    }
+    fn allows_within(
+        &self,
+        value: &Value,
+        place: &str,
+        steps: &mut Steps,
+    ) -> Result<bool, SpecError> {
+        let (allowed, taken) = validate::counted(&self.doc, &self.schema, value);
+        steps.take(taken as usize, place)?;
+        Ok(allowed)
+    }
+    /// What a lacking cell reads, given what is declared for it: a lacking boolean is an unchecked box, whatever its
+    /// default.
+    pub(super) fn fill(
+        &self,
+        default: Option<&Value>,
+        required: bool,
+        place: &str,
+        steps: &mut Steps,
+    ) -> Result<Option<Value>, SpecError> {
+        match default {
+            Some(v) if !self.is_boolean() || v.is_null() => Ok(Some(v.clone())),
+            _ if self.is_boolean() => {
+                let unchecked = Value::Bool(false);
+                let allowed = self.allows_within(&unchecked, place, steps)?;
+                match allowed {
+                    true => Ok(Some(unchecked)),
+                    false if required => self.empty(place, steps),
+                    false => Ok(None),
+                }
+            }
+            _ if required => self.empty(place, steps),
+            _ => Ok(None),
+        }
     }
     /// The type's empty value, where the schema allows it.
-    pub(super) fn empty(&self) -> Option<Value> {
+    fn empty(&self, place: &str, steps: &mut Steps) -> Result<Option<Value>, SpecError> {
         let candidates = [
             (BOOLEAN, Value::Bool(false)),
             (ARRAY, Value::Array(Vec::new())),
             (NULL, Value::Null),
             (TEXT, Value::String(String::new())),
         ];
-        candidates
-            .into_iter()
-            .filter(|(bit, _)| {
-                if self.untyped {
-                    *bit == NULL
-                } else {
-                    self.types & bit != 0
-                }
-            })
-            .map(|(_, v)| v)
-            .find(|v| self.allows(v))
+        for (bit, v) in candidates {
+            let possible = if self.untyped {
+                bit == NULL
+            } else {
+                self.types & bit != 0
+            };
+            if possible && self.allows_within(&v, place, steps)? {
+                return Ok(Some(v));
+            }
+        }
+        Ok(None)
     }
     /// The schema and its document, for the comparison of specs.
     pub(super) fn source(&self) -> (&Doc, &Value) {
@@ -196,7 +261,7 @@ fn bits_of(value: &Value) -> Types {
 }
 
 /// The kinds that a branch stands for, each with its type.
-fn leaves(doc: &Doc, branch: &Branch, types: Types) -> Vec<(Types, Kind)> {
+fn leaves(branch: &Branch, types: Types, of_ids: bool) -> Vec<(Types, Kind)> {
     let mut out = Vec::new();
     if types & BOOLEAN != 0 {
         out.push((BOOLEAN, Kind::Boolean));
@@ -221,10 +286,10 @@ fn leaves(doc: &Doc, branch: &Branch, types: Types) -> Vec<(Types, Kind)> {
         out.push((TEXT, kind));
     }
     if types & ARRAY != 0 {
-        let kind = match element(doc, branch) {
-            (_, true) if holds_one(branch) => Kind::Link,
-            (_, true) => Kind::Links,
-            _ => Kind::Array,
+        let kind = match of_ids {
+            true if holds_one(branch) => Kind::Link,
+            true => Kind::Links,
+            false => Kind::Array,
         };
         out.push((ARRAY, kind));
     }
@@ -263,14 +328,19 @@ fn elements<'a>(branch: &Branch<'a>) -> Vec<(bool, Vec<&'a Value>)> {
 }
 
 /// The kind of an array's elements, and whether they are ids of linked records.
-fn element(doc: &Doc, branch: &Branch) -> (Kind, bool) {
+fn element(
+    doc: &Doc,
+    branch: &Branch,
+    place: &str,
+    steps: &mut Steps,
+) -> Result<(Kind, bool), SpecError> {
     let mut kind = None;
     let mut links = false;
     for (_, schemas) in elements(branch) {
         let mut all = !schemas.is_empty();
         for schema in schemas {
             let mut one = false;
-            for b in doc.branches(schema, "") {
+            for b in doc.branches(schema, place, steps)? {
                 let types = types_of(&b).unwrap_or(ALL);
                 if types == NULL {
                     continue;
@@ -295,7 +365,7 @@ fn element(doc: &Doc, branch: &Branch) -> (Kind, bool) {
         }
         links |= all;
     }
-    (kind.unwrap_or(Kind::Any), links)
+    Ok((kind.unwrap_or(Kind::Any), links))
 }
 
 fn leaves_of_text(branch: &Branch) -> Kind {

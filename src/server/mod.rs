@@ -3,6 +3,7 @@
 mod answer;
 mod audience;
 mod budget;
+mod columns;
 mod commands;
 mod config;
 mod del;

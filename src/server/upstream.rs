@@ -39,6 +39,7 @@ fn client() -> Result<Client, String> {
         return Ok(b.client.clone());
     }
     let client = Client::new(settings())?;
+    super::columns::forget();
     *built = Some(Built {
         settings: now,
         client: client.clone(),

@@ -6,6 +6,7 @@
 
 use super::tell::{answer, bury, tell, too_late};
 use super::{entry, in_database_0};
+use crate::server::columns;
 use crate::server::engine::desk;
 use crate::server::ffi::{self, args, rm, Argv, Ctx};
 use crate::server::query::RecordKey;
@@ -16,6 +17,8 @@ use compact_str::CompactString;
 use podium_core::automation::{self, same_name, Action, Notice};
 use podium_core::key;
 use podium_core::record::{self, Source};
+use podium_core::spec::Spec;
+use serde_json::{Map, Value};
 use std::ffi::c_int;
 use subtle::{Choice, ConstantTimeEq};
 
@@ -100,7 +103,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
     let Some(e) = st.get(ix) else {
         return Ok(false);
     };
-    let spec = e.spec.clone();
+    let (spec, base) = (e.spec.clone(), e.base());
     let k = RecordKey {
         ix,
         id: CompactString::new(&n.id),
@@ -115,7 +118,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             bury(st, ctx, &k, now, n.at.unwrap_or(now));
             Ok(true)
         }
-        (Action::Upsert, Some(cells)) if record::fits(&spec, cells) => {
+        (Action::Upsert, Some(cells)) if fits(&base, &spec, cells) => {
             tell(st, ctx, &k, cells, Source::Script, n.at)
         }
         (Action::Upsert, _) => {
@@ -124,4 +127,8 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             Ok(false)
         }
     }
+}
+
+fn fits(base: &str, spec: &Spec, cells: &Map<String, Value>) -> bool {
+    columns::told(base, spec, cells).is_some_and(|cells| record::fits(spec, &cells))
 }

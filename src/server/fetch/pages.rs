@@ -225,6 +225,23 @@ pub(crate) fn page_failed(
                 figures::error(false);
                 return go_on(id, job, q, sent);
             }
+            // Its name cannot be had, and Airtable takes no ids in formulas.
+            (FailureKind::UnknownField(names), _)
+                if !table
+                    && names.iter().any(|n| {
+                        q.lane
+                            .spec
+                            .columns()
+                            .ids
+                            .iter()
+                            .any(|id| id.eq_ignore_ascii_case(n))
+                    }) =>
+            {
+                p.start_over(true);
+                drop(p);
+                figures::error(false);
+                return go_on(id, job, q, sent);
+            }
             (FailureKind::IteratorGone, _) if p.restarts < RESTARTS => {
                 p.restarts += 1;
                 p.start_over(table);

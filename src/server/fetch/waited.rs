@@ -1,6 +1,7 @@
 //! A page of a table for a thread that waits for it: a sweep's, or a warming's.
 
 use super::Errand;
+use crate::server::columns;
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fault::Fault;
 use crate::server::ffi;
@@ -100,22 +101,24 @@ fn order(
     shared: &Arc<Shared>,
 ) {
     let (s1, s2) = (shared.clone(), shared.clone());
-    let (base, table) = (lane.base.clone(), lane.table.clone());
+    let of = lane.clone();
     let errand = Errand {
         base: lane.base.clone(),
         cause: lane.cause,
         write: false,
         run: Box::new(move |client, token, deadline| {
             let ask = Ask {
-                base: &base,
-                table: &table,
+                base: &of.base,
+                table: &of.table,
                 token,
                 deadline,
             };
             let asked_ms = ffi::now_ms();
             *s1.calls.lock() += 1;
-            match client.list(
+            match columns::list(
+                client,
                 &ask,
+                &of,
                 &ListQuery {
                     formula: formula.as_deref(),
                     offset: offset.as_deref(),

@@ -250,7 +250,9 @@ impl Writer {
     }
 
     fn open(&mut self, spec: &Spec, cells: &Map<String, Value>, source: Source) {
-        for (name, cell) in cells.iter().filter(|(name, _)| *name != "id") {
+        // A column that is asked for by its id comes under its name as well.
+        let twice = |name: &str| spec.columns().ids.contains(name) && spec.field(name).is_none();
+        for (name, cell) in cells.iter().filter(|(n, _)| *n != "id" && !twice(n)) {
             let known = spec.field(name).and_then(|ix| Some((ix, spec.get(ix)?)));
             let value = match cell::fit_open(known.map(|(_, f)| f), cell, source) {
                 Fitted::Holds(v) | Fitted::Misfit(v) => v,

@@ -107,7 +107,7 @@ impl<'a> Marks<'a> {
                 _ => {
                     return Err(wrong(
                         format!("{place}/airtable"),
-                        "must be the name of a column in Airtable",
+                        "must be the name or the fld… id of a column in Airtable",
                     ))
                 }
             }

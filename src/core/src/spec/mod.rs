@@ -23,6 +23,7 @@ pub(crate) use rule::Rule;
 pub(crate) use union::{Alternative, Alternatives};
 pub(crate) use validate::{is_date, is_date_time};
 
+use crate::columns::Columns;
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -46,6 +47,7 @@ pub struct Spec {
     by_name: HashMap<String, FieldIx>,
     /// Where the root of the schema is a union.
     union: Option<Alternatives>,
+    columns: Columns,
     views: Vec<View>,
     default_view: Option<ViewIx>,
     ttl: Option<i64>,
@@ -60,7 +62,7 @@ pub struct Spec {
 pub struct Field {
     /// The name in the model, in replies and in index keys.
     pub name: String,
-    /// The name of its column in Airtable.
+    /// The name or the `fld…` id of its column in Airtable.
     pub airtable: String,
     /// What its values are.
     pub kind: Kind,
@@ -372,6 +374,10 @@ impl Spec {
                 .as_deref()
                 .is_some_and(|d| d == entity || d == crate::key::untagged(entity))
         })
+    }
+    /// The columns that it names.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
     }
     /// The alternatives of a model whose root is a union.
     pub(crate) fn union(&self) -> Option<&Alternatives> {

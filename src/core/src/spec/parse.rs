@@ -7,6 +7,7 @@ use super::schema::Doc;
 use super::steps::Steps;
 use super::union::{Alternatives, Told};
 use super::{strict, Column, Field, FieldIx, Normal, Spec, SpecError, View, ViewIx};
+use crate::columns::{is_id, Columns};
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
@@ -178,6 +179,7 @@ impl Reader<'_> {
                 }
             },
             open,
+            columns: columns(&fields, open),
             fields,
             by_name,
             union,
@@ -227,7 +229,7 @@ impl Reader<'_> {
             Some(column) if !column.is_empty() => Ok(column.to_owned()),
             _ => Err(wrong(
                 place.to_owned(),
-                "must be the name of a field in Airtable",
+                "must be the name or the fld… id of a field in Airtable",
             )),
         })?;
         let depends = self.map("depends", names, |v, place| match v.as_str() {
@@ -395,6 +397,22 @@ impl Reader<'_> {
             Some(_) => Err(wrong("/default_view".into(), "must be the name of a view")),
         }
     }
+}
+
+/// The columns that fields are read from and asked by.
+fn columns(fields: &[Field], open: bool) -> Columns {
+    let mut out = Columns {
+        all: open,
+        ..Columns::default()
+    };
+    for f in fields {
+        out.add(&f.airtable);
+        let asked = f.lookup.as_deref();
+        if let Some(lookup) = asked.filter(|l| f.indexed || is_id(l)) {
+            out.add(lookup);
+        }
+    }
+    out
 }
 
 /// A base's id goes into a URL's path.

@@ -1,6 +1,7 @@
 //! A spec told to others: the effective one, the one to persist, and whether two are equal in effect.
 
 use super::schema::Doc;
+use super::steps::values;
 use super::{Alternatives, Field, InForce, Rule, Spec, View};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -223,14 +224,6 @@ impl Rules {
     }
 }
 
-fn weight(v: &Value) -> u32 {
-    match v {
-        Value::Array(all) => all.iter().map(weight).fold(1, u32::saturating_add),
-        Value::Object(o) => o.values().map(weight).fold(1, u32::saturating_add),
-        _ => 1,
-    }
-}
-
 /// Writes a schema out with its references replaced by what they point to, so that where a definition stands and what
 /// it is called makes no difference.
 struct Written<'a> {
@@ -262,7 +255,8 @@ impl<'a> Written<'a> {
                     .map(|(name, s)| (name.clone(), self.schema(s)))
                     .collect(),
                 ("const" | "enum" | "required", v) => {
-                    self.left = self.left.saturating_sub(weight(v));
+                    let n = u32::try_from(values(v)).unwrap_or(u32::MAX);
+                    self.left = self.left.saturating_sub(n);
                     v.clone()
                 }
                 (_, Value::Array(all)) => all.iter().map(|s| self.schema(s)).collect(),

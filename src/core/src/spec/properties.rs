@@ -114,9 +114,10 @@ pub(super) fn properties(doc: &Doc, steps: &mut Steps) -> Result<Model, SpecErro
     for (p, n) in out.iter_mut().zip(required_in) {
         // An alternative without any properties requires none either.
         p.required = n == alternatives.len() && branches.len() == objects;
-        p.schema = match p.variants.as_slice() {
-            [only] => only.clone(),
-            all => json!({ "anyOf": all }),
+        p.schema = match (p.variants.as_slice(), alternatives.len()) {
+            ([_], 1) => p.variants.pop().unwrap_or_default(),
+            ([only], _) => only.clone(),
+            (all, _) => json!({ "anyOf": all }),
         };
     }
     if alternatives.len() == 1 {

@@ -1,7 +1,7 @@
 //! What one property's schema means: the kind of its values, and what fills a lacking one.
 
 use super::schema::{Branch, Doc};
-use super::steps::Steps;
+use super::steps::{values, Steps};
 use super::validate;
 use super::{Kind, SpecError};
 use alloc::string::String;
@@ -105,10 +105,13 @@ impl Rule {
         place: &str,
         steps: &mut Steps,
     ) -> Result<Option<Value>, SpecError> {
-        match declared {
-            Some(v) if self.allows_within(v, place, steps)? => Ok(Some(v.clone())),
-            _ => Ok(None),
-        }
+        let Some(v) = declared else {
+            return Ok(None);
+        };
+        // Kept here, as a fill, and as its text.
+        steps.take(values(v), place)?;
+        let allowed = self.allows_within(v, place, steps)?;
+        Ok(allowed.then(|| v.clone()))
     }
     fn allows_within(
         &self,

@@ -43,6 +43,15 @@ impl Steps {
     }
 }
 
+/// Values in a value.
+pub(super) fn values(value: &Value) -> usize {
+    match value {
+        Value::Array(all) => all.iter().map(values).sum::<usize>() + 1,
+        Value::Object(map) => map.values().map(values).sum::<usize>() + 1,
+        _ => 1,
+    }
+}
+
 /// Nesting is bounded by the parser.
 fn objects(value: &Value) -> u64 {
     match value {

@@ -10,6 +10,8 @@ const MAX_STEPS: u32 = 20_000;
 const MAX_DEPTH: u32 = 64;
 /// Entries of an `enum` that are compared in one step.
 const ENUM_STEP: usize = 16;
+/// Pairs of elements that are compared in one step.
+const PAIRS_STEP: usize = 64;
 /// What is not looked at, or not to the end: in a `not` it leaves open whether a schema is satisfied.
 const UNSURE: [&str; 18] = [
     "format",
@@ -176,8 +178,16 @@ impl Check<'_> {
                 .get("maxItems")
                 .and_then(Value::as_u64)
                 .is_none_or(|max| len <= max);
-        if !fits || (map.get("uniqueItems") == Some(&Value::Bool(true)) && repeats(array)) {
+        if !fits {
             return false;
+        }
+        if map.get("uniqueItems") == Some(&Value::Bool(true)) {
+            let pairs = array.len().saturating_mul(array.len());
+            let cost = u32::try_from(pairs / PAIRS_STEP).unwrap_or(u32::MAX);
+            self.steps = self.steps.saturating_sub(cost);
+            if self.steps > 0 && repeats(array) {
+                return false;
+            }
         }
         // A tuple is `prefixItems` with the rest under `items`, or in the older form `items` with `additionalItems`.
         let (tuple, rest) = match (map.get("prefixItems"), map.get("items")) {

@@ -112,7 +112,6 @@ fn alternative_of<'a>(
     cells: &Map<String, Value>,
     source: Source,
 ) -> Option<&'a Alternative> {
-    let cell = |f: &Field| cell_of(f, cells, source).cloned();
     let own: Vec<(FieldIx, bool)> = (0..)
         .zip(spec.fields())
         .filter_map(|(ix, f)| Some((ix, !cell::is_empty(cell_of(f, cells, source)?, source))))
@@ -121,7 +120,7 @@ fn alternative_of<'a>(
         let Some(field) = spec.get(ix) else {
             return Fitted::Lacking;
         };
-        cell::fit_under(field, rule, cell(field).as_ref(), source)
+        cell::fit_under(field, rule, cell_of(field, cells, source), source)
     })
 }
 

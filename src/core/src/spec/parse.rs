@@ -1,12 +1,13 @@
 //! From what `PODIUM.SPEC SET` was given to a [`Spec`].
 
-use super::field::{key, view_column, Said};
+use super::field::Said;
 use super::marks::{normals, step, wrong};
-use super::properties::properties;
+use super::properties::{properties, Model};
 use super::schema::Doc;
 use super::steps::Steps;
 use super::union::{Alternatives, Told};
-use super::{strict, Column, Field, FieldIx, Normal, Spec, SpecError, View, ViewIx};
+use super::views::Known;
+use super::{strict, Field, FieldIx, Spec, SpecError};
 use crate::columns::{is_id, Columns};
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -91,23 +92,20 @@ fn as_spec(given: Map<String, Value>) -> Result<(Map<String, Value>, &'static st
     Ok((given, "/schema"))
 }
 
-struct Reader<'a> {
-    members: &'a Map<String, Value>,
+pub(super) struct Reader<'a> {
+    pub(super) members: &'a Map<String, Value>,
     schema_base: &'static str,
 }
 
 impl Reader<'_> {
     fn read(&self, entity: &str, steps: &mut Steps) -> Result<Spec, SpecError> {
-        let doc = match self.members.get("schema") {
-            None => None,
+        let (doc, model) = match self.members.get("schema") {
+            None => (None, None),
             Some(schema @ Value::Object(_)) => {
-                Some(Arc::new(Doc::new(schema.clone(), self.schema_base)))
+                let (doc, model) = document(schema, self.schema_base, steps)?;
+                (Some(doc), Some(model))
             }
             Some(_) => return Err(wrong("/schema".into(), "must be a JSON Schema, an object")),
-        };
-        let model = match &doc {
-            Some(doc) => Some(properties(doc, steps)?),
-            None => None,
         };
         let open = model.is_none();
         let names = Names {
@@ -288,115 +286,18 @@ impl Reader<'_> {
             Some(_) => Err(wrong(place, "must be an object keyed by field names")),
         }
     }
+}
 
-    fn views(
-        &self,
-        names: &Names,
-        whole: &Known,
-        steps: &mut Steps,
-    ) -> Result<Vec<View>, SpecError> {
-        let views = match self.members.get("views") {
-            None => return Ok(Vec::new()),
-            Some(Value::Object(views)) => views,
-            Some(_) => {
-                return Err(wrong(
-                    "/views".into(),
-                    "must be an object keyed by the views' names",
-                ))
-            }
-        };
-        let mut out = Vec::new();
-        for (name, given) in views {
-            let place = step("/views", name);
-            if name.is_empty()
-                || name == "*"
-                || name.chars().any(|c| c.is_whitespace() || c.is_control())
-            {
-                return Err(wrong(
-                    place,
-                    "a view's name must be one word; * stands for the whole record",
-                ));
-            }
-            let mut union = None;
-            let columns = match given {
-                Value::Array(list) => name_list(list, &place, names)?
-                    .into_iter()
-                    .map(|name| Column {
-                        field: whole.by_name.get(&name).copied(),
-                        key: key(&name),
-                        name,
-                        fill: None,
-                        rule: None,
-                    })
-                    .collect(),
-                Value::Object(_) => {
-                    let doc = Arc::new(Doc::new(given.clone(), &place));
-                    let model = properties(&doc, steps)?;
-                    let mut columns = Vec::new();
-                    let mut places: HashMap<&str, FieldIx> = HashMap::new();
-                    for p in model.properties.iter().filter(|p| p.name != "id") {
-                        let at = step(&step(&place, "properties"), &p.name);
-                        names.check(&p.name, &at)?;
-                        let field = whole.by_name.get(&p.name).copied();
-                        let of_whole = whole.field(&p.name);
-                        let Ok(at) = FieldIx::try_from(columns.len()) else {
-                            return Err(wrong(place, "has too many properties"));
-                        };
-                        places.insert(&p.name, at);
-                        columns.push(view_column(&doc, p, of_whole, field, steps)?);
-                    }
-                    let told = Told {
-                        place: &|name| places.get(name).copied(),
-                        normalize: &|name, v| whole.normalize(name, v),
-                        inherited: &|name| whole.field(name)?.default.as_ref(),
-                        read_only: &|name| whole.field(name).is_some_and(|f| f.read_only),
-                    };
-                    union = Alternatives::new(&doc, &model, &told, steps)?;
-                    columns
-                }
-                _ => {
-                    return Err(wrong(
-                        place,
-                        "must be a JSON Schema or a list of field names",
-                    ))
-                }
-            };
-            out.push(View {
-                name: name.clone(),
-                columns: columns
-                    .into_iter()
-                    .filter(|c: &Column| c.name != "id")
-                    .collect(),
-                own_schema: given.is_object(),
-                union,
-            });
-        }
-        match ViewIx::try_from(out.len()) {
-            Ok(_) => Ok(out),
-            Err(_) => Err(wrong("/views".into(), "has too many views")),
-        }
-    }
-
-    fn default_view(&self, views: &[View]) -> Result<Option<ViewIx>, SpecError> {
-        let find = |name: &str| {
-            views
-                .iter()
-                .position(|v| v.name == name)
-                .and_then(|i| ViewIx::try_from(i).ok())
-        };
-        match self.members.get("default_view") {
-            None => Ok(find("public")),
-            Some(Value::String(name)) if name == "*" => Ok(None),
-            Some(Value::String(name)) => match find(name) {
-                None => Err(wrong(
-                    "/default_view".into(),
-                    &format!("{name:?} is none of the views"),
-                )),
-                view => Ok(view),
-            },
-            Some(_) => Err(wrong("/default_view".into(), "must be the name of a view")),
-        }
-    }
+/// A schema that stands at `base`, and the properties of its model.
+pub(super) fn document(
+    schema: &Value,
+    base: &str,
+    steps: &mut Steps,
+) -> Result<(Arc<Doc>, Model), SpecError> {
+    let mut doc = Doc::new(schema.clone(), base);
+    let model = properties(&doc, steps)?;
+    doc.share(model.checks());
+    Ok((Arc::new(doc), model))
 }
 
 /// The columns that fields are read from and asked by.
@@ -423,32 +324,14 @@ fn base_ok(base: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
-/// The fields of the whole record.
-struct Known<'a> {
-    fields: &'a [Field],
-    by_name: &'a HashMap<String, FieldIx>,
-}
-
-impl<'a> Known<'a> {
-    fn field(&self, name: &str) -> Option<&'a Field> {
-        self.fields.get(usize::from(*self.by_name.get(name)?))
-    }
-    /// A fill in the form in which cells are stored.
-    fn normalize(&self, name: &str, value: &mut Value) {
-        if let Some(f) = self.field(name).filter(|f| !f.kind.is_link()) {
-            Normal::apply_to(&f.normalize, value);
-        }
-    }
-}
-
 /// The names that fields may have.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     /// `None`: no schema, any name.
     known: Option<HashSet<&'a str>>,
 }
 
 impl Names<'_> {
-    fn check(&self, name: &str, place: &str) -> Result<(), SpecError> {
+    pub(super) fn check(&self, name: &str, place: &str) -> Result<(), SpecError> {
         match &self.known {
             Some(known) if !known.contains(name) && name != "id" => Err(wrong(
                 place.to_owned(),
@@ -460,7 +343,11 @@ impl Names<'_> {
 }
 
 /// Names of fields, each of them known and given once.
-fn name_list(all: &[Value], place: &str, names: &Names) -> Result<Vec<String>, SpecError> {
+pub(super) fn name_list(
+    all: &[Value],
+    place: &str,
+    names: &Names,
+) -> Result<Vec<String>, SpecError> {
     let mut out: Vec<String> = Vec::new();
     let mut seen: HashSet<&str> = HashSet::new();
     for (i, v) in all.iter().enumerate() {

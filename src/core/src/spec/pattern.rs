@@ -41,12 +41,12 @@ impl Pattern {
         let uses = self.uses;
         // Python takes the separators U+001C to U+001F for white space.
         let ascii = |c: char| c.is_ascii() && !('\u{1c}'..='\u{1f}').contains(&c);
-        let certain = text.len() <= MAX_TEXT
-            && !(uses.end && text.ends_with('\n'))
-            && !(uses.classes && !text.chars().all(ascii))
-            && !(uses.dot && text.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']))
-            && !(uses.wide && text.chars().any(|c| c > '\u{ffff}'));
-        certain.then(|| self.regex.is_match(text))
+        let unsure = text.len() > MAX_TEXT
+            || (uses.end && text.ends_with('\n'))
+            || (uses.classes && !text.chars().all(ascii))
+            || (uses.dot && text.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}']))
+            || (uses.wide && text.chars().any(|c| c > '\u{ffff}'));
+        (!unsure).then(|| self.regex.is_match(text))
     }
 }
 

@@ -16,6 +16,14 @@ pub(super) struct Model {
     pub(super) alternatives: Vec<Alternative>,
 }
 
+impl Model {
+    /// How many checks of cells a record may take.
+    pub(super) fn checks(&self) -> usize {
+        let of_all: usize = self.alternatives.iter().map(|a| a.members.len()).sum();
+        self.properties.len() + of_all
+    }
+}
+
 /// A property of the model.
 pub(super) struct Property {
     pub(super) name: String,

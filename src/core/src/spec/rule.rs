@@ -1,7 +1,7 @@
 //! What one property's schema means: the kind of its values, and what fills a lacking one.
 
 use super::schema::{Branch, Doc};
-use super::steps::{values, Steps};
+use super::steps::Steps;
 use super::validate;
 use super::{Kind, SpecError};
 use alloc::string::String;
@@ -11,23 +11,23 @@ use serde_json::{Map, Value};
 
 /// JSON types as bits.
 type Types = u8;
-const NULL: Types = 1;
-const BOOLEAN: Types = 2;
+pub(super) const NULL: Types = 1;
+pub(super) const BOOLEAN: Types = 2;
 const WHOLE: Types = 4;
 const FRACTION: Types = 8;
-const TEXT: Types = 16;
-const ARRAY: Types = 32;
+pub(super) const TEXT: Types = 16;
+pub(super) const ARRAY: Types = 32;
 const OBJECT: Types = 64;
 const ALL: Types = 127;
 
 /// The schema of one property and what follows from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
-    doc: Arc<Doc>,
-    schema: Value,
-    types: Types,
+    pub(super) doc: Arc<Doc>,
+    pub(super) schema: Value,
+    pub(super) types: Types,
     /// Some alternative names no type: it allows anything.
-    untyped: bool,
+    pub(super) untyped: bool,
     pub(super) kind: Kind,
     pub(super) item: Kind,
 }
@@ -97,75 +97,6 @@ impl Rule {
                 .is_some_and(|t| t.get(key).is_some())
         };
         chosen("const") || chosen("enum")
-    }
-    /// The declared default, if it satisfies the schema.
-    pub(super) fn valid_default(
-        &self,
-        declared: Option<&Value>,
-        place: &str,
-        steps: &mut Steps,
-    ) -> Result<Option<Value>, SpecError> {
-        let Some(v) = declared else {
-            return Ok(None);
-        };
-        // Kept here, as a fill, and as its text.
-        steps.take(values(v), place)?;
-        let allowed = self.allows_within(v, place, steps)?;
-        Ok(allowed.then(|| v.clone()))
-    }
-    fn allows_within(
-        &self,
-        value: &Value,
-        place: &str,
-        steps: &mut Steps,
-    ) -> Result<bool, SpecError> {
-        let (allowed, taken) = validate::counted(&self.doc, &self.schema, value);
-        steps.take(taken as usize, place)?;
-        Ok(allowed)
-    }
-    /// What a lacking cell reads, given what is declared for it: a lacking boolean is an unchecked box, whatever its
-    /// default.
-    pub(super) fn fill(
-        &self,
-        default: Option<&Value>,
-        required: bool,
-        place: &str,
-        steps: &mut Steps,
-    ) -> Result<Option<Value>, SpecError> {
-        match default {
-            Some(v) if !self.is_boolean() || v.is_null() => Ok(Some(v.clone())),
-            _ if self.is_boolean() => {
-                let unchecked = Value::Bool(false);
-                let allowed = self.allows_within(&unchecked, place, steps)?;
-                match allowed {
-                    true => Ok(Some(unchecked)),
-                    false if required => self.empty(place, steps),
-                    false => Ok(None),
-                }
-            }
-            _ if required => self.empty(place, steps),
-            _ => Ok(None),
-        }
-    }
-    /// The type's empty value, where the schema allows it.
-    fn empty(&self, place: &str, steps: &mut Steps) -> Result<Option<Value>, SpecError> {
-        let candidates = [
-            (BOOLEAN, Value::Bool(false)),
-            (ARRAY, Value::Array(Vec::new())),
-            (NULL, Value::Null),
-            (TEXT, Value::String(String::new())),
-        ];
-        for (bit, v) in candidates {
-            let possible = if self.untyped {
-                bit == NULL
-            } else {
-                self.types & bit != 0
-            };
-            if possible && self.allows_within(&v, place, steps)? {
-                return Ok(Some(v));
-            }
-        }
-        Ok(None)
     }
     /// The schema and its document, for the comparison of specs.
     pub(super) fn source(&self) -> (&Doc, &Value) {

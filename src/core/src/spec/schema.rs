@@ -16,6 +16,11 @@ use serde_json::{Map, Value};
 const MAX_DEPTH: usize = 32;
 /// More alternatives than any model has; beyond it the rest is not looked at.
 const MAX_BRANCHES: usize = 256;
+/// Steps that checks of one record may take together, and one check of them: a recursive schema with many branches must
+/// not hold anybody up.
+const RECORD_STEPS: u32 = 1_000_000;
+const MOST_STEPS: u32 = 20_000;
+const LEAST_STEPS: u32 = 100;
 /// Patterns that are compiled; what goes beyond counts as one that cannot be judged.
 const MAX_PATTERNS: usize = 1_000;
 /// Bytes of a reference that are read in one step.
@@ -30,6 +35,8 @@ pub(crate) struct Doc {
     patterns: HashMap<String, Option<Pattern>>,
     /// Where the definitions stand that carry a name: `#name`.
     anchors: HashMap<String, String>,
+    /// Steps that a check of one value may take.
+    pub(super) steps: u32,
 }
 
 /// One of the alternatives that a schema allows: all its parts hold at once.
@@ -53,10 +60,16 @@ impl Doc {
         collect_patterns(&root, &mut patterns);
         Doc {
             anchors: anchors(&root),
+            steps: MOST_STEPS,
             root,
             base: base.to_owned(),
             patterns,
         }
+    }
+    /// A record is checked in so many parts: together they take no longer than one of a plain model may.
+    pub(super) fn share(&mut self, checks: usize) {
+        let each = RECORD_STEPS / u32::try_from(checks.max(1)).unwrap_or(u32::MAX);
+        self.steps = each.clamp(LEAST_STEPS, MOST_STEPS);
     }
     pub(super) fn root(&self) -> &Value {
         &self.root

@@ -6,7 +6,7 @@ use alloc::format;
 use serde_json::Value;
 
 /// Steps that any spec may take.
-const AT_LEAST: u64 = 50_000;
+const AT_LEAST: u64 = 300_000;
 /// Steps for each object in it.
 const PER_OBJECT: u64 = 24;
 

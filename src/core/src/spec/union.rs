@@ -116,7 +116,8 @@ impl Alternatives {
             let Some(found) = a.compare(own, &fit) else {
                 continue;
             };
-            if !found.lacks && !(a.closed && found.others) {
+            let strange = a.closed && found.others;
+            if !found.lacks && !strange {
                 return Some(a);
             }
             if found.complete && !found.others && completed.is_none() {

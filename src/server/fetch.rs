@@ -13,6 +13,7 @@ pub(crate) use pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use waited::{page as waited_page, Got};
 pub(crate) use way::{Learnt, Way};
 
+use super::columns;
 use super::config;
 use super::engine::{self, desk, Desk, Lane, Thing};
 use super::fault::{for_pace, never_begun, never_sent, Fault};
@@ -269,7 +270,7 @@ fn list(lane: &Lane, query: &ListQuery, cause: Cause) -> Result<Page, Failure> {
             token,
             deadline: patience.deadline(),
         };
-        client.list(&ask, query)
+        columns::list(client, &ask, lane, query)
     });
     let n = result.as_ref().map_or(0, |p| p.count() as usize);
     if !result.as_ref().is_err_and(never_sent) {

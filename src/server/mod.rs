@@ -4,6 +4,7 @@ mod acl;
 mod answer;
 mod audience;
 mod budget;
+mod columns;
 mod commands;
 mod config;
 mod del;

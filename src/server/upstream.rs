@@ -9,6 +9,7 @@ use std::time::Duration;
 
 struct Built {
     settings: u64,
+    url: String,
     client: Client,
 }
 
@@ -38,8 +39,14 @@ fn client() -> Result<Client, String> {
     if let Some(b) = built.as_ref().filter(|b| b.settings == now) {
         return Ok(b.client.clone());
     }
-    let client = Client::new(settings())?;
+    let settings = settings();
+    let url = settings.url.clone();
+    let client = Client::new(settings)?;
+    if built.as_ref().is_some_and(|b| b.url != url) {
+        super::columns::forget();
+    }
     *built = Some(Built {
+        url,
         settings: now,
         client: client.clone(),
     });

@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod automation;
+pub mod columns;
 pub mod discover;
 pub mod doubt;
 pub mod entry;

@@ -140,6 +140,7 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
 
 /// Puts an entity for each table in force; their names. The server's lock is taken for one at a time.
 fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
+    crate::server::columns::learn(base, schema);
     let existing = {
         let _held = gil::lock();
         gil::enter(|st| {

@@ -7,6 +7,7 @@
 //! ```
 
 use super::{entry, words};
+use crate::server::columns;
 use crate::server::engine::{believes, desk, Lane};
 use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::figures::Cause;
@@ -222,7 +223,12 @@ pub(crate) fn tell(
     if too_late(st, ctx, k, at)? {
         return Ok(false);
     }
-    let shaped = record::shape(&lane.spec, &k.id, cells, source);
+    let Some(cells) = columns::told(&lane.base, &lane.spec, cells) else {
+        let seq = desk().next_seq();
+        store::invalidate(st, ctx, k.ix, &k.id, seq);
+        return Ok(false);
+    };
+    let shaped = record::shape(&lane.spec, &k.id, &cells, source);
     let seq = desk().next_seq();
     let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, at.unwrap_or(now));
     let before = store::links_before(st, ctx, k.ix, &k.id);

@@ -6,6 +6,7 @@
 
 use super::tell::{answer, bury, tell, too_late};
 use super::{entry, in_database_0};
+use crate::server::columns;
 use crate::server::engine::desk;
 use crate::server::ffi::{self, args, rm, Argv, Ctx};
 use crate::server::query::RecordKey;
@@ -17,6 +18,8 @@ use podium_core::automation::{self, same_name, Action, Cells, Notice};
 use podium_core::key;
 use podium_core::outside;
 use podium_core::record::{self, Source};
+use podium_core::spec::Spec;
+use serde_json::{Map, Value};
 use std::ffi::c_int;
 use subtle::{Choice, ConstantTimeEq};
 
@@ -104,7 +107,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
     let Some(e) = st.get(ix) else {
         return Ok(false);
     };
-    let spec = e.spec.clone();
+    let (spec, base) = (e.spec.clone(), e.base());
     let k = RecordKey {
         ix,
         id: CompactString::new(&n.id),
@@ -119,8 +122,8 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             bury(st, ctx, &k, now, n.at.unwrap_or(now));
             Ok(true)
         }
-        (Action::Upsert, Cells::Told(cells)) if record::fits(&spec, cells) => {
-            tell(st, ctx, &k, cells, Source::ToldCells, n.at)
+        (Action::Upsert, Cells::Told(cells)) if fits(&base, &spec, cells) => {
+            tell(st, ctx, &k, cells, Source::Script, n.at)
         }
         (Action::Upsert, _) => {
             let seq = desk().next_seq();
@@ -129,4 +132,8 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             Ok(n.cells == Cells::Unreadable)
         }
     }
+}
+
+fn fits(base: &str, spec: &Spec, cells: &Map<String, Value>) -> bool {
+    columns::told(base, spec, cells).is_some_and(|cells| record::fits(spec, &cells))
 }

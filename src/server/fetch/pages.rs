@@ -198,10 +198,21 @@ pub(crate) fn page_failed(
     {
         let mut p = q.progress.lock();
         match (&f.kind, field) {
-            (FailureKind::UnknownField(names), Some(field)) if !table => {
-                let next = q.way.lacks(field, names, &mut p.evidence);
-                if let Next::Own | Next::Table = next {
-                    p.start_over(matches!(next, Next::Table));
+            (FailureKind::UnknownField(names), field) if !table => {
+                let next = field.map(|f| q.way.lacks(f, names, &mut p.evidence));
+                // Its name cannot be had, and Airtable takes no ids in formulas.
+                let ids = &q.lane.spec.columns().ids;
+                let by_id = || {
+                    let named = |n: &String| ids.iter().any(|id| id.eq_ignore_ascii_case(n));
+                    names.iter().any(named)
+                };
+                let over = match next {
+                    Some(Next::Own) => Some(false),
+                    Some(Next::Table) => Some(true),
+                    _ => by_id().then_some(true),
+                };
+                if let Some(whole) = over {
+                    p.start_over(whole);
                     drop(p);
                     figures::error(false);
                     return go_on(id, job, q, sent);

@@ -1,6 +1,7 @@
 //! A page of a table for a thread that waits for it: a sweep's, or a warming's.
 
 use super::{size, Errand};
+use crate::server::columns;
 use crate::server::engine::{self, desk, Lane};
 use crate::server::fault::Fault;
 use crate::server::ffi;
@@ -140,8 +141,10 @@ fn order(
             };
             let asked_ms = ffi::now_ms();
             *s1.calls.lock() += 1;
-            let result = client.list(
+            let result = columns::list(
+                client,
                 &ask,
+                &lane,
                 &ListQuery {
                     formula: formula.as_deref(),
                     offset: offset.as_deref(),

@@ -121,11 +121,11 @@ fn moves(e: &Entity, table: &str, changes: &TableChanges, schema: &Schema) -> bo
         .fields
         .iter()
         .any(|f| match schema.field_name(table, f) {
-            Some(name) => e
-                .spec
-                .fields()
-                .iter()
-                .any(|f| f.indexed && f.airtable == name),
+            Some(name) => {
+                e.spec.fields().iter().any(|column| {
+                    column.indexed && (column.airtable == name || column.airtable == *f)
+                })
+            }
             None => true,
         })
 }

@@ -1,6 +1,7 @@
 //! An answer of Airtable is taken in: by the feed first, then by the cache.
 
 use super::{apply, call, interval, keep, saved, views, Follower, Landed};
+use crate::server::columns;
 use crate::server::engine::desk;
 use crate::server::ffi::{self, Level};
 use crate::server::gil;
@@ -54,6 +55,7 @@ pub(super) fn land(l: Landed) {
             let before = f.feed.knows_schema().then(|| f.schema.clone());
             let schema_read = l.schema.is_some();
             if let Some(body) = &l.schema {
+                columns::learn(&l.base, body);
                 f.schema = Arc::new(Schema::parse(body).after(&f.schema));
             }
             let reaction = f.feed.landed(l.outcome, at);

@@ -1,6 +1,7 @@
 //! The steps of a write, each one call to Airtable.
 
 use super::{Answer, Cells, Order, Place, Shape};
+use crate::server::columns;
 use crate::server::engine::Lane;
 use crate::server::fault::Fault;
 use compact_str::CompactString;
@@ -149,7 +150,12 @@ pub(super) fn send(
         } => {
             let cells: Vec<Cells> = records.iter().map(|(_, c)| c.clone()).collect();
             Ok(Answer {
-                written: client.create(ask, &cells, *typecast)?,
+                written: columns::written(
+                    client,
+                    ask,
+                    step.lane(),
+                    client.create(ask, &cells, *typecast)?,
+                )?,
                 ..Answer::default()
             })
         }
@@ -159,7 +165,12 @@ pub(super) fn send(
             typecast,
             ..
         } => Ok(Answer {
-            written: client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
+            written: columns::written(
+                client,
+                ask,
+                step.lane(),
+                client.update(ask, &[(id.to_string(), cells.clone())], *typecast)?,
+            )?,
             ..Answer::default()
         }),
         Step::Delete { ids, .. } => {
@@ -172,8 +183,10 @@ pub(super) fn send(
         Step::Confirm { ids, .. } => {
             let ids: Vec<&str> = ids.iter().map(|(_, id)| id.as_str()).collect();
             let formula = question::ids_formula(&ids);
-            let page = client.list(
+            let page = columns::list(
+                client,
                 ask,
+                step.lane(),
                 &ListQuery {
                     formula: Some(&formula),
                     page_size: 100,

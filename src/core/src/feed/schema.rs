@@ -48,6 +48,15 @@ pub struct Dependent {
     pub table: String,
     /// The link field's name.
     pub link: String,
+    /// The same field's id.
+    pub link_id: String,
+}
+
+impl Dependent {
+    /// Is the link the column that a spec names, by its name or id?
+    pub fn is_through(&self, column: &str) -> bool {
+        self.link == column || self.link_id == column
+    }
 }
 
 impl Schema {
@@ -101,7 +110,7 @@ impl Schema {
             .or_else(|| by(&|t| t.former.iter().any(|f| same_name(f, name))))
     }
 
-    /// The table that a link field, by its name, leads to.
+    /// The table that a link field, by its name or id, leads to.
     pub fn link_target(&self, table: &str, field: &str) -> Option<&str> {
         match &self
             .tables
@@ -109,7 +118,7 @@ impl Schema {
             .find(|t| t.id == table)?
             .fields
             .iter()
-            .find(|f| f.name == field)?
+            .find(|f| f.name == field || f.id == field)?
             .kind
         {
             Kind::Link(to) => Some(to),
@@ -166,6 +175,7 @@ impl Schema {
                 let dependent = Dependent {
                     table: t.id.clone(),
                     link: via.name.clone(),
+                    link_id: via.id.clone(),
                 };
                 if shows && !out.contains(&dependent) {
                     out.push(dependent);

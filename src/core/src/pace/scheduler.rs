@@ -239,6 +239,17 @@ impl<P: Clone> Scheduler<P> {
         base.map_or(Breaker::Closed, |base| base.circuit.state(self.at(now)))
     }
 
+    /// A call under way makes another one of its base at once, without a turn of its own: those after it wait for it.
+    pub fn also(&mut self, base: BaseKey, class: Class, now: u64) {
+        let now = self.tick(now);
+        self.token.start(&self.token_shape, now);
+        self.month.spend(class);
+        self.counts.calls += 1;
+        if let Some(base) = self.bases.get_mut(&base) {
+            base.log.start(&self.shape, now);
+        }
+    }
+
     /// The calls made in this month.
     pub fn month_calls(&self) -> u64 {
         self.month.calls()

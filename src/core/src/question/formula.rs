@@ -68,7 +68,8 @@ pub fn formula(
     through: Through,
     column: Column,
 ) -> Option<String> {
-    let field = spec.get(field)?;
+    let ix = field;
+    let field = spec.get(ix)?;
     let value = core::str::from_utf8(value).ok()?;
     let q = Asking::new(field, value);
     let asked = match by_id(field, value) {
@@ -79,7 +80,9 @@ pub fn formula(
             _ => q.of_any_column(),
         },
     };
-    Some(match q.matches_blank() {
+    // A box that is not checked is blank already.
+    let blank = field.kind != Kind::Boolean && matches_blank(spec, ix, field, value);
+    Some(match blank {
         false => asked,
         true => q.or_blank(&asked, column),
     })
@@ -126,6 +129,16 @@ pub fn ids_formula(ids: &[impl AsRef<str>]) -> String {
         1 => out,
         _ => format!("OR({out})"),
     }
+}
+
+/// The value is what a lacking cell is filled with, in whichever alternative of the model.
+fn matches_blank(spec: &Spec, ix: FieldIx, field: &Field, value: &str) -> bool {
+    let filled = |fill| {
+        form::texts(field, fill)
+            .iter()
+            .any(|t| t == value.as_bytes())
+    };
+    spec.fills(ix).any(filled)
 }
 
 /// The formula for records whose cell is not empty.
@@ -185,16 +198,6 @@ impl<'a> Asking<'a> {
             value,
             column,
         }
-    }
-
-    /// The value is what a lacking cell is filled with.
-    fn matches_blank(&self) -> bool {
-        let fill = self.field.fill_value.as_ref();
-        fill.is_some_and(|fill| {
-            form::texts(self.field, fill)
-                .iter()
-                .any(|t| t == self.value.as_bytes())
-        })
     }
 
     /// A cell that lacks: empty, or a computed one that came to nothing.

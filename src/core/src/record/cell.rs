@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// What became of a cell.
 #[derive(Clone, PartialEq, Debug)]
-pub(super) enum Fitted {
+pub(crate) enum Fitted {
     /// It satisfies the field's schema.
     Holds(Value),
     /// It cannot satisfy it, and is kept as it is.
@@ -19,15 +19,53 @@ pub(super) enum Fitted {
 
 /// A cell of a field that has a schema.
 pub(super) fn fit(field: &Field, cell: Option<&Value>, source: Source) -> Fitted {
-    let (Some(cell), Some(rule)) = (cell, &field.rule) else {
+    match &field.rule {
+        Some(rule) => fit_under(field, rule, cell, source),
+        None => Fitted::Lacking,
+    }
+}
+
+/// A cell under a rule of its field.
+pub(super) fn fit_under(
+    field: &Field,
+    rule: &Rule,
+    cell: Option<&Value>,
+    source: Source,
+) -> Fitted {
+    let Some(cell) = cell else {
         return Fitted::Lacking;
     };
+    let normal = |mut value: Value| {
+        normalize(&field.normalize, field.kind, &mut value);
+        value
+    };
+    if source != Source::Airtable && is_meant(field, rule, cell, source) {
+        return Fitted::Holds(normal(cell.clone()));
+    }
     if is_empty(cell, source) {
         return Fitted::Lacking;
     }
-    let mut value = plain(field.kind, cell, source);
-    normalize(&field.normalize, field.kind, &mut value);
-    fit_rule(rule, value)
+    fit_rule(rule, normal(plain(field.kind, cell, source)))
+}
+
+/// Does what was told satisfy the schema as it stands? Then it is what the model wants, whatever shape scripts give to
+/// cells. A link's object, or a choice as scripts see it, stays one only where the schema does not take it as a fetch
+/// brings it.
+fn is_meant(field: &Field, rule: &Rule, cell: &Value, source: Source) -> bool {
+    let empty = source != Source::Told && is_empty(cell, source);
+    if empty || !rule.allows(cell) {
+        return false;
+    }
+    if source != Source::Script && !field.kind.is_link() {
+        return true;
+    }
+    // A person or a group is an object to a fetch as well.
+    let kind = match field.kind.is_link() {
+        true => field.kind,
+        false => Kind::Any,
+    };
+    let plain = plain(kind, cell, source);
+    plain == *cell || !rule.allows(&plain)
 }
 
 /// A cell of an open spec, where nothing is known but the normalisation of those the spec names.
@@ -81,7 +119,7 @@ pub(super) fn fit_rule(rule: &Rule, value: Value) -> Fitted {
 }
 
 /// Airtable leaves empty cells out, and elsewhere writes null for them.
-fn is_empty(cell: &Value, source: Source) -> bool {
+pub(super) fn is_empty(cell: &Value, source: Source) -> bool {
     match cell {
         Value::Null => true,
         Value::String(s) => s.is_empty() && source != Source::Told,
@@ -144,16 +182,37 @@ fn normalize(normals: &[Normal], kind: Kind, value: &mut Value) {
     }
 }
 
-/// An attachments cell, or a lookup of one.
+/// Where Airtable serves attachments from, under URLs that expire.
+const ATTACHMENT_HOSTS: [&str; 2] = ["airtableusercontent.com", "dl.airtable.com"];
+
+/// An attachments cell, a lookup of one, or a text with the URL of an attachment in it, at any depth.
 pub(super) fn holds_attachment(value: &Value) -> bool {
     match value {
         Value::Array(all) => all.iter().any(holds_attachment),
         Value::Object(o) => {
-            o.get("url").is_some_and(Value::is_string)
+            let is_one = o.get("url").is_some_and(Value::is_string)
                 && o.get("id")
                     .and_then(Value::as_str)
-                    .is_some_and(|id| id.starts_with("att"))
+                    .is_some_and(|id| id.starts_with("att"));
+            is_one
+                || o.iter()
+                    .any(|(key, v)| names_attachment(key) || holds_attachment(v))
         }
+        Value::String(text) => names_attachment(text),
         _ => false,
     }
+}
+
+/// Every host has a dot, and few texts have many: the search goes from dot to dot. Case means nothing in a host.
+fn names_attachment(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let dots = bytes.iter().enumerate().filter(|(_, b)| **b == b'.');
+    dots.into_iter().any(|(at, _)| {
+        ATTACHMENT_HOSTS.iter().any(|host| {
+            let before = host.find('.').unwrap_or(0);
+            let begins = at.checked_sub(before);
+            let found = begins.and_then(|from| bytes.get(from..from + host.len()));
+            found.is_some_and(|f| f.eq_ignore_ascii_case(host.as_bytes()))
+        })
+    })
 }

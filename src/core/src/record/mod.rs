@@ -12,11 +12,12 @@ mod told;
 pub use project::project;
 pub use told::{cells_of_upsert, cells_to_write, fits, read_upsert};
 
+pub(crate) use cell::Fitted;
+
 use crate::question::texts;
-use crate::spec::{Field, FieldIx, Spec};
+use crate::spec::{Alternative, Field, FieldIx, Rule, Spec};
 use alloc::string::String;
 use alloc::vec::Vec;
-use cell::Fitted;
 use core::fmt;
 use serde_json::{Map, Value};
 
@@ -27,8 +28,10 @@ pub enum Source {
     Airtable,
     /// A client's flat JSON, keyed by field or column name: what is required must be in it.
     Told,
-    /// A client's or a script's Airtable-shaped record, keyed by column or field name, empty cells left out or null.
+    /// A client's Airtable-shaped record, keyed by column or field name, empty cells left out or null.
     ToldCells,
+    /// The same from a script, which sees choices and linked records as objects.
+    Script,
 }
 
 /// A record in the form in which it is stored.
@@ -86,12 +89,83 @@ pub fn shape(spec: &Spec, id: &str, cells: &Map<String, Value>, source: Source) 
     let mut out = Writer::new(id);
     if spec.open() {
         out.open(spec, cells, source);
-    } else {
-        for (ix, field) in (0..).zip(spec.fields()) {
-            out.field(ix, field, cells, source);
+        return out.done(spec, id);
+    }
+    let alternative = spec.union().map(|_| alternative_of(spec, cells, source));
+    if matches!(alternative, Some(None)) {
+        out.violations += 1;
+        // What is of no kind is not stored as told: it is looked up.
+        out.lacks_required |= source != Source::Airtable;
+    }
+    for (ix, field) in (0..).zip(spec.fields()) {
+        let cell = cell_of(field, cells, source);
+        match (Terms::of(ix, field, alternative), cell) {
+            (Some(terms), cell) => out.field(ix, field, terms, cell, source),
+            (None, _) => out.no_field(),
         }
     }
     out.done(spec, id)
+}
+
+/// The alternative of a root union that a record is of.
+fn alternative_of<'a>(
+    spec: &'a Spec,
+    cells: &Map<String, Value>,
+    source: Source,
+) -> Option<&'a Alternative> {
+    let own: Vec<(FieldIx, bool)> = (0..)
+        .zip(spec.fields())
+        .filter_map(|(ix, f)| Some((ix, !cell::is_empty(cell_of(f, cells, source)?, source))))
+        .collect();
+    spec.union()?.of_record(&own, |ix, rule| {
+        let Some(field) = spec.get(ix) else {
+            return Fitted::Lacking;
+        };
+        cell::fit_under(field, rule, cell_of(field, cells, source), source)
+    })
+}
+
+/// What a record's model says of one field.
+struct Terms<'a> {
+    rule: Option<&'a Rule>,
+    required: bool,
+    read_only: bool,
+    has_default: bool,
+    fill: Option<&'a Value>,
+}
+
+impl<'a> Terms<'a> {
+    /// Where the root is a union, `alternative` is the one that the record is of, if it is of any. `None`: that one has no
+    /// such field.
+    fn of(
+        ix: FieldIx,
+        field: &'a Field,
+        alternative: Option<Option<&'a Alternative>>,
+    ) -> Option<Terms<'a>> {
+        match alternative {
+            None => Some(Terms {
+                rule: field.rule.as_ref(),
+                required: field.required,
+                read_only: field.read_only,
+                has_default: field.default.is_some(),
+                fill: field.fill_value.as_ref(),
+            }),
+            Some(Some(alternative)) => alternative.member(ix).map(|m| Terms {
+                rule: Some(&m.rule),
+                required: m.required,
+                read_only: m.read_only,
+                has_default: m.has_default,
+                fill: m.fill.as_ref(),
+            }),
+            Some(None) => Some(Terms {
+                rule: field.rule.as_ref(),
+                required: false,
+                read_only: field.read_only,
+                has_default: false,
+                fill: None,
+            }),
+        }
+    }
 }
 
 struct Writer {
@@ -115,9 +189,18 @@ impl Writer {
         }
     }
 
-    fn field(&mut self, ix: FieldIx, field: &Field, cells: &Map<String, Value>, source: Source) {
-        let cell = cell_of(field, cells, source);
-        let fitted = cell::fit(field, cell, source);
+    fn field(
+        &mut self,
+        ix: FieldIx,
+        field: &Field,
+        terms: Terms,
+        cell: Option<&Value>,
+        source: Source,
+    ) {
+        let fitted = match terms.rule {
+            Some(rule) => cell::fit_under(field, rule, cell, source),
+            None => Fitted::Lacking,
+        };
         let start = self.whole.len() + 1;
         let (value, filled) = match &fitted {
             Fitted::Holds(v) => (Some(v), false),
@@ -125,7 +208,7 @@ impl Writer {
                 self.violations += 1;
                 (Some(v), false)
             }
-            Fitted::Lacking => (field.fill_value.as_ref(), true),
+            Fitted::Lacking => (terms.fill, true),
         };
         match value {
             Some(v) => {
@@ -136,14 +219,14 @@ impl Writer {
                 self.index(ix, field, v);
             }
             // The model computes its read-only fields itself: lacking ones are nobody's fault.
-            None if field.required && !field.read_only => {
+            None if terms.required && !terms.read_only => {
                 self.violations += 1;
                 self.lacks_required = true;
             }
             None => {}
         }
-        let untold = source == Source::Told && cell.is_none() && field.default.is_none();
-        self.lacks_required |= untold && field.required && !field.read_only;
+        let untold = source == Source::Told && cell.is_none() && !terms.has_default;
+        self.lacks_required |= untold && terms.required && !terms.read_only;
         let start = if value.is_some() {
             start
         } else {
@@ -156,8 +239,20 @@ impl Writer {
         });
     }
 
+    /// The record is of an alternative that lacks the field.
+    fn no_field(&mut self) {
+        let at = offset(self.whole.len());
+        self.spans.push(Span {
+            start: at,
+            end: at,
+            filled: true,
+        });
+    }
+
     fn open(&mut self, spec: &Spec, cells: &Map<String, Value>, source: Source) {
-        for (name, cell) in cells.iter().filter(|(name, _)| *name != "id") {
+        // A column that is asked for by its id comes under its name as well.
+        let twice = |name: &str| spec.columns().ids.contains(name) && spec.field(name).is_none();
+        for (name, cell) in cells.iter().filter(|(n, _)| *n != "id" && !twice(n)) {
             let known = spec.field(name).and_then(|ix| Some((ix, spec.get(ix)?)));
             let value = match cell::fit_open(known.map(|(_, f)| f), cell, source) {
                 Fitted::Holds(v) | Fitted::Misfit(v) => v,
@@ -209,7 +304,7 @@ fn cell_of<'a>(field: &Field, cells: &'a Map<String, Value>, source: Source) -> 
     match source {
         Source::Airtable => column,
         Source::Told => name().or(column),
-        Source::ToldCells => column.or_else(name),
+        Source::ToldCells | Source::Script => column.or_else(name),
     }
 }
 

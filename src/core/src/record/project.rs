@@ -2,7 +2,7 @@
 
 use super::cell::{fit_rule, Fitted};
 use super::{opening, push_json, BadRecord, Span};
-use crate::spec::{Spec, View, ViewIx};
+use crate::spec::{Alternatives, FieldIx, Spec, View, ViewIx};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::{Map, Value};
@@ -27,6 +27,27 @@ pub fn project(
     let broken = || BadRecord(String::from("the stored record does not fit its spec"));
     if spans.len() != spec.fields().len() {
         return Err(broken());
+    }
+    if let Some(union) = view.union() {
+        let cells = view.columns().iter().map(|c| {
+            let at = usize::from(c.field.ok_or_else(broken)?);
+            let (field, span) = spec
+                .fields()
+                .get(at)
+                .zip(spans.get(at))
+                .ok_or_else(broken)?;
+            if span.filled || span.start == span.end {
+                return Ok(None);
+            }
+            let value = (span.start as usize).checked_add(field.key.len());
+            let value = value.and_then(|from| whole.get(from..span.end as usize));
+            let value = value.ok_or_else(broken)?;
+            serde_json::from_slice(value)
+                .map(Some)
+                .map_err(|_| broken())
+        });
+        let cells: Vec<Option<Value>> = cells.collect::<Result<_, BadRecord>>()?;
+        return Ok(of_union(view, union, id, &cells));
     }
     let mut out = opening(id);
     out.reserve(whole.len());
@@ -58,6 +79,10 @@ pub fn project(
 fn select(view: &View, id: &str, whole: &[u8]) -> Result<Vec<u8>, BadRecord> {
     let cells: Map<String, Value> = serde_json::from_slice(whole)
         .map_err(|_| BadRecord(String::from("the stored record is not JSON")))?;
+    if let Some(union) = view.union() {
+        let own = view.columns().iter().map(|c| cells.get(&c.name).cloned());
+        return Ok(of_union(view, union, id, &own.collect::<Vec<_>>()));
+    }
     let mut out = opening(id);
     for column in view.columns() {
         let fitted = match (cells.get(&column.name), &column.rule) {
@@ -81,4 +106,46 @@ fn select(view: &View, id: &str, whole: &[u8]) -> Result<Vec<u8>, BadRecord> {
     }
     out.push(b'}');
     Ok(out)
+}
+
+/// A view that is a union: the columns of the first alternative that the record's own cells satisfy. `cells` are those of
+/// the columns, in their order.
+fn of_union(view: &View, union: &Alternatives, id: &str, cells: &[Option<Value>]) -> Vec<u8> {
+    let own: Vec<(FieldIx, bool)> = (0..)
+        .zip(cells)
+        .filter_map(|(ix, cell)| Some((ix, !cell.as_ref()?.is_null())))
+        .collect();
+    let of = |ix: FieldIx| cells.get(usize::from(ix)).cloned().flatten();
+    let alternative = union.of_record(&own, |ix, rule| match of(ix) {
+        Some(v) => fit_rule(rule, v),
+        None => Fitted::Lacking,
+    });
+    let mut out = opening(id);
+    for (ix, column) in (0..).zip(view.columns()) {
+        let member = alternative.map(|a| a.member(ix));
+        let (rule, fill) = match member {
+            Some(None) => continue,
+            Some(Some(m)) => (Some(&*m.rule), m.fill_json.as_deref()),
+            None => (column.rule.as_ref(), None),
+        };
+        let fitted = match (of(ix), rule) {
+            (Some(v), Some(rule)) => fit_rule(rule, v),
+            _ => Fitted::Lacking,
+        };
+        match (fitted, fill) {
+            (Fitted::Holds(v) | Fitted::Misfit(v), _) => {
+                out.push(b',');
+                out.extend_from_slice(column.key.as_bytes());
+                push_json(&mut out, &v);
+            }
+            (Fitted::Lacking, Some(fill)) => {
+                out.push(b',');
+                out.extend_from_slice(column.key.as_bytes());
+                out.extend_from_slice(fill.as_bytes());
+            }
+            (Fitted::Lacking, None) => {}
+        }
+    }
+    out.push(b'}');
+    out
 }

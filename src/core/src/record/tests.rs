@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod told;
+mod union;
 
 use super::*;
 use alloc::format;
@@ -247,7 +248,7 @@ fn a_text_too_long_to_ask_for_is_kept_only_to_sort_by() {
 }
 
 #[test]
-fn attachments_are_seen_also_through_a_lookup() {
+fn attachments_are_seen_in_a_lookup_and_in_texts_at_any_depth() {
     let s = spec_of(json!({"properties": {"f": {}}}));
     let file = json!({"id": "attB2n3", "url": "https://e.org/x"});
     let rows = [
@@ -255,6 +256,25 @@ fn attachments_are_seen_also_through_a_lookup() {
         (json!([[file]]), true),
         (json!([{"id": "recX", "url": "x"}]), false),
         (json!("att"), false),
+        (json!("see https://v5.airtableusercontent.com/v3/u/1"), true),
+        (json!("https://V5.AirtableUserContent.com/v3"), true),
+        (json!("https%3A%2F%2Fv5.airtableusercontent.com%2Fv3"), true),
+        (json!("[pic](https://dl.airtable.com/.attachments/x)"), true),
+        (
+            json!({"a": [{"b": "x\nhttps://v5.airtableusercontent.com/1,"}]}),
+            true,
+        ),
+        (
+            json!({"a": {"thumbnails": {"id": "attB2n3", "url": "x"}}}),
+            true,
+        ),
+        (json!({"https://v5.airtableusercontent.com/1": 1}), true),
+        (
+            json!("https://airtable.com/app1 and airtableusercontent"),
+            false,
+        ),
+        (json!("airtableusercontent.co"), false),
+        (json!(".com.airtableusercontent."), false),
     ];
     for (cell, expected) in rows {
         assert_eq!(

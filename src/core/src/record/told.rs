@@ -1,7 +1,7 @@
 //! What clients and scripts tell of a record, and what they want written.
 
 use super::cell::{self, Fitted};
-use super::{cell_of, BadRecord, Source};
+use super::{alternative_of, cell_of, BadRecord, Source};
 use crate::spec::Spec;
 use alloc::format;
 use alloc::string::String;
@@ -49,10 +49,11 @@ pub fn cells_of_upsert(id: &str, json: &[u8]) -> Result<Map<String, Value>, BadR
 
 /// Do all the cells of a script's record fit the schema? An open spec takes any.
 pub fn fits(spec: &Spec, cells: &Map<String, Value>) -> bool {
-    spec.fields().iter().filter(|f| f.rule.is_some()).all(|f| {
-        let cell = cell_of(f, cells, Source::ToldCells);
-        !matches!(cell::fit(f, cell, Source::ToldCells), Fitted::Misfit(_))
-    })
+    let holds = spec.fields().iter().filter(|f| f.rule.is_some()).all(|f| {
+        let cell = cell_of(f, cells, Source::Script);
+        !matches!(cell::fit(f, cell, Source::Script), Fitted::Misfit(_))
+    });
+    holds && (spec.union().is_none() || alternative_of(spec, cells, Source::Script).is_some())
 }
 
 /// The argument of CREATE or UPDATE as Airtable cells by column name: without `id` and what is computed or read-only;

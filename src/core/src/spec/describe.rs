@@ -1,15 +1,20 @@
 //! A spec told to others: the effective one, the one to persist, and whether two are equal in effect.
 
 use super::schema::Doc;
-use super::{Field, InForce, Rule, Spec, View};
+use super::steps::values;
+use super::{Alternatives, Field, InForce, Rule, Spec, View};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use hashbrown::HashMap;
 use serde_json::{json, Map, Value};
 
-/// Schema objects written out for one comparison; what goes beyond is compared as it was given.
-const MAX_OBJECTS: u32 = 5_000;
+/// Schema objects written out for one comparison of specs; what goes beyond counts as different.
+const MAX_OBJECTS: u32 = 100_000;
+/// How deep they nest, references followed.
+const MAX_DEPTH: u32 = 200;
 /// Keywords that say nothing about values, and the marks, which are compared as what they came to.
 const NO_EFFECT: [&str; 16] = [
     "title",
@@ -46,8 +51,12 @@ impl Spec {
             && self.jitter == other.jitter
             && self.tombstone_ttl == other.tombstone_ttl
             && self.default_view == other.default_view
-            && equal(&self.fields, &other.fields, same_field)
-            && equal(&self.views, &other.views, same_view)
+            && {
+                let rules = Rules::default();
+                equal(&self.fields, &other.fields, |a, b| same_field(a, b, &rules))
+                    && same_union(self.union(), other.union(), &rules)
+                    && equal(&self.views, &other.views, |a, b| same_view(a, b, &rules))
+            }
     }
 
     /// The effective spec, as `PODIUM.SPEC GET` shows it: every field, view and setting with the value in force.
@@ -124,7 +133,7 @@ fn equal<T>(a: &[T], b: &[T], same: impl Fn(&T, &T) -> bool) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y))
 }
 
-fn same_field(a: &Field, b: &Field) -> bool {
+fn same_field(a: &Field, b: &Field, rules: &Rules) -> bool {
     a.name == b.name
         && a.airtable == b.airtable
         && a.kind == b.kind
@@ -138,34 +147,80 @@ fn same_field(a: &Field, b: &Field) -> bool {
         && a.fill == b.fill
         && a.lookup == b.lookup
         && a.depends == b.depends
-        && same_rule(&a.rule, &b.rule)
+        && rules.same(a.rule.as_ref(), b.rule.as_ref())
 }
 
-fn same_view(a: &View, b: &View) -> bool {
-    a.name == b.name
-        && a.own_schema == b.own_schema
-        && equal(&a.columns, &b.columns, |x, y| {
-            x.name == y.name && x.fill == y.fill && same_rule(&x.rule, &y.rule)
-        })
-}
-
-fn same_rule(a: &Option<Rule>, b: &Option<Rule>) -> bool {
-    let written = |r: &Rule| {
-        let (doc, schema) = r.source();
-        Written {
-            doc,
-            left: MAX_OBJECTS,
-            following: Vec::new(),
-        }
-        .schema(schema)
-    };
+fn same_union(a: Option<&Alternatives>, b: Option<&Alternatives>, rules: &Rules) -> bool {
     match (a, b) {
         (None, None) => true,
         (Some(a), Some(b)) => {
-            a.source().1 == b.source().1 && a.source().0.root() == b.source().0.root()
-                || written(a) == written(b)
+            a.iter().count() == b.iter().count()
+                && a.iter()
+                    .zip(b.iter())
+                    .all(|(x, y)| x.same(y, |r, s| rules.same(Some(r), Some(s))))
         }
         _ => false,
+    }
+}
+
+fn same_view(a: &View, b: &View, rules: &Rules) -> bool {
+    a.name == b.name
+        && a.own_schema == b.own_schema
+        && same_union(a.union(), b.union(), rules)
+        && equal(&a.columns, &b.columns, |x, y| {
+            x.name == y.name && x.fill == y.fill && rules.same(x.rule.as_ref(), y.rule.as_ref())
+        })
+}
+
+/// Compares rules within the steps that one comparison of specs may take.
+struct Rules {
+    left: Cell<u32>,
+    /// Documents already compared.
+    documents: RefCell<HashMap<(usize, usize), bool>>,
+}
+
+impl Default for Rules {
+    fn default() -> Rules {
+        Rules {
+            left: Cell::new(MAX_OBJECTS),
+            documents: RefCell::default(),
+        }
+    }
+}
+
+impl Rules {
+    fn same(&self, a: Option<&Rule>, b: Option<&Rule>) -> bool {
+        let (a, b) = match (a, b) {
+            (None, None) => return true,
+            (Some(a), Some(b)) => (a.source(), b.source()),
+            _ => return false,
+        };
+        if a.1 == b.1 && self.same_document(a.0, b.0) {
+            return true;
+        }
+        let written = |(doc, schema)| {
+            let mut w = Written {
+                doc,
+                left: self.left.get(),
+                depth: 0,
+                following: Vec::new(),
+            };
+            let out = w.schema(schema);
+            self.left.set(w.left);
+            out
+        };
+        let same = written(a) == written(b);
+        // What was not written out to its end may differ there.
+        same && self.left.get() > 0
+    }
+
+    fn same_document(&self, a: &Doc, b: &Doc) -> bool {
+        let pair = (
+            core::ptr::from_ref(a) as usize,
+            core::ptr::from_ref(b) as usize,
+        );
+        let mut known = self.documents.borrow_mut();
+        *known.entry(pair).or_insert_with(|| a.root() == b.root())
     }
 }
 
@@ -174,16 +229,22 @@ fn same_rule(a: &Option<Rule>, b: &Option<Rule>) -> bool {
 struct Written<'a> {
     doc: &'a Doc,
     left: u32,
+    depth: u32,
     following: Vec<&'a str>,
 }
 
 impl<'a> Written<'a> {
     fn schema(&mut self, schema: &'a Value) -> Value {
         let map = match schema {
-            Value::Object(map) if self.left > 0 => map,
-            _ => return schema.clone(),
+            Value::Object(map) if self.left > 0 && self.depth < MAX_DEPTH => map,
+            Value::Object(_) => {
+                self.left = 0;
+                return Value::Null;
+            }
+            other => return other.clone(),
         };
         self.left -= 1;
+        self.depth += 1;
         let mut out = BTreeMap::new();
         for (key, v) in map {
             let v = match (key.as_str(), v) {
@@ -193,12 +254,17 @@ impl<'a> Written<'a> {
                     .iter()
                     .map(|(name, s)| (name.clone(), self.schema(s)))
                     .collect(),
-                ("const" | "enum" | "required", v) => v.clone(),
+                ("const" | "enum" | "required", v) => {
+                    let n = u32::try_from(values(v)).unwrap_or(u32::MAX);
+                    self.left = self.left.saturating_sub(n);
+                    v.clone()
+                }
                 (_, Value::Array(all)) => all.iter().map(|s| self.schema(s)).collect(),
                 (_, v) => self.schema(v),
             };
             out.insert(key.clone(), v);
         }
+        self.depth -= 1;
         // A mere reference is what it points to.
         if out.len() == 1 {
             if let Some(target) = out.remove("$ref") {
@@ -213,7 +279,7 @@ impl<'a> Written<'a> {
             return Value::String(format!("{back} back"));
         }
         let doc = self.doc;
-        let Some((_, target)) = doc.resolve(name) else {
+        let Some(target) = doc.target(name) else {
             return Value::String(name.to_string());
         };
         self.following.push(name);

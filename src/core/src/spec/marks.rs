@@ -1,6 +1,7 @@
 //! What a property says beside its type, wherever in its branches it stands.
 
-use super::schema::{escaped, Doc};
+use super::schema::{escaped, Doc, REFERENCE_STEP};
+use super::steps::Steps;
 use super::{Normal, SpecError};
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
@@ -29,6 +30,7 @@ pub(super) fn collect<'a>(
     doc: &'a Doc,
     schema: &'a Value,
     place: &str,
+    steps: &mut Steps,
 ) -> Result<Marks<'a>, SpecError> {
     let mut out = Marks::default();
     let mut followed = HashSet::new();
@@ -36,6 +38,7 @@ pub(super) fn collect<'a>(
     let mut looked_at = 0;
     while let Some((place, schema, in_items)) = waiting.pop_front() {
         let Value::Object(map) = schema else { continue };
+        steps.take(1, &place)?;
         looked_at += 1;
         if looked_at > MAX_OBJECTS {
             break;
@@ -49,6 +52,7 @@ pub(super) fn collect<'a>(
                     "must be a JSON pointer such as \"#/$defs/Event\"",
                 ));
             };
+            steps.take(name.len() / REFERENCE_STEP, &place)?;
             let Some((target_place, target)) = doc.resolve(name) else {
                 return Err(wrong(
                     at,
@@ -63,6 +67,7 @@ pub(super) fn collect<'a>(
             let in_items = in_items || key.ends_with("tems");
             match map.get(key) {
                 Some(Value::Array(all)) => {
+                    steps.take(all.len(), &place)?;
                     waiting.extend(
                         all.iter()
                             .enumerate()
@@ -102,7 +107,7 @@ impl<'a> Marks<'a> {
                 _ => {
                     return Err(wrong(
                         format!("{place}/airtable"),
-                        "must be the name of a column in Airtable",
+                        "must be the name or the fld… id of a column in Airtable",
                     ))
                 }
             }

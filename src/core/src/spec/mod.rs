@@ -2,24 +2,32 @@
 //!
 //! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `properties` and `field` (the model's),
 //! `schema` (references and branches), `marks` (what a property says beside its type), `rule` (kind and fill of one
-//! property), `validate`, `describe`.
+//! property), `union` (a root of several alternatives), `validate` and `pattern`, `describe`; `steps` bounds the work.
 
 mod describe;
 mod field;
+mod fill;
 mod marks;
+mod normal;
 mod parse;
+mod pattern;
 mod properties;
 mod rule;
 mod schema;
+mod steps;
 mod strict;
 #[cfg(test)]
 pub(crate) mod tests;
+mod union;
 mod validate;
+mod views;
 
+pub use normal::Normal;
 pub(crate) use rule::Rule;
+pub(crate) use union::{Alternative, Alternatives};
 pub(crate) use validate::is_date_time;
 
-use alloc::borrow::Cow;
+use crate::columns::Columns;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -40,6 +48,9 @@ pub struct Spec {
     open: bool,
     fields: Vec<Field>,
     by_name: HashMap<String, FieldIx>,
+    /// Where the root of the schema is a union.
+    union: Option<Alternatives>,
+    columns: Columns,
     views: Vec<View>,
     default_view: Option<ViewIx>,
     ttl: Option<i64>,
@@ -54,7 +65,7 @@ pub struct Spec {
 pub struct Field {
     /// The name in the model, in replies and in index keys.
     pub name: String,
-    /// The name of its column in Airtable.
+    /// The name or the `fld…` id of its column in Airtable.
     pub airtable: String,
     /// What its values are.
     pub kind: Kind,
@@ -147,82 +158,6 @@ impl Kind {
     }
 }
 
-/// What is done to a text before it is stored or asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Normal {
-    Trim,
-    Lower,
-    Upper,
-}
-
-impl Normal {
-    /// The name in a spec.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Normal::Trim => "trim",
-            Normal::Lower => "lower",
-            Normal::Upper => "upper",
-        }
-    }
-    pub(crate) fn named(name: &str) -> Option<Normal> {
-        [Normal::Trim, Normal::Lower, Normal::Upper]
-            .into_iter()
-            .find(|n| n.as_str() == name)
-    }
-    fn apply(self, text: &str) -> Cow<'_, str> {
-        match self {
-            Normal::Trim => Cow::Borrowed(text.trim()),
-            Normal::Lower
-                if text
-                    .chars()
-                    .all(|c| c.is_ascii() && !c.is_ascii_uppercase()) =>
-            {
-                Cow::Borrowed(text)
-            }
-            Normal::Upper
-                if text
-                    .chars()
-                    .all(|c| c.is_ascii() && !c.is_ascii_lowercase()) =>
-            {
-                Cow::Borrowed(text)
-            }
-            Normal::Lower => Cow::Owned(text.to_lowercase()),
-            Normal::Upper => Cow::Owned(text.to_uppercase()),
-        }
-    }
-    /// All of them, applied to a text or to the texts of an array in place.
-    pub(crate) fn apply_to(all: &[Normal], value: &mut Value) {
-        match value {
-            Value::String(s) => {
-                let changed = match Normal::apply_all(all, s) {
-                    Cow::Owned(changed) => Some(changed),
-                    // What is borrowed may be shorter: a trimmed text.
-                    Cow::Borrowed(t) => (t.len() != s.len()).then(|| String::from(t)),
-                };
-                if let Some(changed) = changed {
-                    *s = changed;
-                }
-            }
-            Value::Array(values) => values
-                .iter_mut()
-                .filter(|v| v.is_string())
-                .for_each(|v| Normal::apply_to(all, v)),
-            _ => {}
-        }
-    }
-    /// All of them, one after the other.
-    pub(crate) fn apply_all<'a>(all: &[Normal], text: &'a str) -> Cow<'a, str> {
-        let mut out = Cow::Borrowed(text);
-        for n in all {
-            out = match out {
-                Cow::Borrowed(t) => n.apply(t),
-                Cow::Owned(t) => Cow::Owned(n.apply(&t).into_owned()),
-            };
-        }
-        out
-    }
-}
-
 /// A selection of a record's fields.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -230,6 +165,8 @@ pub struct View {
     columns: Vec<Column>,
     /// Given as a schema: what fills a lacking cell follows from that schema and not from the whole record's.
     own_schema: bool,
+    /// Where the root of that schema is a union.
+    union: Option<Alternatives>,
 }
 
 /// One field of a view.
@@ -258,6 +195,9 @@ impl View {
     }
     pub(crate) fn own_schema(&self) -> bool {
         self.own_schema
+    }
+    pub(crate) fn union(&self) -> Option<&Alternatives> {
+        self.union.as_ref()
     }
 }
 
@@ -380,6 +320,21 @@ impl Spec {
                 .as_deref()
                 .is_some_and(|d| d == entity || d == crate::key::untagged(entity))
         })
+    }
+    /// The columns that it names.
+    pub fn columns(&self) -> &Columns {
+        &self.columns
+    }
+    /// The alternatives of a model whose root is a union.
+    pub(crate) fn union(&self) -> Option<&Alternatives> {
+        self.union.as_ref()
+    }
+    /// What may fill a lacking cell of the field, in whichever alternative.
+    pub fn fills(&self, field: FieldIx) -> impl Iterator<Item = &Value> {
+        let own = self.get(field).and_then(|f| f.fill_value.as_ref());
+        let others = self.union.iter().flat_map(Alternatives::iter);
+        own.into_iter()
+            .chain(others.filter_map(move |a| a.fill(field)))
     }
     pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))

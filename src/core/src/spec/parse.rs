@@ -1,10 +1,14 @@
 //! From what `PODIUM.SPEC SET` was given to a [`Spec`].
 
-use super::field::{key, view_column, Said};
+use super::field::Said;
 use super::marks::{normals, step, wrong};
-use super::properties::properties;
+use super::properties::{properties, Model};
 use super::schema::Doc;
-use super::{strict, Column, Field, FieldIx, Spec, SpecError, View, ViewIx};
+use super::steps::Steps;
+use super::union::{Alternatives, Told};
+use super::views::Known;
+use super::{strict, Field, FieldIx, Spec, SpecError};
+use crate::columns::{is_id, Columns};
 use crate::key::base_ok;
 use alloc::borrow::ToOwned;
 use alloc::format;
@@ -47,6 +51,7 @@ const MAX_LIFE_S: i64 = 315_360_000;
 pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
     let given = strict::parse(json)
         .map_err(|e| wrong(String::new(), &format!("the spec is not JSON: {e}")))?;
+    let mut steps = Steps::of(&given);
     let Value::Object(given) = given else {
         return Err(wrong(
             String::new(),
@@ -58,7 +63,7 @@ pub(super) fn parse(entity: &str, json: &[u8]) -> Result<Spec, SpecError> {
         members: &members,
         schema_base,
     }
-    .read(entity)?;
+    .read(entity, &mut steps)?;
     spec.given = Value::Object(members);
     Ok(spec)
 }
@@ -88,36 +93,36 @@ fn as_spec(given: Map<String, Value>) -> Result<(Map<String, Value>, &'static st
     Ok((given, "/schema"))
 }
 
-struct Reader<'a> {
-    members: &'a Map<String, Value>,
+pub(super) struct Reader<'a> {
+    pub(super) members: &'a Map<String, Value>,
     schema_base: &'static str,
 }
 
 impl Reader<'_> {
-    fn read(&self, entity: &str) -> Result<Spec, SpecError> {
-        let doc = match self.members.get("schema") {
-            None => None,
+    fn read(&self, entity: &str, steps: &mut Steps) -> Result<Spec, SpecError> {
+        let (doc, model) = match self.members.get("schema") {
+            None => (None, None),
             Some(schema @ Value::Object(_)) => {
-                Some(Arc::new(Doc::new(schema.clone(), self.schema_base)))
+                let (doc, model) = document(schema, self.schema_base, steps)?;
+                (Some(doc), Some(model))
             }
             Some(_) => return Err(wrong("/schema".into(), "must be a JSON Schema, an object")),
         };
-        let properties = doc.as_ref().map(|doc| properties(doc)).transpose()?;
-        let open = properties.is_none();
+        let open = model.is_none();
         let names = Names {
-            known: properties
+            known: model
                 .as_ref()
-                .map(|p| p.iter().map(|p| p.name.as_str()).collect()),
+                .map(|m| m.properties.iter().map(|p| p.name.as_str()).collect()),
         };
         let said = self.said(&names)?;
 
         let mut fields = Vec::new();
-        if let (Some(doc), Some(properties)) = (&doc, &properties) {
-            for p in properties.iter().filter(|p| p.name != "id") {
-                fields.push(said.field(doc, p)?);
+        if let (Some(doc), Some(model)) = (&doc, &model) {
+            for p in model.properties.iter().filter(|p| p.name != "id") {
+                fields.push(said.field(doc, p, steps)?);
             }
         } else {
-            fields.extend(said.named().into_iter().map(|name| said.open_field(name)));
+            fields.extend(said.named.iter().map(|name| said.open_field(name.clone())));
         }
         if FieldIx::try_from(fields.len()).is_err() {
             return Err(wrong(self.schema_base.into(), "has too many properties"));
@@ -128,11 +133,27 @@ impl Reader<'_> {
                 return Err(wrong(step("/indexed", &f.name), &what));
             }
         }
-        let by_name = (0..)
+        let by_name: HashMap<String, FieldIx> = (0..)
             .zip(&fields)
             .map(|(i, f)| (f.name.clone(), i))
             .collect();
-        let views = self.views(&names, &fields, &by_name)?;
+        let known = Known {
+            fields: &fields,
+            by_name: &by_name,
+        };
+        let union = match (&doc, &model) {
+            (Some(doc), Some(model)) => {
+                let told = Told {
+                    place: &|name| by_name.get(name).copied(),
+                    normalize: &|name, v| known.normalize(name, v),
+                    inherited: &|_| None,
+                    read_only: &|_| false,
+                };
+                Alternatives::new(doc, model, &told, steps)?
+            }
+            _ => None,
+        };
+        let views = self.views(&names, &known, steps)?;
         let default_view = self.default_view(&views)?;
         Ok(Spec {
             entity: entity.to_owned(),
@@ -157,8 +178,10 @@ impl Reader<'_> {
                 }
             },
             open,
+            columns: columns(&fields, open),
             fields,
             by_name,
+            union,
             views,
             default_view,
             ttl: self.life("ttl")?,
@@ -199,21 +222,39 @@ impl Reader<'_> {
             let what = "\"id\" needs no index: a record is read by its own key, <entity>:<id>";
             return Err(wrong(format!("/indexed/{at}"), what));
         }
+        let sortable = self.list("sortable", names)?;
+        let normalize = self.map("normalize", names, normals)?;
+        let lookups = self.map("index_to_airtable", names, |v, place| match v.as_str() {
+            Some(column) if !column.is_empty() => Ok(column.to_owned()),
+            _ => Err(wrong(
+                place.to_owned(),
+                "must be the name or the fld… id of a field in Airtable",
+            )),
+        })?;
+        let depends = self.map("depends", names, |v, place| match v.as_str() {
+            Some(entity) if super::entity_name_ok(entity.as_bytes()) => Ok(entity.to_owned()),
+            _ => Err(wrong(place.to_owned(), "must be the name of an entity")),
+        })?;
+        let keyed = normalize.iter().map(|(n, _)| n);
+        let keyed = keyed
+            .chain(lookups.iter().map(|(n, _)| n))
+            .chain(depends.iter().map(|(n, _)| n));
+        let mut seen: HashSet<&str> = HashSet::from(["id"]);
+        let named: Vec<String> = indexed
+            .iter()
+            .chain(&sortable)
+            .chain(keyed)
+            .filter(|name| seen.insert(name))
+            .cloned()
+            .collect();
+        drop(seen);
         Ok(Said {
-            indexed,
-            sortable: self.list("sortable", names)?,
-            normalize: self.map("normalize", names, normals)?,
-            lookups: self.map("index_to_airtable", names, |v, place| match v.as_str() {
-                Some(column) if !column.is_empty() => Ok(column.to_owned()),
-                _ => Err(wrong(
-                    place.to_owned(),
-                    "must be the name of a field in Airtable",
-                )),
-            })?,
-            depends: self.map("depends", names, |v, place| match v.as_str() {
-                Some(entity) if super::entity_name_ok(entity.as_bytes()) => Ok(entity.to_owned()),
-                _ => Err(wrong(place.to_owned(), "must be the name of an entity")),
-            })?,
+            named,
+            indexed: indexed.into_iter().collect(),
+            sortable: sortable.into_iter().collect(),
+            normalize: normalize.into_iter().collect(),
+            lookups: lookups.into_iter().collect(),
+            depends: depends.into_iter().collect(),
         })
     }
 
@@ -246,110 +287,44 @@ impl Reader<'_> {
             Some(_) => Err(wrong(place, "must be an object keyed by field names")),
         }
     }
+}
 
-    fn views(
-        &self,
-        names: &Names,
-        fields: &[Field],
-        by_name: &HashMap<String, FieldIx>,
-    ) -> Result<Vec<View>, SpecError> {
-        let views = match self.members.get("views") {
-            None => return Ok(Vec::new()),
-            Some(Value::Object(views)) => views,
-            Some(_) => {
-                return Err(wrong(
-                    "/views".into(),
-                    "must be an object keyed by the views' names",
-                ))
-            }
-        };
-        let mut out = Vec::new();
-        for (name, given) in views {
-            let place = step("/views", name);
-            if name.is_empty()
-                || name == "*"
-                || name.chars().any(|c| c.is_whitespace() || c.is_control())
-            {
-                return Err(wrong(
-                    place,
-                    "a view's name must be one word; * stands for the whole record",
-                ));
-            }
-            let field = |name: &str| by_name.get(name).copied();
-            let columns = match given {
-                Value::Array(list) => name_list(list, &place, names)?
-                    .into_iter()
-                    .map(|name| Column {
-                        field: field(&name),
-                        key: key(&name),
-                        name,
-                        fill: None,
-                        rule: None,
-                    })
-                    .collect(),
-                Value::Object(_) => {
-                    let doc = Arc::new(Doc::new(given.clone(), &place));
-                    let mut columns = Vec::new();
-                    for p in properties(&doc)?.into_iter().filter(|p| p.name != "id") {
-                        let at = step(&step(&place, "properties"), &p.name);
-                        names.check(&p.name, &at)?;
-                        let whole = field(&p.name).and_then(|f| fields.get(usize::from(f)));
-                        columns.push(view_column(&doc, p, whole, field)?);
-                    }
-                    columns
-                }
-                _ => {
-                    return Err(wrong(
-                        place,
-                        "must be a JSON Schema or a list of field names",
-                    ))
-                }
-            };
-            out.push(View {
-                name: name.clone(),
-                columns: columns
-                    .into_iter()
-                    .filter(|c: &Column| c.name != "id")
-                    .collect(),
-                own_schema: given.is_object(),
-            });
-        }
-        match ViewIx::try_from(out.len()) {
-            Ok(_) => Ok(out),
-            Err(_) => Err(wrong("/views".into(), "has too many views")),
+/// A schema that stands at `base`, and the properties of its model.
+pub(super) fn document(
+    schema: &Value,
+    base: &str,
+    steps: &mut Steps,
+) -> Result<(Arc<Doc>, Model), SpecError> {
+    let mut doc = Doc::new(schema.clone(), base);
+    let model = properties(&doc, steps)?;
+    doc.share(model.checks());
+    Ok((Arc::new(doc), model))
+}
+
+/// The columns that fields are read from and asked by.
+fn columns(fields: &[Field], open: bool) -> Columns {
+    let mut out = Columns {
+        all: open,
+        ..Columns::default()
+    };
+    for f in fields {
+        out.add(&f.airtable);
+        let asked = f.lookup.as_deref();
+        if let Some(lookup) = asked.filter(|l| f.indexed || is_id(l)) {
+            out.add(lookup);
         }
     }
-
-    fn default_view(&self, views: &[View]) -> Result<Option<ViewIx>, SpecError> {
-        let find = |name: &str| {
-            views
-                .iter()
-                .position(|v| v.name == name)
-                .and_then(|i| ViewIx::try_from(i).ok())
-        };
-        match self.members.get("default_view") {
-            None => Ok(find("public")),
-            Some(Value::String(name)) if name == "*" => Ok(None),
-            Some(Value::String(name)) => match find(name) {
-                None => Err(wrong(
-                    "/default_view".into(),
-                    &format!("{name:?} is none of the views"),
-                )),
-                view => Ok(view),
-            },
-            Some(_) => Err(wrong("/default_view".into(), "must be the name of a view")),
-        }
-    }
+    out
 }
 
 /// The names that fields may have.
-struct Names<'a> {
+pub(super) struct Names<'a> {
     /// `None`: no schema, any name.
     known: Option<HashSet<&'a str>>,
 }
 
 impl Names<'_> {
-    fn check(&self, name: &str, place: &str) -> Result<(), SpecError> {
+    pub(super) fn check(&self, name: &str, place: &str) -> Result<(), SpecError> {
         match &self.known {
             Some(known) if !known.contains(name) && name != "id" => Err(wrong(
                 place.to_owned(),
@@ -361,15 +336,20 @@ impl Names<'_> {
 }
 
 /// Names of fields, each of them known and given once.
-fn name_list(all: &[Value], place: &str, names: &Names) -> Result<Vec<String>, SpecError> {
+pub(super) fn name_list(
+    all: &[Value],
+    place: &str,
+    names: &Names,
+) -> Result<Vec<String>, SpecError> {
     let mut out: Vec<String> = Vec::new();
+    let mut seen: HashSet<&str> = HashSet::new();
     for (i, v) in all.iter().enumerate() {
         let at = format!("{place}/{i}");
         let Some(name) = v.as_str() else {
             return Err(wrong(at, "must be the name of a field"));
         };
         names.check(name, &at)?;
-        if out.iter().any(|n| n == name) {
+        if !seen.insert(name) {
             return Err(wrong(at, &format!("{name:?} is given twice")));
         }
         out.push(name.to_owned());

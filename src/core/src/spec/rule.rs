@@ -1,8 +1,9 @@
 //! What one property's schema means: the kind of its values, and what fills a lacking one.
 
 use super::schema::{Branch, Doc};
+use super::steps::Steps;
 use super::validate;
-use super::Kind;
+use super::{Kind, SpecError};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,23 +11,23 @@ use serde_json::{Map, Value};
 
 /// JSON types as bits.
 type Types = u8;
-const NULL: Types = 1;
-const BOOLEAN: Types = 2;
+pub(super) const NULL: Types = 1;
+pub(super) const BOOLEAN: Types = 2;
 const WHOLE: Types = 4;
 const FRACTION: Types = 8;
-const TEXT: Types = 16;
-const ARRAY: Types = 32;
+pub(super) const TEXT: Types = 16;
+pub(super) const ARRAY: Types = 32;
 const OBJECT: Types = 64;
 const ALL: Types = 127;
 
 /// The schema of one property and what follows from it.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
-    doc: Arc<Doc>,
-    schema: Value,
-    types: Types,
+    pub(super) doc: Arc<Doc>,
+    pub(super) schema: Value,
+    pub(super) types: Types,
     /// Some alternative names no type: it allows anything.
-    untyped: bool,
+    pub(super) untyped: bool,
     /// Its texts are numbers.
     decimal: bool,
     pub(super) kind: Kind,
@@ -34,18 +35,29 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
-    pub(super) fn new(doc: Arc<Doc>, schema: Value) -> Rule {
+    /// # Errors
+    /// What the schema at `place` stands for has no end within the steps left.
+    pub(super) fn new(
+        doc: Arc<Doc>,
+        schema: Value,
+        place: &str,
+        steps: &mut Steps,
+    ) -> Result<Rule, SpecError> {
         let (mut types, mut untyped, mut kind, mut item) = (0, false, None, None);
-        for branch in doc.branches(&schema, "") {
+        for branch in doc.branches(&schema, place, steps)? {
             let Some(named) = types_of(&branch) else {
                 (types, untyped, kind) = (ALL, true, Some(Kind::Any));
                 continue;
             };
             types |= named;
-            for (bits, leaf) in leaves(&doc, &branch, named) {
+            let of_element = match named & ARRAY {
+                0 => (Kind::Any, false),
+                _ => element(&doc, &branch, place, steps)?,
+            };
+            for (bits, leaf) in leaves(&branch, named, of_element.1) {
                 kind = Some(kind.map_or(leaf, |k| united(k, leaf)));
                 if bits == ARRAY {
-                    let of = element(&doc, &branch).0;
+                    let of = of_element.0;
                     item = Some(item.map_or(of, |i| united(i, of)));
                 }
             }
@@ -56,7 +68,7 @@ impl Rule {
         } else {
             Kind::Any
         };
-        Rule {
+        Ok(Rule {
             decimal: is_decimal(&schema),
             doc,
             schema,
@@ -64,7 +76,7 @@ impl Rule {
             untyped,
             kind,
             item,
-        }
+        })
     }
     /// Does the value satisfy the schema?
     pub(crate) fn allows(&self, value: &Value) -> bool {
@@ -78,29 +90,16 @@ impl Rule {
     pub(crate) fn is_boolean(&self) -> bool {
         !self.untyped && self.types & !NULL == BOOLEAN
     }
-    /// The declared default, if it satisfies the schema.
-    pub(super) fn valid_default(&self, declared: Option<&Value>) -> Option<Value> {
-        declared.filter(|v| self.allows(v)).cloned()
-    }
-    /// The type's empty value, where the schema allows it.
-    pub(super) fn empty(&self) -> Option<Value> {
-        let candidates = [
-            (BOOLEAN, Value::Bool(false)),
-            (ARRAY, Value::Array(Vec::new())),
-            (NULL, Value::Null),
-            (TEXT, Value::String(String::new())),
-        ];
-        candidates
-            .into_iter()
-            .filter(|(bit, _)| {
-                if self.untyped {
-                    *bit == NULL
-                } else {
-                    self.types & bit != 0
-                }
-            })
-            .map(|(_, v)| v)
-            .find(|v| self.allows(v))
+    /// Does it leave a single value, or a choice of some: the mark by which alternatives are told apart?
+    pub(crate) fn is_choice(&self) -> bool {
+        let chosen = |key: &str| {
+            let own = self.schema.get(key).is_some();
+            let reference = self.schema.get("$ref").and_then(Value::as_str);
+            own || reference
+                .and_then(|r| self.doc.target(r))
+                .is_some_and(|t| t.get(key).is_some())
+        };
+        chosen("const") || chosen("enum")
     }
     /// May a value, or an element of one, be a number, written as a text too?
     pub(crate) fn allows_numbers(&self) -> bool {
@@ -225,7 +224,7 @@ fn bits_of(value: &Value) -> Types {
 }
 
 /// The kinds that a branch stands for, each with its type.
-fn leaves(doc: &Doc, branch: &Branch, types: Types) -> Vec<(Types, Kind)> {
+fn leaves(branch: &Branch, types: Types, of_ids: bool) -> Vec<(Types, Kind)> {
     let mut out = Vec::new();
     if types & BOOLEAN != 0 {
         out.push((BOOLEAN, Kind::Boolean));
@@ -250,10 +249,10 @@ fn leaves(doc: &Doc, branch: &Branch, types: Types) -> Vec<(Types, Kind)> {
         out.push((TEXT, kind));
     }
     if types & ARRAY != 0 {
-        let kind = match element(doc, branch) {
-            (_, true) if holds_one(branch) => Kind::Link,
-            (_, true) => Kind::Links,
-            _ => Kind::Array,
+        let kind = match of_ids {
+            true if holds_one(branch) => Kind::Link,
+            true => Kind::Links,
+            false => Kind::Array,
         };
         out.push((ARRAY, kind));
     }
@@ -292,14 +291,19 @@ fn elements<'a>(branch: &Branch<'a>) -> Vec<(bool, Vec<&'a Value>)> {
 }
 
 /// The kind of an array's elements, and whether they are ids of linked records.
-fn element(doc: &Doc, branch: &Branch) -> (Kind, bool) {
+fn element(
+    doc: &Doc,
+    branch: &Branch,
+    place: &str,
+    steps: &mut Steps,
+) -> Result<(Kind, bool), SpecError> {
     let mut kind = None;
     let mut links = false;
     for (_, schemas) in elements(branch) {
         let mut all = !schemas.is_empty();
         for schema in schemas {
             let mut one = false;
-            for b in doc.branches(schema, "") {
+            for b in doc.branches(schema, place, steps)? {
                 let types = types_of(&b).unwrap_or(ALL);
                 if types == NULL {
                     continue;
@@ -324,7 +328,7 @@ fn element(doc: &Doc, branch: &Branch) -> (Kind, bool) {
         }
         links |= all;
     }
-    (kind.unwrap_or(Kind::Any), links)
+    Ok((kind.unwrap_or(Kind::Any), links))
 }
 
 fn leaves_of_text(branch: &Branch) -> Kind {

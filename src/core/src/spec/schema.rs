@@ -1,20 +1,30 @@
 //! A JSON Schema document: its references, and a schema taken apart into the alternatives it allows.
 
+use super::pattern::Pattern;
+use super::steps::Steps;
+use super::SpecError;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
-use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
 /// Deeper nesting of references and branches than any tool prints; beyond it a schema allows anything.
 const MAX_DEPTH: usize = 32;
 /// More alternatives than any model has; beyond it the rest is not looked at.
-const MAX_BRANCHES: usize = 64;
-/// Bytes of a compiled pattern: keeps a hostile one from costing memory and time.
-const PATTERN_SIZE: usize = 1 << 18;
+const MAX_BRANCHES: usize = 256;
+/// Steps that checks of one record may take together, and one check of them: a recursive schema with many branches must
+/// not hold anybody up.
+const RECORD_STEPS: u32 = 1_000_000;
+const MOST_STEPS: u32 = 20_000;
+const LEAST_STEPS: u32 = 100;
+/// Patterns that are compiled; what goes beyond counts as one that cannot be judged.
+const MAX_PATTERNS: usize = 1_000;
+/// Bytes of a reference that are read in one step.
+pub(super) const REFERENCE_STEP: usize = 64;
 
 /// A schema with everything its references may point to.
 #[derive(Clone, Debug)]
@@ -22,7 +32,11 @@ pub(crate) struct Doc {
     root: Value,
     /// Where the document stands in what the user gave, for messages.
     pub(super) base: String,
-    patterns: HashMap<String, Option<Regex>>,
+    patterns: HashMap<String, Option<Pattern>>,
+    /// Where the definitions stand that carry a name: `#name`.
+    anchors: HashMap<String, String>,
+    /// Steps that a check of one value may take.
+    pub(super) steps: u32,
 }
 
 /// One of the alternatives that a schema allows: all its parts hold at once.
@@ -36,7 +50,7 @@ pub(super) struct Branch<'a> {
 /// A schema object and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Part<'a> {
-    pub(super) place: String,
+    pub(super) place: Arc<str>,
     pub(super) map: &'a Map<String, Value>,
 }
 
@@ -45,20 +59,35 @@ impl Doc {
         let mut patterns = HashMap::new();
         collect_patterns(&root, &mut patterns);
         Doc {
+            anchors: anchors(&root),
+            steps: MOST_STEPS,
             root,
             base: base.to_owned(),
             patterns,
         }
     }
+    /// A record is checked in so many parts: together they take no longer than one of a plain model may.
+    pub(super) fn share(&mut self, checks: usize) {
+        let each = RECORD_STEPS / u32::try_from(checks.max(1)).unwrap_or(u32::MAX);
+        self.steps = each.clamp(LEAST_STEPS, MOST_STEPS);
+    }
     pub(super) fn root(&self) -> &Value {
         &self.root
     }
-    /// The compiled pattern; `None` if it is not one that we can read.
-    pub(super) fn pattern(&self, pattern: &str) -> Option<&Regex> {
+    /// The compiled pattern; `None` if it is not one that we can judge.
+    pub(super) fn pattern(&self, pattern: &str) -> Option<&Pattern> {
         self.patterns.get(pattern)?.as_ref()
     }
     /// What a `$ref` points to, and its place.
     pub(super) fn resolve(&self, reference: &str) -> Option<(String, &Value)> {
+        let (pointer, target) = self.find(reference)?;
+        Some((format!("{}{pointer}", self.base), target))
+    }
+    /// What a `$ref` points to.
+    pub(super) fn target(&self, reference: &str) -> Option<&Value> {
+        self.find(reference).map(|(_, target)| target)
+    }
+    fn find(&self, reference: &str) -> Option<(String, &Value)> {
         let (document, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let own = |key: &str| {
             self.root
@@ -70,11 +99,12 @@ impl Doc {
             return None;
         }
         let pointer = percent_decoded(fragment)?;
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return self.anchor(&pointer);
-        }
+        let pointer = match pointer.is_empty() || pointer.starts_with('/') {
+            true => pointer,
+            false => self.anchors.get(&pointer)?.clone(),
+        };
         match self.root.pointer(&pointer) {
-            Some(target) => Some((format!("{}{pointer}", self.base), target)),
+            Some(target) => Some((pointer, target)),
             None => self.definition(&pointer),
         }
     }
@@ -84,64 +114,91 @@ impl Doc {
         let (_, last) = pointer.rsplit_once('/')?;
         ["$defs", "definitions"].into_iter().find_map(|defs| {
             let at = format!("/{defs}/{last}");
-            Some((format!("{}{at}", self.base), self.root.pointer(&at)?))
-        })
-    }
-    /// `#name`: the definition that carries the name as its `$anchor` or `$id`.
-    fn anchor(&self, name: &str) -> Option<(String, &Value)> {
-        let hash = format!("#{name}");
-        ["$defs", "definitions"].into_iter().find_map(|defs| {
-            self.root
-                .get(defs)?
-                .as_object()?
-                .iter()
-                .find_map(|(key, v)| {
-                    let named = v.get("$anchor").and_then(Value::as_str) == Some(name)
-                        || v.get("$id").and_then(Value::as_str) == Some(&hash);
-                    named.then(|| (format!("{}/{defs}/{}", self.base, escaped(key)), v))
-                })
+            let target = self.root.pointer(&at)?;
+            Some((at, target))
         })
     }
     /// The alternatives that `schema` allows: references followed, `allOf` merged in, `anyOf` and `oneOf` told apart.
-    pub(super) fn branches<'a>(&'a self, schema: &'a Value, place: &str) -> Vec<Branch<'a>> {
-        self.alternatives(schema, place, 0)
+    ///
+    /// # Errors
+    /// There is no end to it within the steps left.
+    pub(super) fn branches<'a>(
+        &'a self,
+        schema: &'a Value,
+        place: &str,
+        steps: &mut Steps,
+    ) -> Result<Vec<Branch<'a>>, SpecError> {
+        Expansion {
+            doc: self,
+            steps,
+            following: Vec::new(),
+        }
+        .alternatives(schema, place)
     }
-    fn alternatives<'a>(&'a self, schema: &'a Value, place: &str, depth: usize) -> Vec<Branch<'a>> {
+}
+
+/// A schema being taken apart.
+struct Expansion<'a, 's> {
+    doc: &'a Doc,
+    steps: &'s mut Steps,
+    /// The objects on the way here: one that comes again says nothing new.
+    following: Vec<*const Map<String, Value>>,
+}
+
+impl<'a> Expansion<'a, '_> {
+    fn alternatives(
+        &mut self,
+        schema: &'a Value,
+        place: &str,
+    ) -> Result<Vec<Branch<'a>>, SpecError> {
         let map = match schema {
-            Value::Object(map) if depth < MAX_DEPTH => map,
-            Value::Bool(false) => return Vec::new(),
-            _ => return vec![Branch::default()],
+            Value::Object(map) if self.following.len() < MAX_DEPTH => map,
+            Value::Bool(false) => return Ok(Vec::new()),
+            _ => return Ok(vec![Branch::default()]),
         };
+        if self.following.contains(&core::ptr::from_ref(map)) {
+            return Ok(vec![Branch::default()]);
+        }
+        self.steps.take(1, place)?;
+        self.following.push(map);
+        let out = self.of_object(map, place);
+        self.following.pop();
+        out
+    }
+
+    fn of_object(
+        &mut self,
+        map: &'a Map<String, Value>,
+        place: &str,
+    ) -> Result<Vec<Branch<'a>>, SpecError> {
         let mut out = vec![Branch {
             parts: vec![Part {
-                place: place.to_owned(),
+                place: place.into(),
                 map,
             }],
             null: false,
         }];
-        if let Some((at, target)) = map
-            .get("$ref")
-            .and_then(Value::as_str)
-            .and_then(|r| self.resolve(r))
-        {
-            out = both(&out, &self.alternatives(target, &at, depth + 1));
+        if let Some(reference) = map.get("$ref").and_then(Value::as_str) {
+            self.steps.take(reference.len() / REFERENCE_STEP, place)?;
+            if let Some((at, target)) = self.doc.resolve(reference) {
+                let referred = self.alternatives(target, &at)?;
+                out = self.both(out, &referred, place)?;
+            }
         }
         if let Some(Value::Array(all)) = map.get("allOf") {
             for (i, one) in all.iter().enumerate() {
-                out = both(
-                    &out,
-                    &self.alternatives(one, &format!("{place}/allOf/{i}"), depth + 1),
-                );
+                let more = self.alternatives(one, &format!("{place}/allOf/{i}"))?;
+                out = self.both(out, &more, place)?;
             }
         }
         for key in ["anyOf", "oneOf"] {
             if let Some(Value::Array(any)) = map.get(key) {
                 let mut either = Vec::new();
                 for (i, one) in any.iter().enumerate() {
-                    either.extend(self.alternatives(one, &format!("{place}/{key}/{i}"), depth + 1));
+                    either.extend(self.alternatives(one, &format!("{place}/{key}/{i}"))?);
                     either.truncate(MAX_BRANCHES);
                 }
-                out = both(&out, &either);
+                out = self.both(out, &either, place)?;
             }
         }
         if map.get("nullable") == Some(&Value::Bool(true)) {
@@ -150,40 +207,69 @@ impl Doc {
                 null: true,
             });
         }
-        out
+        Ok(out)
+    }
+
+    /// Every alternative of the one together with every alternative of the other.
+    fn both(
+        &mut self,
+        mut a: Vec<Branch<'a>>,
+        b: &[Branch<'a>],
+        place: &str,
+    ) -> Result<Vec<Branch<'a>>, SpecError> {
+        if let [only] = b {
+            self.steps.take(only.parts.len() * a.len(), place)?;
+            for x in &mut a {
+                x.parts.extend(only.parts.iter().cloned());
+                x.null |= only.null;
+            }
+            return Ok(a);
+        }
+        let mut out = Vec::new();
+        for x in &a {
+            for y in b.iter().take(MAX_BRANCHES - out.len()) {
+                self.steps.take(x.parts.len() + y.parts.len(), place)?;
+                let mut parts = x.parts.clone();
+                parts.extend(y.parts.iter().cloned());
+                out.push(Branch {
+                    parts,
+                    null: x.null || y.null,
+                });
+            }
+        }
+        Ok(out)
     }
 }
 
-/// Every alternative of the one together with every alternative of the other.
-fn both<'a>(a: &[Branch<'a>], b: &[Branch<'a>]) -> Vec<Branch<'a>> {
-    let mut out = Vec::new();
-    for x in a {
-        for y in b {
-            if out.len() == MAX_BRANCHES {
-                return out;
+/// The names that definitions carry as their `$anchor` or `$id`, and where they stand.
+fn anchors(root: &Value) -> HashMap<String, String> {
+    let mut out = HashMap::new();
+    for defs in ["$defs", "definitions"] {
+        let Some(all) = root.get(defs).and_then(Value::as_object) else {
+            continue;
+        };
+        for (key, v) in all {
+            let id = v.get("$id").and_then(Value::as_str);
+            let named = v.get("$anchor").and_then(Value::as_str);
+            for name in [named, id.and_then(|id| id.strip_prefix('#'))] {
+                let at = || format!("/{defs}/{}", escaped(key));
+                if let Some(name) = name {
+                    out.entry(name.to_owned()).or_insert_with(at);
+                }
             }
-            let mut parts = x.parts.clone();
-            parts.extend(y.parts.iter().cloned());
-            out.push(Branch {
-                parts,
-                null: x.null || y.null,
-            });
         }
     }
     out
 }
 
-fn collect_patterns(value: &Value, into: &mut HashMap<String, Option<Regex>>) {
+fn collect_patterns(value: &Value, into: &mut HashMap<String, Option<Pattern>>) {
     match value {
         Value::Object(map) => {
             for (key, v) in map {
                 match v {
                     Value::String(p) if key == "pattern" => {
-                        if !into.contains_key(p) {
-                            into.insert(
-                                p.clone(),
-                                RegexBuilder::new(p).size_limit(PATTERN_SIZE).build().ok(),
-                            );
+                        if into.len() < MAX_PATTERNS && !into.contains_key(p) {
+                            into.insert(p.clone(), Pattern::new(p));
                         }
                     }
                     _ => collect_patterns(v, into),

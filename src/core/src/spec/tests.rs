@@ -3,6 +3,7 @@
 mod fields;
 mod fixtures;
 mod refused;
+mod work;
 
 use super::*;
 use alloc::format;

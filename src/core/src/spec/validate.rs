@@ -2,24 +2,62 @@
 
 use super::schema::Doc;
 use alloc::string::String;
+use alloc::vec::Vec;
 use serde_json::{Map, Number, Value};
 
-/// Steps that one check may take: a recursive schema with many branches must not hold anybody up.
-const MAX_STEPS: u32 = 20_000;
 const MAX_DEPTH: u32 = 64;
+/// Entries of an `enum` that are compared in one step.
+const ENUM_STEP: usize = 16;
+/// Pairs of elements that are compared in one step.
+const PAIRS_STEP: usize = 64;
+/// What is not looked at, or not to the end: in a `not` it leaves open whether a schema is satisfied.
+const UNSURE: [&str; 18] = [
+    "format",
+    "if",
+    "contains",
+    "minContains",
+    "maxContains",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "oneOf",
+    "uniqueItems",
+    "$dynamicRef",
+    "$recursiveRef",
+];
 
 /// Does `value` satisfy `schema`, a part of `doc`?
 pub(super) fn satisfies(doc: &Doc, schema: &Value, value: &Value) -> bool {
-    Check {
+    counted(doc, schema, value).0
+}
+
+/// The same, and the steps that it took.
+pub(super) fn counted(doc: &Doc, schema: &Value, value: &Value) -> (bool, u32) {
+    let mut check = Check {
         doc,
-        steps: MAX_STEPS,
-    }
-    .holds(schema, value, 0)
+        steps: doc.steps,
+        certain: false,
+        following: Vec::new(),
+        since: 0,
+    };
+    let holds = check.holds(schema, value, 0);
+    (holds, doc.steps.saturating_sub(check.steps))
 }
 
 struct Check<'a> {
     doc: &'a Doc,
     steps: u32,
+    /// What we cannot read counts as not satisfied: so it is within a `not`.
+    certain: bool,
+    /// What references led to, and from where on they speak of the value at hand.
+    following: Vec<*const Value>,
+    since: usize,
 }
 
 impl Check<'_> {
@@ -27,21 +65,25 @@ impl Check<'_> {
         let map = match schema {
             Value::Bool(allowed) => return *allowed,
             Value::Object(map) => map,
-            _ => return true,
+            _ => return !self.certain,
         };
         if depth > MAX_DEPTH || self.steps == 0 {
-            return true;
+            return !self.certain;
         }
-        self.steps -= 1;
+        let listed = map.get("enum").and_then(Value::as_array);
+        let cost = 1 + listed.map_or(0, |all| all.len() / ENUM_STEP);
+        self.steps = self
+            .steps
+            .saturating_sub(u32::try_from(cost).unwrap_or(u32::MAX));
         if value.is_null() && map.get("nullable") == Some(&Value::Bool(true)) {
             return true;
         }
+        if self.certain && UNSURE.iter().any(|k| map.contains_key(*k)) {
+            return false;
+        }
         type_holds(map, value)
             && map.get("const").is_none_or(|c| same(c, value))
-            && map
-                .get("enum")
-                .and_then(Value::as_array)
-                .is_none_or(|all| all.iter().any(|e| same(e, value)))
+            && listed.is_none_or(|all| all.iter().any(|e| same(e, value)))
             && self.branches_hold(map, value, depth + 1)
             && match value {
                 Value::String(s) => self.text_holds(map, s),
@@ -54,12 +96,12 @@ impl Check<'_> {
 
     fn branches_hold(&mut self, map: &Map<String, Value>, value: &Value, depth: u32) -> bool {
         let list = |key: &str| map.get(key).and_then(Value::as_array);
-        if let Some((_, target)) = map
+        if let Some(target) = map
             .get("$ref")
             .and_then(Value::as_str)
-            .and_then(|r| self.doc.resolve(r))
+            .and_then(|r| self.doc.target(r))
         {
-            if !self.holds(target, value, depth) {
+            if !self.reference_holds(target, value, depth) {
                 return false;
             }
         }
@@ -72,28 +114,56 @@ impl Check<'_> {
                 return false;
             }
         }
-        !map.get("not")
-            .is_some_and(|not| not.is_object() && self.holds(not, value, depth))
+        let Some(not) = map.get("not").filter(|not| not.is_object()) else {
+            return true;
+        };
+        self.certain = !self.certain;
+        let denied = self.holds(not, value, depth);
+        self.certain = !self.certain;
+        !denied
+    }
+
+    /// A reference that comes back to itself, of the same value, says nothing new.
+    fn reference_holds(&mut self, target: &Value, value: &Value, depth: u32) -> bool {
+        let at = core::ptr::from_ref(target);
+        let seen = self.following.get(self.since..);
+        if seen.is_some_and(|seen| seen.contains(&at)) {
+            return !self.certain;
+        }
+        self.following.push(at);
+        let holds = self.holds(target, value, depth);
+        self.following.pop();
+        holds
+    }
+
+    /// An element or a member of the value.
+    fn part_holds(&mut self, schema: &Value, part: &Value, depth: u32) -> bool {
+        let since = core::mem::replace(&mut self.since, self.following.len());
+        let holds = self.holds(schema, part, depth);
+        self.since = since;
+        holds
     }
 
     fn text_holds(&self, map: &Map<String, Value>, text: &str) -> bool {
-        let len = || text.chars().count() as u64;
+        // JavaScript counts UTF-16 units, others characters: too short or too long is what all find so.
+        let units = || text.chars().map(char::len_utf16).sum::<usize>() as u64;
+        let chars = || text.chars().count() as u64;
+        let certain = self.certain;
         map.get("minLength")
             .and_then(Value::as_u64)
-            .is_none_or(|min| len() >= min)
+            .is_none_or(|min| if certain { chars() } else { units() } >= min)
             && map
                 .get("maxLength")
                 .and_then(Value::as_u64)
-                .is_none_or(|max| len() <= max)
+                .is_none_or(|max| if certain { units() } else { chars() } <= max)
             && map
                 .get("format")
                 .and_then(Value::as_str)
                 .is_none_or(|f| format_holds(f, text))
-            && map
-                .get("pattern")
-                .and_then(Value::as_str)
-                .and_then(|p| self.doc.pattern(p))
-                .is_none_or(|p| p.is_match(text))
+            && map.get("pattern").and_then(Value::as_str).is_none_or(|p| {
+                let judged = self.doc.pattern(p).and_then(|p| p.judge(text));
+                judged.unwrap_or(!certain)
+            })
     }
 
     fn array_holds(&mut self, map: &Map<String, Value>, array: &[Value], depth: u32) -> bool {
@@ -106,8 +176,16 @@ impl Check<'_> {
                 .get("maxItems")
                 .and_then(Value::as_u64)
                 .is_none_or(|max| len <= max);
-        if !fits || (map.get("uniqueItems") == Some(&Value::Bool(true)) && repeats(array)) {
+        if !fits {
             return false;
+        }
+        if map.get("uniqueItems") == Some(&Value::Bool(true)) {
+            let pairs = array.len().saturating_mul(array.len());
+            let cost = u32::try_from(pairs / PAIRS_STEP).unwrap_or(u32::MAX);
+            self.steps = self.steps.saturating_sub(cost);
+            if self.steps > 0 && repeats(array) {
+                return false;
+            }
         }
         // A tuple is `prefixItems` with the rest under `items`, or in the older form `items` with `additionalItems`.
         let (tuple, rest) = match (map.get("prefixItems"), map.get("items")) {
@@ -119,7 +197,7 @@ impl Check<'_> {
             tuple
                 .get(i)
                 .or(rest.filter(|_| i >= tuple.len()))
-                .is_none_or(|schema| self.holds(schema, v, depth))
+                .is_none_or(|schema| self.part_holds(schema, v, depth))
         })
     }
 
@@ -145,7 +223,7 @@ impl Check<'_> {
             properties
                 .and_then(|p| p.get(key))
                 .or(others)
-                .is_none_or(|schema| self.holds(schema, v, depth))
+                .is_none_or(|schema| self.part_holds(schema, v, depth))
         })
     }
 }
@@ -239,7 +317,12 @@ fn format_holds(format: &str, text: &str) -> bool {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
         }),
-        "uuid" => text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-'),
+        // With or without its dashes, in braces or as a URN.
+        "uuid" => {
+            let digits = text.strip_prefix("urn:uuid:").unwrap_or(text);
+            let digits = digits.chars().filter(|c| !matches!(c, '-' | '{' | '}'));
+            digits.clone().count() == 32 && digits.clone().all(|c| c.is_ascii_hexdigit())
+        }
         "time" | "duration" | "ipv4" | "ipv6" | "hostname" | "idn-hostname" | "regex"
         | "json-string" => !text.is_empty(),
         _ => true,

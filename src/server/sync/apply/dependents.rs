@@ -149,7 +149,7 @@ fn who_depends<'a>(
                     declared
                         || through
                             .iter()
-                            .any(|d| own == d.table.as_str() && d.link == column(f))
+                            .any(|d| own == d.table.as_str() && d.is_through(column(f)))
                 })
                 .collect();
             let cuts = !cut.gone.is_empty() || cut.blind.contains_key(own);

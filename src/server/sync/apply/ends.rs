@@ -92,7 +92,10 @@ fn gather(st: &State, own: &[EntityIx], cell: &LinkCell, column: &str, ends: &mu
             continue;
         };
         for (f, ids) in links {
-            if e.spec.get(*f).is_some_and(|f| f.airtable == column) {
+            if e.spec
+                .get(*f)
+                .is_some_and(|f| f.airtable == column || f.airtable == cell.field)
+            {
                 before.get_or_insert_default().extend(ids);
             }
         }

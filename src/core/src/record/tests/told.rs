@@ -78,8 +78,112 @@ fn cells_told_by_field_or_column_name_become_what_a_fetch_gives() {
     );
     assert_eq!(
         text(&cells.whole),
-        format!("{{\"id\":\"{ID}\",\"stage\":\"Shut\",\"open\":true,\"note\":\"x\"}}")
+        format!("{{\"id\":\"{ID}\",\"stage\":\"Shut\",\"open\":false,\"note\":\"x\"}}")
     );
+}
+
+#[test]
+fn what_satisfies_the_schema_as_it_stands_is_kept_as_it_stands() {
+    let object = json!({"type": "object", "properties": {"id": {"type": "string"}, "name": {"type": "string"}}, "required": ["id", "name"]});
+    let team = json!([{"id": "ugpA1", "name": "Design"}]);
+    let choice = json!({"id": "selA1", "name": "Open", "color": "red"});
+    let linked = json!([{"id": "recA1b2C3d4E5f6G7", "name": "Ada"}]);
+    let list = json!({"type": "array", "items": object});
+    let texts = json!({"type": "array", "items": {"type": "string"}});
+    let either = json!({"anyOf": [object, {"type": "string"}]});
+    let links = json!({"type": "array", "items": {"type": "string", "pattern": "^rec"}});
+    // What is told, what UPSERT keeps of it, what is kept of a script's.
+    let rows = [
+        (
+            "a group",
+            list.clone(),
+            team.clone(),
+            team.clone(),
+            team.clone(),
+        ),
+        (
+            "choices",
+            list.clone(),
+            json!([choice]),
+            json!([choice]),
+            json!([choice]),
+        ),
+        (
+            "linked records",
+            list,
+            linked.clone(),
+            linked.clone(),
+            linked.clone(),
+        ),
+        (
+            "one choice",
+            object,
+            choice.clone(),
+            choice.clone(),
+            choice.clone(),
+        ),
+        (
+            "any objects",
+            json!({"type": "array", "items": {}}),
+            team.clone(),
+            team.clone(),
+            team.clone(),
+        ),
+        (
+            "names",
+            texts.clone(),
+            json!([choice]),
+            json!(["Open"]),
+            json!(["Open"]),
+        ),
+        (
+            "names of links",
+            texts,
+            linked.clone(),
+            json!(["recA1b2C3d4E5f6G7"]),
+            json!(["recA1b2C3d4E5f6G7"]),
+        ),
+        (
+            "either",
+            either,
+            choice.clone(),
+            choice.clone(),
+            json!("Open"),
+        ),
+        (
+            "links",
+            links,
+            linked,
+            json!(["recA1b2C3d4E5f6G7"]),
+            json!(["recA1b2C3d4E5f6G7"]),
+        ),
+        (
+            "null",
+            json!({"type": ["string", "null"], "default": "x"}),
+            json!(null),
+            json!(null),
+            json!("x"),
+        ),
+        (
+            "normalised all the same",
+            json!({"type": "string", "normalize": ["lower"]}),
+            json!("A"),
+            json!("a"),
+            json!("a"),
+        ),
+    ];
+    for (name, schema, told, kept, scripts) in rows {
+        let s = spec_of(json!({"schema": {"properties": {"f": schema}}}));
+        for (source, expected) in [(Source::Told, &kept), (Source::Script, &scripts)] {
+            let out = shaped(&s, json!({"f": told}), source);
+            let whole: Value = serde_json::from_slice(&out.whole).unwrap();
+            assert_eq!(
+                (&whole["f"], out.violations),
+                (expected, 0),
+                "{name}, {source:?}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use super::op::Op;
 use super::persist;
 use super::serve;
 use super::state::{Entity, EntityIx, State};
+use crate::server::columns;
 use compact_str::CompactString;
 use podium_core::known::{self, Problem, Subject, Table};
 use podium_core::pace::Class;
@@ -200,6 +201,7 @@ fn failed(b: &mut OfBase, base: &str, refused: bool, line: &str) {
 /// A base's schema was read: what it says of tables is noted, and specs are compared with it. What is wrong with them.
 /// The server's lock is not held.
 pub(crate) fn take_in(base: &str, schema: &Value) -> Vec<Problem> {
+    columns::learn(base, schema);
     let tables = known::tables(schema);
     let (specs, names) = {
         let held = gil::lock();

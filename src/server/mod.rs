@@ -3,6 +3,7 @@
 mod answer;
 mod audience;
 mod budget;
+mod cluster;
 mod commands;
 mod config;
 mod del;
@@ -109,6 +110,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     del::forget();
     engine::reset();
     gil::enter(|st| {
+        ffi::slot::init(ctx);
         *st = state::State::default();
         st.replica = ffi::is_replica(ctx);
         st.from_file = from_file;

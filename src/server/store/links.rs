@@ -1,6 +1,7 @@
 //! Links have two ends: what a changed link cell gained and lost is in doubt at its own end too.
 
 use super::{copy, invalidate, Copy};
+use crate::server::cluster;
 use crate::server::engine::desk;
 use crate::server::ffi::Ctx;
 use crate::server::state::{Entity, EntityIx, LinkCells, State};
@@ -136,7 +137,10 @@ pub(crate) fn doubt_other_end(
         None => st
             .of_base(&base)
             .into_iter()
-            .filter(|t| st.get(*t).is_some_and(Entity::has_sets))
+            .filter(|t| {
+                st.get(*t)
+                    .is_some_and(|e| e.has_sets() || cluster::is_split(e))
+            })
             .collect(),
     };
     for t in targets {

@@ -91,7 +91,7 @@ pub(crate) fn tomb(ctx: Ctx, e: &Entity, id: &str) -> Option<Header> {
     if let Some(Some(h)) = e.amid.get(id) {
         return Some(*h).filter(|h| h.generation == e.generation && h.dead_at > ffi::now_ms());
     }
-    if !e.tombs.contains(id) {
+    if !e.tombs.contains(id) && !e.unregistered {
         return None;
     }
     let name = key::tomb(&e.name, id);

@@ -311,6 +311,8 @@ pub(crate) fn spec_came(st: &mut State, name: &str) -> bool {
             return true;
         }
         Ground::Leaving | Ground::Away | Ground::Unknown => {
+            // Looked for once the slot is this node's.
+            e.unregistered = true;
             if e.standing == Standing::Home {
                 e.standing = Standing::New;
             }

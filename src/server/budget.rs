@@ -5,7 +5,7 @@
 
 use super::engine::{desk, mono_ms, Desk};
 use super::ffi::{self, Ctx, Key, KeyKind, RString};
-use super::gil::own_write;
+use super::persist::{self, Wrote};
 use super::state::State;
 use parking_lot::Mutex;
 use podium_core::key;
@@ -158,17 +158,14 @@ fn write(
         args.push(k.as_bytes());
         args.push(v.as_bytes());
     }
-    own_write(|| {
-        let written = !ffi::call(ctx, c"HSET", true, &args).is_error();
-        if written && Key::peek(ctx, RString::new(name).raw()).len() > fields.len() {
-            let mut args: Vec<&[u8]> = vec![name];
-            args.extend(well.iter().map(|f| f.as_bytes()));
-            if args.len() > 1 {
-                ffi::call(ctx, c"HDEL", true, &args);
-            }
-        }
-        written
-    })
+    let wrote = persist::write(ctx, c"HSET", &args);
+    let more = || Key::peek(ctx, RString::new(name).raw()).len() > fields.len();
+    if wrote == Wrote::Yes && !well.is_empty() && more() {
+        let mut args: Vec<&[u8]> = vec![name];
+        args.extend(well.iter().map(|f| f.as_bytes()));
+        persist::write(ctx, c"HDEL", &args);
+    }
+    wrote != Wrote::Later
 }
 
 /// Takes over what an earlier process, or the primary so far, kept. Whether or not there is anything: it may have been

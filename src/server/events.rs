@@ -1,6 +1,7 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
 use super::audience;
+use super::cluster;
 use super::engine::desk;
 use super::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use super::gil;
@@ -89,19 +90,25 @@ unsafe extern "C" fn on_key(
         }
         let lost_own = gil::enter(|st| {
             apply(st, &event, key);
-            if !key.starts_with(b"podium:") || st.loading {
+            if st.loading {
+                return false;
+            }
+            if !key.starts_with(b"podium:") {
+                if event == Event::New {
+                    if let Some(late) = cluster::came_late(st, key) {
+                        cluster::remove_soon(ctx, late);
+                    }
+                }
                 return false;
             }
             match event {
-                Event::Written | Event::New => {
-                    follow_own(ctx, st, key);
-                    false
-                }
+                Event::Written | Event::New => follow_own(ctx, st, key),
                 Event::Removed | Event::Gone => {
                     if st.replica {
                         follow_own(ctx, st, key);
                     }
-                    !st.replica
+                    let moved = event == Event::Removed && cluster::own_key_left(st, key);
+                    !st.replica && !moved
                 }
             }
         });
@@ -112,8 +119,9 @@ unsafe extern "C" fn on_key(
     OK
 }
 
-/// One of our own keys was written by somebody else: the primary of this replica, or a slot migration.
-fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) {
+/// One of our own keys was written by somebody else: the primary of this replica, or a slot migration. True if what is in
+/// force is to be written anew.
+fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
     if let Some(entity) = key::own_entity(name, "spec") {
         let entity = entity.to_string();
         let s = ffi::RString::new(name);
@@ -121,15 +129,19 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) {
             if st.replica {
                 st.remove(&entity);
             }
-        } else {
+        } else if !cluster::has_come(st, &entity) {
             persist::load_spec(ctx, st, &entity);
+            return cluster::spec_came(st, &entity);
         }
+    } else if let Some(entity) = cluster::marked(name) {
+        return cluster::mark_came(st, entity);
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
         persist::load_doubts(ctx, st, &entity);
     } else {
         super::sync::follow_key(ctx, st, name);
     }
+    false
 }
 
 /// Does the key exist in database 0? Under the server's lock.
@@ -207,6 +219,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         }
         Event::Removed => {
             keys.remove(id);
+            cluster::went(e, id);
             let mut d = desk();
             let seq = d.next_seq();
             d.tokens.note(ix, id, seq);
@@ -280,6 +293,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
     let _ = catch_unwind(AssertUnwindSafe(|| {
         gil::enter(|st| {
             st.replica = sub != 0;
+            cluster::look_again(st);
             outdate_everything();
             // What the primary so far had spent is in the keys it replicated.
             let detached = gil::detached();

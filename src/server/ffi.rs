@@ -4,6 +4,7 @@
 mod call;
 mod key;
 mod server;
+pub(crate) mod slot;
 
 pub(crate) use call::{call, notify, replicate, signal_modified};
 pub(crate) use key::{ahead, Key, KeyKind};

@@ -4,6 +4,7 @@ mod acl;
 mod answer;
 mod audience;
 mod budget;
+mod cluster;
 mod columns;
 mod commands;
 mod config;
@@ -112,6 +113,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     del::forget();
     engine::reset();
     gil::enter(|st| {
+        ffi::slot::init(ctx);
         *st = state::State::default();
         st.replica = ffi::is_replica(ctx);
         st.from_file = from_file;

@@ -1,14 +1,19 @@
 //! What must outlive the process: specs, generations and doubt, in native keys `podium:…` that are saved, replicated and
 //! migrated like any other. The truth is in memory; the keys are rewritten whenever somebody takes them away.
 
+mod write;
+
+use write::write_key;
+pub(crate) use write::{write, write_unseen, Wrote};
+
+use super::cluster::{self, Standing};
 use super::engine::{believes, desk, now_us};
-use super::ffi::{self, rm, Ctx, Key, KeyKind, RString};
-use super::gil::own_write;
+use super::ffi::{self, rm, slot, Ctx, Key, KeyKind, RString};
 use super::state::{Entity, State};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use podium_core::spec::Spec;
-use std::ffi::{c_void, CStr};
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
@@ -18,39 +23,13 @@ const DOUBT: &str = "doubt";
 /// Something could not be written when it should have been; upkeep tries again.
 static UNSAVED: AtomicBool = AtomicBool::new(false);
 
-pub(crate) fn write(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
-    if !ffi::removable(ctx) {
-        UNSAVED.store(true, Ordering::Relaxed);
-        return;
-    }
-    own_write(|| {
-        if ffi::call(ctx, command, true, args).is_error() {
-            UNSAVED.store(true, Ordering::Relaxed);
-        }
-    });
-}
-
-/// Sets a field of a hash as [`write`] does, unseen by MONITOR and SLOWLOG of this server.
-pub(crate) fn write_unseen(ctx: Ctx, name: &[u8], field: &[u8], value: &[u8]) {
-    if !ffi::removable(ctx) {
-        UNSAVED.store(true, Ordering::Relaxed);
-        return;
-    }
-    own_write(|| {
-        let key = Key::write(ctx, RString::new(name).raw());
-        if key.set_field(&RString::new(field), &RString::new(value)) {
-            ffi::replicate(ctx, c"HSET", &[name, field, value]);
-        } else {
-            UNSAVED.store(true, Ordering::Relaxed);
-        }
-    });
-}
-
 /// Writes an entity's spec and generations.
 pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
     let (name, json) = (key::own(SPEC, &e.name), e.spec.to_json());
     let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
-    write(
+    // While its slot is moving it is here or nowhere, unless it was given away.
+    let decides = !matches!(e.standing, Standing::Given | Standing::New);
+    write_key(
         ctx,
         c"HSET",
         &[
@@ -62,6 +41,7 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
             b"sets",
             s.as_bytes(),
         ],
+        decides,
     );
     super::schema::save(ctx, e, &name);
 }
@@ -78,14 +58,13 @@ pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
 }
 
 pub(crate) fn delete_spec(ctx: Ctx, entity: &str) {
-    write(
-        ctx,
-        c"UNLINK",
-        &[&key::own(SPEC, entity), &key::own(DOUBT, entity)],
-    );
+    // One by one: while the slot is moving they may not be at the same place.
+    for what in [SPEC, DOUBT] {
+        write(ctx, c"UNLINK", &[&key::own(what, entity)]);
+    }
 }
 
-pub(crate) fn save_doubt(ctx: Ctx, e: &Entity, id: &str, seq: u64) {
+pub(crate) fn save_doubt(ctx: Ctx, e: &Entity, id: &str, seq: u64) -> Wrote {
     write(
         ctx,
         c"HSET",
@@ -94,7 +73,7 @@ pub(crate) fn save_doubt(ctx: Ctx, e: &Entity, id: &str, seq: u64) {
             id.as_bytes(),
             seq.to_string().as_bytes(),
         ],
-    );
+    )
 }
 
 pub(crate) fn forget_doubt(ctx: Ctx, e: &Entity, id: &str) {
@@ -130,25 +109,6 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
     super::sync::save_all(ctx, st);
 }
 
-/// In a cluster: entities whose slot went to another node went with it.
-pub(crate) fn leave_foreign(ctx: Ctx, st: &mut State) {
-    if st.replica || !ffi::is_cluster(ctx) {
-        return;
-    }
-    for name in st.sorted_names() {
-        if own_write(|| ffi::call(ctx, c"EXISTS", false, &[&key::own(SPEC, &name)]).is_elsewhere())
-        {
-            if let Some(e) = st.remove(&name) {
-                let seq = desk().next_seq();
-                desk().tokens.note_entity(e.ix, seq);
-                super::sync::left(st, &e.base());
-            }
-            // Its keys are the other node's business.
-            st.graves.retain(|g| g.entity != name);
-        }
-    }
-}
-
 /// Upkeep writes everything anew.
 pub(crate) fn save_later() {
     UNSAVED.store(true, Ordering::Relaxed);
@@ -162,7 +122,12 @@ pub(crate) fn unsaved() -> bool {
 /// Rewrites the keys right behind the event that took them away, in the same atomic unit.
 pub(crate) fn save_soon(ctx: Ctx) {
     unsafe extern "C" fn job(ctx: Ctx, _: *mut c_void) {
-        let _ = std::panic::catch_unwind(|| super::gil::enter(|st| save_all(ctx, st)));
+        let _ = std::panic::catch_unwind(|| {
+            super::gil::enter(|st| {
+                save_all(ctx, st);
+                cluster::clear_marks(ctx, st);
+            })
+        });
     }
     if rm!(RedisModule_AddPostNotificationJob(
         ctx,
@@ -230,7 +195,11 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
         }
         None => match Spec::parse(entity, json) {
             Ok(spec) => {
-                st.add(entity, spec, generation, sets);
+                let ix = st.add(entity, spec, generation, sets);
+                let looks = slot::in_cluster() && !st.replica;
+                if let Some(e) = st.get_mut(ix).filter(|_| looks) {
+                    e.standing = Standing::New;
+                }
             }
             Err(why) => ffi::log(
                 ffi::Level::Warning,
@@ -267,8 +236,23 @@ pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
     }
 }
 
-/// Walks the keyspace once, in database 0.
-fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
+/// A place in a walk through the keyspace.
+pub(crate) struct Cursor(*mut redis_module::raw::RedisModuleScanCursor);
+
+impl Cursor {
+    pub(crate) fn new() -> Cursor {
+        Cursor(rm!(RedisModule_ScanCursorCreate()))
+    }
+}
+
+impl Drop for Cursor {
+    fn drop(&mut self) {
+        rm!(RedisModule_ScanCursorDestroy(self.0));
+    }
+}
+
+/// Walks a bucket of the keyspace, in database 0; false: it was the last.
+fn step(ctx: Ctx, cursor: &Cursor, each: &mut dyn FnMut(Ctx, &[u8])) -> bool {
     struct Walk<'a>(&'a mut dyn FnMut(Ctx, &[u8]));
     unsafe extern "C" fn visit(
         ctx: Ctx,
@@ -279,16 +263,15 @@ fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
         let walk = &mut *(data as *mut Walk);
         (walk.0)(ctx, ffi::bytes(name));
     }
-    let mut walk = Walk(&mut each);
-    let cursor = rm!(RedisModule_ScanCursorCreate());
-    while rm!(RedisModule_Scan(
-        ctx,
-        cursor,
-        Some(visit),
-        &mut walk as *mut Walk as *mut c_void
-    )) != 0
-    {}
-    rm!(RedisModule_ScanCursorDestroy(cursor));
+    let mut walk = Walk(each);
+    let data = &mut walk as *mut Walk as *mut c_void;
+    rm!(RedisModule_Scan(ctx, cursor.0, Some(visit), data)) != 0
+}
+
+/// Walks the keyspace once, in database 0.
+fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
+    let cursor = Cursor::new();
+    while step(ctx, &cursor, &mut each) {}
 }
 
 /// Learns from the keyspace which entities and keys are there: at MODULE LOAD into a running server, and when a data set has been loaded.
@@ -360,6 +343,18 @@ fn adopt(st: &mut State, name: &str, spec: Spec) {
             st.add(name, spec, ffi::random_u64(), ffi::random_u64());
         }
     }
+}
+
+/// Notes keys that were there before their entity's spec: up to `steps` of the keyspace's buckets. False: there is no more.
+pub(crate) fn register_some(ctx: Ctx, st: &mut State, cursor: &Cursor, steps: usize) -> bool {
+    let mut newest = 0;
+    let more = (0..steps).all(|_| {
+        step(ctx, cursor, &mut |ctx, name| {
+            register(ctx, st, name, &mut newest)
+        })
+    });
+    desk().tokens.observe(newest, now_us());
+    more
 }
 
 /// Notes one key of the data set; those that no generation in force knows become graves.

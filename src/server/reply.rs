@@ -214,6 +214,10 @@ pub(crate) fn wrong_type(name: &[u8]) -> String {
     )
 }
 pub(crate) fn no_entity(entity: &str) -> String {
+    // Its spec may be with the other node.
+    if let Some(again) = super::cluster::unsettled(entity) {
+        return again;
+    }
     format!(
         "NOENTITY there is no entity '{entity}': define it with PODIUM.SPEC SET {entity} '{{\"base\":\"app...\",\"schema\":{{...}}}}', \
          or define all tables of a base with PODIUM.SPEC DISCOVER app..."

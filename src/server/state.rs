@@ -1,5 +1,6 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
+use super::cluster::{Departed, Standing};
 use super::ffi;
 use super::schema;
 use super::sync::Follower;
@@ -8,6 +9,7 @@ use hashbrown::{hash_set, HashMap, HashSet};
 use podium_core::automation::same_name;
 use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
+use podium_core::entry::Header;
 use podium_core::feed::View as FeedView;
 use podium_core::known::Table;
 use podium_core::question::{self, Column};
@@ -102,6 +104,17 @@ pub(crate) struct Entity {
     pub(crate) feed: FeedView,
     /// When it was last read, unix ms.
     pub(crate) read_ms: Cell<u64>,
+    /// In a cluster: what this node is to it.
+    pub(crate) standing: Standing,
+    /// Keys of it may be here that came before its spec and are not in the registers yet.
+    pub(crate) unregistered: bool,
+    /// The generation that went to another node with the spec.
+    pub(crate) given: u64,
+    /// Records and tombstones whose keys went to another node, by id.
+    pub(crate) departed: Departed,
+    /// Records of which something was told while their keys were coming from another node, and with those that are gone
+    /// the header of their tombstone: what comes of them is older.
+    pub(crate) amid: HashMap<CompactString, Option<Header>>,
 }
 
 /// The whole table was read.
@@ -146,6 +159,11 @@ impl Entity {
             figures: Figures::default(),
             feed: FeedView::OFF,
             read_ms: Cell::new(0),
+            standing: Standing::default(),
+            unregistered: false,
+            given: 0,
+            departed: Departed::default(),
+            amid: HashMap::new(),
         }
     }
     /// Does doubt matter to anything that is there?
@@ -242,6 +260,8 @@ pub(crate) struct State {
     pub(crate) schemas: HashMap<Arc<str>, schema::OfBase>,
     /// The change feeds that are followed, by base.
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
+    /// Tags of which something was told while their keys were coming from another node.
+    pub(crate) told_amid: HashSet<String>,
 }
 
 impl State {

@@ -15,16 +15,18 @@ pub(crate) use links::{
 pub(crate) use sets::*;
 
 use super::audience;
+use super::cluster::{self, Standing};
 use super::engine::{believes, desk, now_us};
-use super::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
+use super::ffi::{self, notify, signal_modified, slot, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
-use super::persist;
+use super::persist::{self, Wrote};
 use super::state::{Entity, EntityIx, State};
 use compact_str::CompactString;
 use links::learn_targets;
 use podium_core::doubt::Raised;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
+use slot::Ground;
 
 const GENERIC_EVENT: i32 = 1 << 2;
 const STRING_EVENT: i32 = 1 << 3;
@@ -86,7 +88,10 @@ fn record_bytes(ctx: Ctx, name: &[u8], touch: bool) -> Found {
 
 /// The tombstone of a record, if there is one of the entity's generation.
 pub(crate) fn tomb(ctx: Ctx, e: &Entity, id: &str) -> Option<Header> {
-    if !e.tombs.contains(id) {
+    if let Some(Some(h)) = e.amid.get(id) {
+        return Some(*h).filter(|h| h.generation == e.generation && h.dead_at > ffi::now_ms());
+    }
+    if !e.tombs.contains(id) && !e.unregistered {
         return None;
     }
     let name = key::tomb(&e.name, id);
@@ -109,7 +114,7 @@ pub(crate) enum Stored {
     Yes,
     /// Something newer is known.
     Outdated,
-    /// The server takes no writes now, or the key holds somebody else's value.
+    /// The server takes no writes now, the key's slot is on its way to another node, or it holds somebody else's value.
     Refused,
 }
 
@@ -185,8 +190,7 @@ pub(crate) fn put(
             return Stored::Outdated;
         }
     }
-    if ffi::is_cluster(ctx) && own_write(|| ffi::call(ctx, c"EXISTS", false, &[&name]).is_error()) {
-        // Its slot left this node while it was fetched.
+    if !may_put(ctx, e, &name) {
         return Stored::Refused;
     }
 
@@ -219,11 +223,17 @@ pub(crate) fn put(
             signal_modified(ctx, &s);
         }
     });
+    if by == By::Told {
+        cluster::told(st, ix);
+    }
     if let Some(e) = st.get_mut(ix) {
         e.records.insert(CompactString::new(id));
     }
     super::told::note(st, ix, id, &fresh);
     bury_tomb(st, ctx, ix, id);
+    if had.is_none() && by == By::Told {
+        cluster::told_amid(st, ctx, ix, id, None);
+    }
     // A refetch that brings the same content changes no link.
     let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
     let before_links = old
@@ -317,26 +327,47 @@ pub(crate) fn entomb(
     if let Some(before) = before {
         relink(st, ctx, ix, id, &before, &Vec::new());
     }
-    if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at) {
+    cluster::told(st, ix);
+    let had = old.is_some() || cluster::drop_given(st, ctx, ix, id);
+    if !had && by == By::Told {
+        cluster::told_of_absent(st, ctx, ix, id);
+    }
+    if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
         desk().tokens.lost(ix, id);
     }
-    (Stored::Yes, old.is_some())
+    (Stored::Yes, had)
 }
 
-/// False: its key holds somebody else's value.
-fn write_tomb(
+/// Stores a tombstone. `had`: in place of a copy. While its slot is moving there may be one at the other end already, unless
+/// there was a copy here. False: it is not known from here on, or its key holds somebody else's value.
+pub(crate) fn write_tomb(
     st: &mut State,
     ctx: Ctx,
     ix: EntityIx,
     id: &str,
     header: &Header,
     expire_at: u64,
+    had: bool,
 ) -> bool {
     let Some(e) = st.get_mut(ix) else {
         return false;
     };
+    if header.generation != e.generation {
+        return false;
+    }
     let name = key::tomb(&e.name, id);
-    let body = entry::encode_tomb(&name, header);
+    let mut header = *header;
+    match slot::ground(&name) {
+        Ground::Home => {}
+        Ground::Leaving if had && e.standing == Standing::Given => header.generation = e.given,
+        Ground::Leaving if had => {}
+        Ground::Arriving => {
+            cluster::told_amid(st, ctx, ix, id, Some(header));
+            return true;
+        }
+        _ => return false,
+    }
+    let body = entry::encode_tomb(&name, &header);
     let written = own_write(|| {
         let s = RString::new(&name);
         {
@@ -365,6 +396,9 @@ pub(crate) fn bury_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> boo
     let Some(e) = st.get_mut(ix) else {
         return false;
     };
+    if let Some(told) = e.amid.get_mut(id) {
+        *told = None;
+    }
     if !e.tombs.remove(id) {
         return false;
     }
@@ -372,26 +406,44 @@ pub(crate) fn bury_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> boo
     true
 }
 
-/// UNLINK, replicated; signals who tracks the key.
+/// May a record be stored under its key? In a cluster the server knows: its slot may have left this node while it was fetched,
+/// or its keys may be on their way, which only who was sent here with it may add to.
+fn may_put(ctx: Ctx, e: &Entity, name: &[u8]) -> bool {
+    !slot::in_cluster()
+        || (e.standing != Standing::Given
+            && own_write(|| !ffi::call(ctx, c"EXISTS", false, &[name]).is_error()))
+}
+
+/// UNLINK, replicated; signals who tracks the key. True if there was one.
 pub(crate) fn remove_key(ctx: Ctx, name: &[u8]) -> bool {
     if !ffi::removable(ctx) {
         // Writing while writes are paused ends the server; whoever must remove waits until they are not.
         return false;
     }
-    own_write(|| ffi::call(ctx, c"UNLINK", true, &[name]).integer() == Some(1))
+    let reply = own_write(|| ffi::call(ctx, c"UNLINK", true, &[name]));
+    if !reply.is_error() {
+        return reply.integer() == Some(1);
+    }
+    // Its slot is on its way from or to another node, or the cluster is down. What is here is to go all the same: no client's
+    // rights are asked.
+    let gone = remove_untold(ctx, name);
+    if gone {
+        signal_modified(ctx, &RString::new(name));
+    }
+    gone
 }
 
 /// The same for a record whose fetch somebody waits for: who read it before was told when that began.
-fn remove_untold(ctx: Ctx, name: &[u8]) {
+fn remove_untold(ctx: Ctx, name: &[u8]) -> bool {
     own_write(|| {
         let s = RString::new(name);
-        {
-            let k = Key::write(ctx, s.raw());
-            ffi::rm!(RedisModule_UnlinkKey(k.raw()));
+        let gone = Key::write(ctx, s.raw()).unlink();
+        if gone {
+            ffi::replicate(ctx, c"UNLINK", &[name]);
+            notify(ctx, GENERIC_EVENT, c"del", &s);
         }
-        ffi::replicate(ctx, c"UNLINK", &[name]);
-        notify(ctx, GENERIC_EVENT, c"del", &s);
-    });
+        gone
+    })
 }
 
 /// Drops a record because somebody said it changed: it is in doubt until its cells are seen again. True if a copy was there.
@@ -428,8 +480,13 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
         d.tokens.note(ix, id, seq);
         d.tokens.lost(ix, id);
     }
+    cluster::told(st, ix);
+    let had = had.is_some() || cluster::drop_given(st, ctx, ix, id);
+    if !had {
+        cluster::told_of_absent(st, ctx, ix, id);
+    }
     doubt(st, ctx, ix, id, seq, seq);
-    had.is_some()
+    had
 }
 
 /// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
@@ -442,7 +499,11 @@ pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64
     }
     desk().tokens.doubted(ix, id, first, seq);
     match e.doubts.raise_since(id, first, seq) {
-        Raised::Noted => persist::save_doubt(ctx, e, id, seq),
+        // Where the doubt cannot be kept the sets that it is about are not either.
+        Raised::Noted if persist::save_doubt(ctx, e, id, seq) == Wrote::NotHere => {
+            drop_sets(st, ctx, ix)
+        }
+        Raised::Noted => {}
         Raised::TooMany => drop_sets(st, ctx, ix),
     }
 }
@@ -457,6 +518,7 @@ pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
         persist::clear_doubts(ctx, e);
         persist::save_generations(ctx, e);
     }
+    cluster::outdated(st, ctx, ix);
     super::upkeep::wake();
 }
 
@@ -471,6 +533,7 @@ pub(crate) fn drop_all(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
         persist::clear_doubts(ctx, e);
         persist::save_generations(ctx, e);
     }
+    cluster::outdated(st, ctx, ix);
     if let Some(name) = own {
         signal_modified(ctx, &RString::new(&name));
     }

@@ -1,5 +1,6 @@
 //! The upkeep thread: unlinks what generations left behind, writes what could not be written, keeps settings and clock current.
 
+use super::cluster;
 use super::config;
 use super::engine::{self, desk};
 use super::ffi;
@@ -39,6 +40,32 @@ fn run() {
     }
 }
 
+/// Buckets of the keyspace looked through per hold of the lock.
+const BUCKETS: usize = 64;
+
+/// Notes the keys that came before their entity's spec did.
+fn register() {
+    let mut cursor: Option<persist::Cursor> = None;
+    loop {
+        let held = gil::lock();
+        let more = gil::enter(|st| {
+            let cursor = cursor.get_or_insert_with(persist::Cursor::new);
+            let more = persist::register_some(held.ctx(), st, cursor, BUCKETS);
+            if !more {
+                cluster::registered(st);
+            }
+            more
+        });
+        if more != Some(true) || THREAD.stopping() {
+            // It is the server's: let go under the lock.
+            drop(cursor.take());
+            return;
+        }
+        drop(held);
+        std::thread::sleep(BREATH);
+    }
+}
+
 fn round(swept: &mut Instant) {
     engine::tick();
     super::written::reread();
@@ -56,8 +83,8 @@ fn round(swept: &mut Instant) {
                     return false;
                 }
                 st.replica = ffi::is_replica(ctx);
-                if persist::unsaved() {
-                    persist::leave_foreign(ctx, st);
+                if ffi::removable(ctx) {
+                    cluster::settle(ctx, st);
                 }
                 if persist::unsaved() && ffi::removable(ctx) {
                     persist::save_all(ctx, st);
@@ -76,6 +103,9 @@ fn round(swept: &mut Instant) {
             }
             std::thread::sleep(BREATH);
         }
+    }
+    if cluster::take_unregistered() {
+        register();
     }
     let interval = config::SWEEP_INTERVAL.get();
     if interval > 0 && swept.elapsed() >= Duration::from_secs(interval as u64) {

@@ -9,6 +9,7 @@ use later::{look_again, reread_later};
 use referrers::doubt_referrers;
 pub(crate) use referrers::outdate_flights;
 
+use super::cluster;
 use super::engine::{self, desk, Lane};
 use super::fetch;
 use super::ffi::{self, Ctx};
@@ -136,10 +137,14 @@ fn one(
     let stored = fetch::encode(&lane, id, &shaped, seq, asked_ms, 0);
     let mut links: Vec<(u16, Vec<CompactString>)> = Vec::new();
     let (mut body, mut fresh_until) = (Body::Null, asked_ms);
+    let beyond = cluster::out_of_reach(st, &lane.entity, id);
     if let Some(entry) = Entry::read(&stored.bytes, &name) {
         body = Body::Bytes(entry.answer().to_vec());
         fresh_until = entry.header.fresh_until;
         links = store::link_cells(st, lane.ix, &entry);
+    }
+    if beyond {
+        body = Body::error(gone_elsewhere(&name, created));
     }
     if !there || !ffi::removable(ctx) {
         return Landed {
@@ -216,6 +221,17 @@ fn one(
     }
 }
 
+/// In a cluster: what was written cannot be made known to the cache here, so that it is not acknowledged. An update or a
+/// delete may be sent once more, a create may not.
+fn gone_elsewhere(name: &[u8], created: bool) -> String {
+    let name = key::shown(name);
+    if created {
+        format!("ERR {name} was created in Airtable, but its slot has moved to another node meanwhile, whose index sets may lack it: send that one PODIUM.INVALIDATE {name}")
+    } else {
+        format!("TRYAGAIN {name} was written in Airtable, but has moved to another node meanwhile, whose copy may be older: ask again")
+    }
+}
+
 /// A record whose copy was dropped may have had these links too, before it is seen again.
 fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
     let Some(e) = st.get_mut(ix) else { return };
@@ -235,15 +251,23 @@ fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
     }
 }
 
-/// Records were deleted in Airtable, or are known to be gone there.
-pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) {
+/// Records were deleted in Airtable, or are known to be gone there. Those of which that could not be made known here are
+/// returned, each with what to reply.
+pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, String)> {
+    let mut beyond = Vec::new();
     {
         let held = hold();
         let ctx = held.ctx();
         if !ffi::removable(ctx) {
-            return;
+            return beyond;
         }
         gil::enter(|st| {
+            for id in ids {
+                if cluster::out_of_reach(st, &lane.entity, id) {
+                    let name = key::record(&lane.entity, id);
+                    beyond.push((id.clone(), gone_elsewhere(&name, false)));
+                }
+            }
             let Some(lane) = st.get(lane.ix).map(|e| Lane::of(e, Cause::Write)) else {
                 return;
             };
@@ -259,6 +283,7 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) {
     let gone: HashSet<CompactString> = ids.iter().cloned().collect();
     doubt_referrers(lane, &gone, &HashMap::new(), true);
     look_again(lane, gone, HashMap::new(), true);
+    beyond
 }
 
 /// A write that may have been carried out and may not: whatever it would have changed is in doubt. `id`: none for records

@@ -180,6 +180,13 @@ class Server:
         self.stop(kill)
         self.start()
 
+    def restart_at(self, port: int, kill: bool = False) -> None:
+        """The same on a port that others know it by."""
+        self.stop(kill)
+        self.port = port
+        self._spawn()
+        assert self._wait_up(False), self.log()[-4000:]
+
     def remove(self) -> None:
         self.stop()
         if self.owns_dir:

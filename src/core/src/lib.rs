@@ -5,7 +5,8 @@
 //!
 //! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
 //! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`] and
-//! [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`feed`], [`sweep`], [`pace`] (what goes upstream, and when).
+//! [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`slot`] (in a cluster), [`feed`],
+//! [`sweep`], [`pace`] (what goes upstream, and when).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ pub mod pace;
 pub mod question;
 pub mod record;
 pub mod refresh;
+pub mod slot;
 pub mod spec;
 pub mod sweep;
 pub mod token;

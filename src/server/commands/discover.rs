@@ -13,7 +13,7 @@ use crate::server::figures::Cause;
 use crate::server::op::{Answered, Op};
 use crate::server::reply::Body;
 use crate::server::schema::take_in;
-use crate::server::{config, gil, persist, reply};
+use crate::server::{cluster, config, gil, persist, reply};
 use parking_lot::Mutex;
 use podium_core::discover::{self, Existing, Found, Planned};
 use podium_core::key;
@@ -178,6 +178,9 @@ fn define(p: Planned) -> Result<(), String> {
     let held = gil::lock();
     let ctx = held.ctx();
     let done = gil::enter(|st| {
+        if let (None, Some(again)) = (st.by_name(&p.name), cluster::unsettled(&p.name)) {
+            return Err(again);
+        }
         if !p.users_own {
             let given: Option<Value> = st
                 .by_name(&p.name)

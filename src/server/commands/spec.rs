@@ -13,7 +13,7 @@ use crate::server::engine::desk;
 use crate::server::ffi::{self, Argv, Ctx};
 use crate::server::reply::Body;
 use crate::server::state::State;
-use crate::server::{config, gil, persist, reply, schema, store, upkeep};
+use crate::server::{cluster, config, gil, persist, reply, schema, store, upkeep};
 use podium_core::key;
 use podium_core::spec::{self, InForce, Spec};
 use serde_json::{json, Value};
@@ -66,10 +66,19 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         Err(why) => return reply::error(ctx, &why),
     };
     let r = gil::enter(|st| {
+        here(st, name)?;
         define(st, ctx, name, spec);
         Ok(Body::Ok)
     });
     answer(ctx, r)
+}
+
+/// In a cluster an entity that is not known here may be on its way.
+fn here(st: &State, name: &str) -> Result<(), String> {
+    match st.by_name(name) {
+        Some(_) => Ok(()),
+        None => cluster::unsettled(name).map_or(Ok(()), Err),
+    }
 }
 
 /// Puts a spec in force. One that is equal in effect changes nothing.
@@ -105,10 +114,11 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let name = a.get(2).copied().unwrap_or(b"");
     let r = gil::enter(|st| {
         let e = std::str::from_utf8(name).ok().and_then(|n| st.by_name(n));
-        Ok(match e {
-            Some(e) => Body::Bytes(effective(&e.spec).to_string().into_bytes()),
-            None => Body::Null,
-        })
+        if let Some(e) = e {
+            return Ok(Body::Bytes(effective(&e.spec).to_string().into_bytes()));
+        }
+        here(st, &String::from_utf8_lossy(name))?;
+        Ok(Body::Null)
     });
     answer(ctx, r)
 }
@@ -143,6 +153,7 @@ unsafe fn list_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let r = gil::enter(|st| {
+        cluster::look(ctx, st);
         Ok(Body::List(
             st.sorted_names()
                 .iter()
@@ -163,6 +174,7 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             .ok()
             .filter(|n| st.by_name(n).is_some())
         else {
+            here(st, &String::from_utf8_lossy(name))?;
             return Ok(Body::Int(0));
         };
         if let Some(e) = st.remove(name) {

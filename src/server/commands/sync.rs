@@ -18,7 +18,7 @@ use crate::server::op::Op;
 use crate::server::reply::Body;
 use crate::server::state::State;
 use crate::server::sync::{self, Waiter};
-use crate::server::{config, gil, log, reply};
+use crate::server::{cluster, config, gil, log, reply};
 use podium_core::key;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -69,6 +69,17 @@ fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
             bases.join(" ")
         )),
     }
+}
+
+/// In a cluster a base that is moving between two nodes has its feed at neither.
+fn here(st: &mut State, ctx: Ctx, base: &str) -> Result<(), String> {
+    cluster::look(ctx, st);
+    if cluster::in_transit(st, base) {
+        return Err(format!(
+            "TRYAGAIN the base {base} is moving between two nodes of the cluster: ask again"
+        ));
+    }
+    Ok(())
 }
 
 /// `[<base>]` alone.
@@ -148,10 +159,11 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         }
     };
     let waits = ffi::may_wait(ctx);
-    let cluster = ffi::is_cluster(ctx);
+    let in_cluster = ffi::is_cluster(ctx);
     let r = gil::enter(|st| {
         let base = base_of(st, given)?;
-        if cluster && !st.entities().any(|e| e.base() == base) {
+        here(st, ctx, &base)?;
+        if in_cluster && !st.entities().any(|e| e.base() == base) {
             return Err(format!("NOENTITY in a cluster the feed lives with its entities: define one of the base {base} first"));
         }
         if st
@@ -190,6 +202,7 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let r = gil::enter(|st| {
         let base = base_of(st, given)?;
+        here(st, ctx, &base)?;
         let webhook = sync::end(st, ctx, &base);
         Ok::<_, String>((base, webhook))
     });
@@ -217,6 +230,7 @@ unsafe fn status_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let r = gil::enter(|st| {
+        cluster::look(ctx, st);
         let base = base_of(st, given)?;
         Ok(Body::Map(sync::status(st, &base)))
     });
@@ -230,6 +244,7 @@ unsafe fn now_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let waits = ffi::may_wait(ctx);
     let r = gil::enter(|st| {
         let base = base_of(st, given)?;
+        here(st, ctx, &base)?;
         if !st.feeds.contains_key(&*base) {
             return Err(format!(
                 "ERR the change feed of {base} is off: PODIUM.SYNC START {base}"

@@ -15,7 +15,7 @@ use crate::server::query::{self, RecordKey};
 use crate::server::reply::Body;
 use crate::server::state::{EntityIx, State};
 use crate::server::store::{self, By, Copy, Set, Stored};
-use crate::server::{fetch, gil, land, log, reply};
+use crate::server::{cluster, fetch, gil, land, log, reply};
 use podium_core::entry::Entry;
 use podium_core::key::{self, Name};
 use podium_core::outside;
@@ -66,6 +66,14 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 }
             });
         }
+        for t in &targets {
+            let (ix, suffix) = match t {
+                Target::Record(_) => continue,
+                Target::Index(ix, suffix) => (*ix, &suffix[..]),
+                Target::All(ix) => (*ix, &b"*"[..]),
+            };
+            cluster::send_on(st, ctx, ix, suffix)?;
+        }
         let mut dropped = 0i64;
         for name in a.get(1..).unwrap_or(&[]) {
             log::event("cache_invalidated", name, &[]);
@@ -87,6 +95,10 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 
 /// The members of an index, and its set.
 fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i64 {
+    if st.get(ix).is_some_and(cluster::is_split) {
+        // Who its members are is known at neither node.
+        return store::drop_all(st, ctx, ix) as i64;
+    }
     let ids = match st.get(ix).map(|e| store::read_set(ctx, e, suffix)) {
         Some(Set::Complete { ids, .. }) => ids,
         _ => Vec::new(),

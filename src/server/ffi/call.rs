@@ -15,19 +15,22 @@ impl Reply {
                 == raw::REDISMODULE_REPLY_INTEGER as i64)
             .then(|| rm!(RedisModule_CallReplyInteger(self.0)))
     }
-    /// Refused because the key's slot belongs to another node.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        if self.0.is_null() || !self.is_error() {
-            return false;
+    /// The bytes of a string or an error.
+    pub(crate) fn text(&self) -> &[u8] {
+        if self.0.is_null() {
+            return &[];
         }
         let mut len = 0usize;
         let p = rm!(RedisModule_CallReplyStringPtr(self.0, &mut len));
         if p.is_null() {
-            return false;
+            return &[];
         }
         // SAFETY: `len` bytes that live as long as the reply.
-        let text = unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) };
-        text.windows(9).any(|w| w == b"non local")
+        unsafe { std::slice::from_raw_parts(p.cast::<u8>(), len) }
+    }
+    /// Refused because of the key's slot: it is another node's, or on its way from or to one.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.is_error() && self.text().windows(9).any(|w| w == b"non local")
     }
     /// The texts of an array; what is no text is left out.
     pub(crate) fn texts(&self) -> Vec<String> {

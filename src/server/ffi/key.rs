@@ -83,6 +83,23 @@ impl Key {
             end
         )) == 1
     }
+    /// Takes a field of a hash away.
+    pub(crate) fn delete_field(&self, field: &RString) {
+        // What the API takes for "delete" in place of a value.
+        let delete = ptr::without_provenance_mut::<raw::RedisModuleString>(1);
+        let end = ptr::null_mut::<raw::RedisModuleString>();
+        rm!(RedisModule_HashSet(
+            self.0,
+            raw::REDISMODULE_HASH_NONE as c_int,
+            field.raw(),
+            delete,
+            end
+        ));
+    }
+    /// Takes the key away; true if there was one.
+    pub(crate) fn unlink(&self) -> bool {
+        self.kind() != KeyKind::Empty && rm!(RedisModule_UnlinkKey(self.0)) == OK
+    }
     pub(crate) fn zadd(&self, member: &RString) -> bool {
         rm!(RedisModule_ZsetAdd(
             self.0,

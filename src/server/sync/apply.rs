@@ -4,6 +4,7 @@
 mod dependents;
 mod ends;
 
+use crate::server::cluster;
 use crate::server::config;
 use crate::server::engine::{self, desk, Lane};
 use crate::server::ffi::{self, Ctx};
@@ -104,7 +105,11 @@ fn change(
         store::signal_fetch(ctx, &name);
         return false;
     }
-    let known = e.records.contains(id) || e.tombs.contains(id) || e.doubts.holds(id);
+    // While its slot is moving its copy may be at the other end.
+    let known = e.records.contains(id)
+        || e.tombs.contains(id)
+        || e.doubts.holds(id)
+        || cluster::may_be_unseen(e, id);
     // (A question under way would take the record for gone: what it returns is older than this.)
     if fate == Fate::Changed && !known && e.questions == 0 && !moves(e, table, changes, schema) {
         // Not cached, and in the same index sets as before: only what is under way is outdated.

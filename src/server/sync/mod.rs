@@ -22,6 +22,7 @@ pub(crate) use told::{figures, status};
 pub(crate) use views::is_table;
 pub(crate) use wait::{await_poll, catch_up, poll, poll_behind, Waiter};
 
+use super::cluster;
 use super::config;
 use super::engine::desk;
 use super::ffi;
@@ -178,6 +179,19 @@ fn round() -> u64 {
             }
             let bases: Vec<Arc<str>> = st.feeds.keys().cloned().collect();
             for base in bases {
+                if cluster::in_transit(st, &base) {
+                    // Whoever has its keys for good goes on from the place that is saved.
+                    if let Some(f) = st.feeds.get_mut(&base) {
+                        ready.append(&mut f.readers);
+                        let why = "TRYAGAIN the base is moving between two nodes of the cluster";
+                        over.extend(f.waiters.drain(..).map(|(_, w)| (w, Err(why.to_string()))));
+                    }
+                    continue;
+                }
+                if st.entities().any(|e| e.unregistered && e.base() == *base) {
+                    // What it tells concerns keys that are still being looked for.
+                    continue;
+                }
                 let read = views::last_read(st, &base);
                 views::look_for_new_tables(st, &base);
                 let interval = interval();
@@ -306,6 +320,16 @@ pub(crate) fn left(st: &mut State, base: &str) {
             }
         }));
     }
+}
+
+/// In a cluster: the base's entities are at home here from now on. Its feed goes on from where it was left.
+pub(crate) fn came(ctx: ffi::Ctx, st: &mut State, base: &str) {
+    let name = key_of(st, base);
+    load_all(ctx, st, &[name]);
+    if let Some(f) = st.feeds.get_mut(base) {
+        f.feed.look_again();
+    }
+    super::budget::load(ctx, st);
 }
 
 /// The node has another role now.

@@ -2,7 +2,7 @@
 
 use super::{key_of, views, Follower, KEY};
 use crate::server::engine::{desk, now_us};
-use crate::server::ffi::{self, Ctx, Key, KeyKind, RString};
+use crate::server::ffi::{self, slot, Ctx, Key, KeyKind, RString};
 use crate::server::persist;
 use crate::server::state::State;
 use hashbrown::HashMap;
@@ -89,6 +89,10 @@ pub(crate) fn follow_key(ctx: Ctx, st: &mut State, name: &[u8]) {
     let Some(base) = base_of(name).map(str::to_string) else {
         return;
     };
+    if !st.replica && !slot::at_home(name) {
+        // It is read when its slot is this node's: until then the other one follows.
+        return;
+    }
     match read(ctx, name) {
         Some(feed) if st.replica || !st.feeds.contains_key(&*base) => {
             let mut keys = keys_of(st, &base);

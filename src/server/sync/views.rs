@@ -1,6 +1,7 @@
 //! What reads see of the feeds: a few words in every entity, brought up to date by the thread.
 
 use super::interval;
+use crate::server::cluster::Standing;
 use crate::server::state::{Entity, EntityIx, State};
 use hashbrown::HashMap;
 use podium_core::feed::{Schema, View};
@@ -89,7 +90,8 @@ pub(super) fn push(st: &mut State) {
         .collect();
     let mut changed = false;
     for e in st.entities_mut() {
-        let view = match views.get(&*e.base()) {
+        let stays = matches!(e.standing, Standing::Home | Standing::Leaving);
+        let view = match views.get(&*e.base()).filter(|_| stays) {
             // A replica cannot ask: it tells what it was told.
             Some((v, _)) if replica => View {
                 settled_until: u64::MAX,

@@ -223,14 +223,18 @@ impl Write {
         if ids.is_empty() {
             return;
         }
-        written::bury(
+        let beyond = written::bury(
             lane,
             &ids.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(),
         );
         let mut i = self.inner.lock();
-        for (at, _) in ids {
+        for (at, id) in ids {
             if let Some(slot) = i.places.get_mut(*at) {
-                *slot = Some(Body::Int(counted));
+                let failed = beyond.iter().find(|(b, _)| b == id);
+                *slot = Some(match failed {
+                    Some((_, line)) => Body::error(line),
+                    None => Body::Int(counted),
+                });
             }
         }
     }

@@ -1,7 +1,7 @@
 //! An index set is built: begun, filled, completed, and set right by what came meanwhile.
 
 use super::{open_set, set_name, set_state};
-use crate::server::ffi::{self, notify, Ctx, Key, KeyKind, RString};
+use crate::server::ffi::{self, notify, slot, Ctx, Key, KeyKind, RString};
 use crate::server::gil::own_write;
 use crate::server::state::{EntityIx, State};
 use crate::server::store::{kept, ZSET_EVENT};
@@ -42,6 +42,9 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
         return false;
     }
     let name = set_name(e, suffix);
+    if !slot::at_home(&name) {
+        return false;
+    }
     own_write(|| {
         let s = RString::new(&name);
         let k = Key::write(ctx, s.raw());
@@ -70,6 +73,9 @@ pub(crate) fn extend_set(
         return ids.is_empty();
     }
     let name = set_name(e, suffix);
+    if !slot::at_home(&name) {
+        return false;
+    }
     own_write(|| {
         let s = RString::new(&name);
         let k = Key::write(ctx, s.raw());
@@ -107,6 +113,9 @@ pub(crate) fn finish_set(
         return false;
     }
     let name = set_name(e, suffix);
+    if !slot::at_home(&name) {
+        return false;
+    }
     let expire_at = kept(e, expire_at);
     head.name = entry::hash(&name);
     head.generation = e.sets_generation;

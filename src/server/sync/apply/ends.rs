@@ -1,6 +1,7 @@
 //! Links have two ends: what the link cells of a page gained and lost is in doubt at its own end too.
 
 use super::{entities_of, renew, SLICE};
+use crate::server::cluster;
 use crate::server::config;
 use crate::server::engine::desk;
 use crate::server::ffi::{self, Ctx};
@@ -175,7 +176,10 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         }
         return Doubted::Yes;
     }
-    let known = e.records.contains(&end.id) || e.tombs.contains(&end.id) || in_doubt;
+    let known = e.records.contains(&end.id)
+        || e.tombs.contains(&end.id)
+        || in_doubt
+        || cluster::may_be_unseen(e, &end.id);
     if !known && e.questions == 0 && !t.indexed {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
         let seq = desk().next_seq();

@@ -44,9 +44,10 @@ fn row(
     }
 }
 
+/// No list of records (one that held such a thing would be a page with a record that cannot be read).
 fn deep_json() -> String {
     format!(
-        "{{\"records\":{}{}}}",
+        "{{\"records\":{{\"a\":{}{}}}}}",
         "[".repeat(50_000),
         "]".repeat(50_000)
     )

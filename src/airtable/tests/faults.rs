@@ -197,15 +197,6 @@ fn rows() -> Vec<Row> {
         row("JSON of another shape", Bad, Parse, true, |c| {
             reply(c, json("200 OK", r#"{"records":7}"#))
         }),
-        row("a record without fields", Bad, Parse, true, |c| {
-            reply(c, json("200 OK", r#"{"records":[{"id":"recA"}]}"#));
-        }),
-        row("a record without a proper id", Bad, Parse, true, |c| {
-            reply(
-                c,
-                json("200 OK", r#"{"records":[{"id":"../x","fields":{}}]}"#),
-            );
-        }),
         row("not HTTP", Bad, Headers, true, |c| {
             reply(c, "SSH-2.0-OpenSSH_9.2\r\n\r\n")
         }),

@@ -182,9 +182,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
                     e.sets.insert(suffix.into());
                 }
                 Event::Removed | Event::Gone => {
-                    if e.sets.remove(suffix) {
-                        e.complete = None;
-                    }
+                    e.lose_set(suffix);
                     audience::signal_names(gil::detached(), name);
                     if *event == Event::Removed {
                         let ix = e.ix;
@@ -220,6 +218,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         Event::Removed => {
             keys.remove(id);
             cluster::went(e, id);
+            e.before.told(id, ffi::now_ms());
             let mut d = desk();
             let seq = d.next_seq();
             d.tokens.note(ix, id, seq);
@@ -227,6 +226,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
         }
         Event::Gone => {
             keys.remove(id);
+            e.before.gone(id, ffi::now_ms());
             desk().tokens.lost(ix, id);
         }
         Event::Written => {}
@@ -244,15 +244,16 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
             outdate_everything();
             audience::all_told();
             st.graves.clear();
+            let now = ffi::now_ms();
             for e in st.entities_mut() {
                 e.records.clear();
                 e.tombs.clear();
-                e.sets.clear();
+                e.lose_sets();
                 e.doubts.clear();
                 e.strays.clear();
+                e.before.all(now);
                 e.old_links.clear();
                 super::told::discard(std::mem::take(&mut e.told));
-                e.complete = None;
             }
             !st.replica && !st.loading && st.len() > 0
         });
@@ -305,7 +306,9 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 super::store::observe_sets(detached, st);
                 super::told::lose_all(st);
             }
+            let now = ffi::now_ms();
             for e in st.entities_mut() {
+                e.before.all(now);
                 // What this node did not see happen is not known here: complete tables are asked for anew.
                 e.complete = None;
             }

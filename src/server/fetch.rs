@@ -345,7 +345,7 @@ pub(crate) fn shape_cells(
     encode(lane, id, &shaped, seq, asked_ms, 0)
 }
 
-/// `told_at`: when a client said so, unix ms; 0 for what was fetched.
+/// `told_at`: see [`Header`].
 pub(crate) fn encode(
     lane: &Lane,
     id: &str,

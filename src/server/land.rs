@@ -1,8 +1,10 @@
 //! What a fetch brought is stored, in slices under the server's lock, and given to those who waited for it.
 
+mod ends;
 mod question;
 mod sets;
 
+pub(crate) use ends::ahead;
 pub(crate) use question::{doubt_all, note_lookup, question, question_failed};
 pub(crate) use sets::whole_table;
 
@@ -68,6 +70,9 @@ pub(crate) fn batch(
     let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> =
         Vec::with_capacity(flights.len());
     for chunk in flights.chunks(SLICE) {
+        let buries = matches!(lacking, Lacking::Gone);
+        let coming = chunk.iter().map(|(id, _)| (id, found.get(id)));
+        let _ahead = ahead(lane, sent, coming.filter(|(_, s)| buries || s.is_some()));
         let held = gil::lock();
         gil::enter(|st| {
             for (id, flight) in chunk {

@@ -305,11 +305,13 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
         }
     }
     st.graves.clear();
+    let now = ffi::now_ms();
     for e in st.entities_mut() {
+        // What was dropped before is remembered by nobody.
+        e.before.all(now);
         e.records.clear();
         e.tombs.clear();
-        e.sets.clear();
-        e.complete = None;
+        e.lose_sets();
         e.old_links.clear();
     }
     super::told::lose_all(st);

@@ -3,10 +3,12 @@
 use super::cluster::{Departed, Standing};
 use super::ffi;
 use super::schema;
+use super::store::Landing;
 use super::sync::Follower;
 use compact_str::CompactString;
 use hashbrown::{hash_set, HashMap, HashSet};
 use podium_core::automation::same_name;
+use podium_core::before::Before;
 use podium_core::discover::{Found, LinkTo};
 use podium_core::doubt::Doubts;
 use podium_core::entry::Header;
@@ -75,6 +77,8 @@ pub(crate) struct Entity {
     /// The same for index sets.
     pub(crate) sets_generation: u64,
     pub(crate) doubts: Doubts,
+    /// Until when records that are not cached any more were known.
+    pub(crate) before: Before,
     /// Ids of the records whose keys exist.
     pub(crate) records: HashSet<CompactString>,
     /// Ids of the tombstones whose keys exist.
@@ -83,6 +87,12 @@ pub(crate) struct Entity {
     pub(crate) told: ToldRecords,
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
+    /// Those under construction, and which construction it is.
+    pub(crate) building: HashMap<Box<[u8]>, u64>,
+    /// How many constructions were begun.
+    pub(crate) builds: u64,
+    /// How many index sets were lost: what is completed in steps looks whether one was in between.
+    pub(crate) sets_lost: u64,
     pub(crate) trust: HashMap<u16, Trust>,
     /// The table, as its entity's spec names it, to which the links of a column were seen to lead.
     pub(crate) seen_links: HashMap<String, Arc<str>>,
@@ -95,6 +105,8 @@ pub(crate) struct Entity {
     /// Of the records in doubt, those that may not be of this entity at all, with the links that led to them.
     pub(crate) strays: HashMap<CompactString, Vec<schema::Through>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
+    /// Records about to be stored whose other ends are put in doubt ahead.
+    pub(crate) landing: HashMap<CompactString, Arc<Landing>>,
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
     /// Index questions under way: doubt matters to them too.
@@ -143,10 +155,14 @@ impl Entity {
             generation,
             sets_generation,
             doubts: Doubts::default(),
+            before: Before::default(),
             records: HashSet::new(),
             tombs: HashSet::new(),
             told: ToldRecords::default(),
             sets: HashSet::new(),
+            building: HashMap::new(),
+            builds: 0,
+            sets_lost: 0,
             trust: HashMap::new(),
             seen_links: HashMap::new(),
             found: None,
@@ -154,6 +170,7 @@ impl Entity {
             unchecked: true,
             strays: HashMap::new(),
             old_links: HashMap::new(),
+            landing: HashMap::new(),
             complete: None,
             questions: 0,
             figures: Figures::default(),
@@ -165,6 +182,23 @@ impl Entity {
             departed: Departed::default(),
             amid: HashMap::new(),
         }
+    }
+    /// An index set is there no more, whoever took it away: values without a set need not be empty. False: there was none.
+    pub(crate) fn lose_set(&mut self, suffix: &[u8]) -> bool {
+        let was = self.sets.remove(suffix);
+        if was {
+            self.building.remove(suffix);
+            self.complete = None;
+            self.sets_lost += 1;
+        }
+        was
+    }
+    /// All of them are.
+    pub(crate) fn lose_sets(&mut self) -> HashSet<Box<[u8]>> {
+        self.building.clear();
+        self.complete = None;
+        self.sets_lost += 1;
+        std::mem::take(&mut self.sets)
     }
     /// Does doubt matter to anything that is there?
     pub(crate) fn has_sets(&self) -> bool {
@@ -250,6 +284,8 @@ pub(crate) struct State {
     next_ix: EntityIx,
     pub(crate) graves: VecDeque<Grave>,
     pub(crate) loading: bool,
+    /// As of when what is being told was so, unix ms; none: as of now.
+    pub(crate) telling_ms: Option<u64>,
     pub(crate) replica: bool,
     /// Specs of `podium.spec-file`, to be in force once the data are loaded.
     pub(crate) from_file: Vec<(String, Spec)>,
@@ -323,13 +359,13 @@ impl State {
             entity: e.name.clone(),
             records: std::mem::take(&mut e.records).into_iter(),
             tombs: std::mem::take(&mut e.tombs).into_iter(),
-            sets: std::mem::take(&mut e.sets).into_iter(),
+            sets: e.lose_sets().into_iter(),
         };
         e.old_links.clear();
         super::told::discard(std::mem::take(&mut e.told));
         e.doubts.clear();
         e.strays.clear();
-        e.complete = None;
+        e.before.all(ffi::now_ms());
         if !grave.is_empty() {
             self.graves.push_back(grave);
         }
@@ -350,8 +386,7 @@ impl State {
         e.sets_generation = ffi::random_u64();
         e.doubts.clear();
         e.strays.clear();
-        e.complete = None;
-        let sets = std::mem::take(&mut e.sets).into_iter();
+        let sets = e.lose_sets().into_iter();
         if sets.len() > 0 {
             let entity = e.name.clone();
             let none = || HashSet::new().into_iter();

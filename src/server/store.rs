@@ -10,7 +10,8 @@ mod sets;
 
 pub(crate) use graves::clear_graves;
 pub(crate) use links::{
-    doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before, relink, Link,
+    changed_links, doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before,
+    links_in, relink, Landing, Link,
 };
 pub(crate) use sets::*;
 
@@ -20,7 +21,7 @@ use super::engine::{believes, desk, now_us};
 use super::ffi::{self, notify, signal_modified, slot, Ctx, Key, KeyKind, RString};
 use super::gil::own_write;
 use super::persist::{self, Wrote};
-use super::state::{Entity, EntityIx, State};
+use super::state::{Entity, EntityIx, LinkCells, State};
 use compact_str::CompactString;
 use links::learn_targets;
 use podium_core::doubt::Raised;
@@ -236,10 +237,6 @@ pub(crate) fn put(
     }
     // A refetch that brings the same content changes no link.
     let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
-    let before_links = old
-        .as_ref()
-        .filter(|_| !same)
-        .map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
     settle(st, ctx, ix, id, seq);
     {
@@ -250,10 +247,11 @@ pub(crate) fn put(
     }
 
     let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
-    if same {
+    if same || done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), seq) {
         return Stored::Yes;
     }
-    if let Some(before) = before_links.or(remembered) {
+    let before = old.as_ref().map(|o| link_cells(st, ix, o));
+    if let Some(before) = before.or(remembered) {
         let after = link_cells(st, ix, &fresh);
         relink(st, ctx, ix, id, &before, &after);
     } else {
@@ -261,6 +259,26 @@ pub(crate) fn put(
     }
     let _ = entity_name;
     Stored::Yes
+}
+
+/// Were the other ends of what a record gained and lost put in doubt before it landed?
+fn done_ahead(
+    st: &mut State,
+    ix: EntityIx,
+    id: &str,
+    old: Option<&Entry>,
+    remembered: Option<&LinkCells>,
+    seq: u64,
+) -> bool {
+    let landing = st.get_mut(ix).and_then(|e| e.landing.remove(id));
+    landing.is_some_and(|l| {
+        l.seq == seq
+            && match (old, remembered) {
+                (Some(old), _) => l.old == old.header.seq,
+                (None, Some(cells)) => l.old == 0 && l.remembered == links_in(cells),
+                (None, None) => false,
+            }
+    })
 }
 
 /// Replaces a record by a tombstone; returns whether a copy was there.
@@ -305,7 +323,6 @@ pub(crate) fn entomb(
         e.records.remove(id);
         e.told.remove(id);
     }
-    let before = old.as_ref().map(|o| link_cells(st, ix, o));
     reindex(st, ctx, ix, id, old.as_ref(), None, header.seq, by);
     if old.is_none() {
         if let Some(e) = st.get(ix) {
@@ -323,8 +340,13 @@ pub(crate) fn entomb(
     }
     settle(st, ctx, ix, id, header.seq);
     desk().tokens.told(ix, id, header.seq);
-    let before = before.or_else(|| st.get_mut(ix).and_then(|e| e.old_links.remove(id)));
-    if let Some(before) = before {
+    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
+    let done = done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), header.seq);
+    let before = old
+        .as_ref()
+        .filter(|_| !done)
+        .map(|o| link_cells(st, ix, o));
+    if let Some(before) = before.or(remembered.filter(|_| !done)) {
         relink(st, ctx, ix, id, &before, &Vec::new());
     }
     cluster::told(st, ix);
@@ -334,6 +356,9 @@ pub(crate) fn entomb(
     }
     if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
         desk().tokens.lost(ix, id);
+        if let Some(e) = st.get_mut(ix) {
+            e.before.told(id, header.as_of().min(ffi::now_ms()));
+        }
     }
     (Stored::Yes, had)
 }
@@ -450,10 +475,23 @@ fn remove_untold(ctx: Ctx, name: &[u8]) -> bool {
 pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) -> bool {
     let Some(e) = st.get(ix) else { return false };
     let name = key::record(&e.name, id);
+    let mut known_ms = 0;
     let had = match copy(ctx, e, id, false) {
-        Copy::Record(b) => Some(b.to_vec()),
+        Copy::Record(b) => {
+            known_ms = Entry::read(b, &name).map_or(0, |old| old.header.as_of());
+            Some(b.to_vec())
+        }
+        Copy::Tomb(h) => {
+            known_ms = h.as_of();
+            None
+        }
         _ => None,
     };
+    let now = ffi::now_ms();
+    let known_ms = st.telling_ms.unwrap_or(now).max(known_ms).min(now);
+    if let Some(e) = st.get_mut(ix) {
+        e.before.told(id, known_ms);
+    }
     if let Some(old) = had.as_deref().and_then(|b| Entry::read(b, &name)) {
         remove_key(ctx, &name);
         let cells = link_cells(st, ix, &old);

@@ -153,7 +153,7 @@ fn gather(
                             .into_iter()
                             .flat_map(|(_, ids)| ids)
                             .collect();
-                        let vouched = entry.header.told_at == 0
+                        let vouched = !entry.header.is_told()
                             && e.feed.vouches(entry.header.seq, ffi::now_ms());
                         sweep.add(*ix, id, refs, *in_scope, vouched);
                     }
@@ -264,6 +264,11 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
         sent,
     } = answer;
     for part in ids.chunks(32) {
+        let coming = part.iter().filter_map(|id| match found.get(id) {
+            Some((s, _)) => s.as_ref().map(|s| (id, Some(s))),
+            None => (!dry && !nameless).then_some((id, None)),
+        });
+        let _ahead = land::ahead(lane, sent, coming);
         let held = gil::lock();
         let ctx = held.ctx();
         gil::enter(|st| {

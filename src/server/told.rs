@@ -24,7 +24,10 @@ static BEGUN: AtomicBool = AtomicBool::new(false);
 
 /// Notes a record that is cached now: told, or not.
 pub(crate) fn note(st: &mut State, ix: EntityIx, id: &str, entry: &Entry) {
-    let sets = (entry.header.told_at > 0).then(|| store::set_suffixes(st, ix, entry));
+    let sets = entry
+        .header
+        .is_unlisted()
+        .then(|| store::set_suffixes(st, ix, entry));
     let Some(e) = st.get_mut(ix) else { return };
     match sets {
         Some(sets) => e.told.insert(id, sets.iter().map(|s| entry::hash(s))),

@@ -332,6 +332,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
         for (id, s) in &shaped {
             note(lane, id, &s.bytes, all);
         }
+        let _ahead = land::ahead(lane, all.sent, shaped.iter().map(|(id, s)| (id, Some(s))));
         let held = gil::lock();
         let ctx = held.ctx();
         let step = gil::enter(|st| {

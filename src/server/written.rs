@@ -22,7 +22,7 @@ use super::store::{self, By, Copy, Link, Stored};
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_airtable::Record;
-use podium_core::entry::Entry;
+use podium_core::entry::{Entry, WRITTEN};
 use podium_core::key;
 use podium_core::record::{self, Source};
 use podium_core::spec::{record_id_ok, Spec};
@@ -134,7 +134,8 @@ fn one(
         let undisputed = d.tokens.current(lane.ix, id, sent);
         (d.next_seq(), undisputed)
     };
-    let stored = fetch::encode(&lane, id, &shaped, seq, asked_ms, 0);
+    // A list may lack it yet: the sets asked for from here on hold it all the same.
+    let stored = fetch::encode(&lane, id, &shaped, seq, asked_ms, WRITTEN);
     let mut links: Vec<(u16, Vec<CompactString>)> = Vec::new();
     let (mut body, mut fresh_until) = (Body::Null, asked_ms);
     let beyond = cluster::out_of_reach(st, &lane.entity, id);

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from asking import cells, get, ids
+from between import between
 from support import eventually, text
 from world import define, item, rid
 
@@ -109,3 +112,48 @@ def test_values_that_are_not_ours_under_our_names(client):
         client.call("EVAL", "redis.call('SET', KEYS[1], ARGV[1]) return redis.call('APPEND', KEYS[1], 'y')", 1, f"items:{told(2)}", value)
         client.call("DEL", f"items:{told(2)}")
     assert ids(client, NEW) == []
+
+
+@pytest.mark.parametrize("how", ["paused", "out of memory"])
+@pytest.mark.parametrize("known", [False, True])
+def test_what_was_told_is_in_an_answer_that_cannot_be_stored(client, how, known):
+    if known:
+        ids(client, "items:group:g1")
+    upsert(client, [1], group="g1")
+    client.call("CLIENT", "PAUSE", 5000, "WRITE") if how == "paused" else client.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        assert told(1) in ids(client, "items:group:g1", "NOCACHE")
+        assert told(1) in ids(client, "items:group:g1")
+        assert told(1) in ids(client, "items:*")
+    finally:
+        client.call("CLIENT", "UNPAUSE")
+        client.call("CONFIG", "SET", "maxmemory", 0)
+
+
+@pytest.fixture
+def lagging(spawn, world):
+    """A client whose Airtable lists records of before: what was written since is in no list yet."""
+    before = world.truth("items")
+
+    def answer(path, ask):
+        if "/items?" not in path:
+            return None
+        page = ask()
+        page["records"] = [r for r in page["records"] if r["id"] in before and r["fields"].get("group") == before[r["id"]].get("group")]
+        return page
+    with between(world.airtable.url, answer) as url:
+        client = spawn({"airtable-url": url, "rate-limit": 1000}).client()
+        define(client, "items")
+        yield client
+
+
+@pytest.mark.parametrize("read", ["INDEX", "INDEX NOCACHE", "WARM"])
+def test_what_was_written_is_in_its_sets_though_lists_lag(lagging, read):
+    new = json.loads(lagging.call("PODIUM.CREATE", "items:*", json.dumps({"name": "new", "group": "new"}))[0])["id"]
+    lagging.call("PODIUM.UPDATE", f"items:{item(1)}", json.dumps({"group": "new"}))
+    if read == "WARM":
+        lagging.call("PODIUM.WARM", "items:*")
+    options = ("NOCACHE",) if "NOCACHE" in read else ()
+    assert ids(lagging, "items:group:new", *options) == sorted([new, item(1)])
+    assert ids(lagging, "items:group:new") == sorted([new, item(1)])
+    assert new in ids(lagging, "items:*", *options)

@@ -28,18 +28,29 @@ pub struct Header {
     pub dead_at: u64,
     /// Its place in the order of sends and changes ([`crate::token`]).
     pub seq: u64,
-    /// When a client said this was so, unix ms; 0 for what was fetched.
+    /// When a client said this was so, unix ms; 0 for what was fetched, [`WRITTEN`] for what Airtable answered to a write.
     pub told_at: u64,
 }
+
+/// [`Header::told_at`] of a record that was written: as true as a fetched one, but lists may lack it yet.
+pub const WRITTEN: u64 = 1;
 
 impl Header {
     /// What it is compared by with what is told later, unix ms.
     pub fn as_of(&self) -> u64 {
-        if self.told_at > 0 {
+        if self.is_told() {
             self.told_at
         } else {
             self.asked_ms
         }
+    }
+    /// Is it known from a client alone?
+    pub fn is_told(&self) -> bool {
+        self.told_at > WRITTEN
+    }
+    /// May Airtable's lists lack it yet? No fetch has brought it since it was told or written.
+    pub fn is_unlisted(&self) -> bool {
+        self.told_at > 0
     }
     fn words(&self) -> [u64; 6] {
         [
@@ -150,17 +161,14 @@ impl<'a> Entry<'a> {
     pub fn texts(&self, field: u16) -> Texts<'a> {
         let mut rest = self.part(self.values);
         while rest.len() >= 8 {
-            let (f, n, len) = (u16_at(rest, 0), u16_at(rest, 2), u32_at(rest, 4));
+            let (f, len) = (u16_at(rest, 0), u32_at(rest, 4));
             let body = rest.get(8..8 + len).unwrap_or(&[]);
             if f == field {
-                return Texts {
-                    rest: body,
-                    left: n,
-                };
+                return Texts { rest: body };
             }
             rest = rest.get(8 + len..).unwrap_or(&[]);
         }
-        Texts { rest: &[], left: 0 }
+        Texts { rest: &[] }
     }
     /// Does the field hold this value?
     pub fn has(&self, field: u16, value: &[u8]) -> bool {
@@ -199,16 +207,15 @@ fn u16_at(b: &[u8], at: usize) -> u16 {
 #[derive(Clone)]
 pub struct Texts<'a> {
     rest: &'a [u8],
-    left: u16,
 }
 
 impl<'a> Iterator for Texts<'a> {
     type Item = &'a [u8];
     fn next(&mut self) -> Option<&'a [u8]> {
-        if self.left == 0 {
+        // (Their number, stored in front of them, ends at 65,535; they end where their bytes do.)
+        if self.rest.len() < 4 {
             return None;
         }
-        self.left -= 1;
         let len = u32_at(self.rest, 0);
         let t = self.rest.get(4..4 + len)?;
         self.rest = self.rest.get(4 + len..).unwrap_or(&[]);

@@ -4,8 +4,8 @@
 //! number to reach for, so time and chance can only be passed in. The compiler keeps it so.
 //!
 //! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
-//! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`] and
-//! [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`slot`] (in a cluster), [`feed`],
+//! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`],
+//! [`before`] and [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`slot`] (in a cluster), [`feed`],
 //! [`sweep`], [`pace`] (what goes upstream, and when).
 #![no_std]
 #![forbid(unsafe_code)]
@@ -15,6 +15,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod automation;
+pub mod before;
 pub mod columns;
 pub mod discover;
 pub mod doubt;

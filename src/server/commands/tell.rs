@@ -16,7 +16,7 @@ use crate::server::reply::Body;
 use crate::server::state::{EntityIx, State};
 use crate::server::store::{self, By, Copy, Set, Stored};
 use crate::server::{cluster, fetch, gil, land, log, reply};
-use podium_core::entry::Entry;
+use podium_core::entry::{Entry, WRITTEN};
 use podium_core::key::{self, Name};
 use podium_core::outside;
 use podium_core::record::{self, Source};
@@ -178,16 +178,22 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let k = query::record_key(st, name)?;
         let (cells, source) = record::read_upsert(&k.id, json)
             .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
-        Ok(i64::from(tell(st, ctx, &k, &cells, source, at)?))
+        let stored = as_of(st, at, |st| tell(st, ctx, &k, &cells, source, at))?;
+        Ok(i64::from(stored))
     });
     answer(ctx, r.map(|r| r.map(Body::Int)))
+}
+
+/// When what is told was so, as a header says it.
+pub(crate) fn told_at(at: Option<u64>, now: u64) -> u64 {
+    at.unwrap_or(now).max(WRITTEN + 1)
 }
 
 /// A fetched copy within this many ms of what is told decides nothing: the record is put in doubt.
 const TOO_CLOSE_MS: u64 = 60_000;
 
-/// Is what is told older than the copy or the tombstone? Too close to call, the record is put in doubt. Err: the key holds
-/// what is not ours.
+/// Is what is told older than the copy or the tombstone, or than what was known of the record until it was dropped? Too close
+/// to call, or without a copy to go by, the record is put in doubt. Err: the key holds what is not ours.
 pub(crate) fn too_late(
     st: &mut State,
     ctx: Ctx,
@@ -203,19 +209,27 @@ pub(crate) fn too_late(
         Copy::Tomb(h) => Some(h),
         Copy::Absent => None,
     };
-    let (Some(h), Some(at)) = (known, at) else {
-        return Ok(false);
-    };
+    let Some(at) = at else { return Ok(false) };
     // A time that no clock has reached is not later than what is told now.
-    if at >= h.as_of() || !believes(outside::of_header(&h)) {
+    let known = known.filter(|h| believes(outside::of_header(h)));
+    let as_of = known.map_or_else(|| e.before.of(&k.id), |h| h.as_of());
+    if at >= as_of {
         return Ok(false);
     }
     // When a fetched copy was true is known only roughly, and clocks differ.
-    if h.told_at == 0 && h.asked_ms - at < TOO_CLOSE_MS {
+    if known.is_none_or(|h| !h.is_told() && h.asked_ms - at < TOO_CLOSE_MS) {
         let seq = desk().next_seq();
         store::invalidate(st, ctx, k.ix, &k.id, seq);
     }
     Ok(true)
+}
+
+/// Runs `f`, which applies what was so at `at`: what it puts in doubt is in doubt as of then.
+pub(crate) fn as_of<R>(st: &mut State, at: Option<u64>, f: impl FnOnce(&mut State) -> R) -> R {
+    st.telling_ms = at;
+    let r = f(st);
+    st.telling_ms = None;
+    r
 }
 
 /// The whole record as somebody tells it; true if it was stored. Err: the key holds what is not ours.
@@ -242,7 +256,7 @@ pub(crate) fn tell(
     };
     let shaped = record::shape(&lane.spec, &k.id, &cells, source);
     let seq = desk().next_seq();
-    let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, at.unwrap_or(now));
+    let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
     let before = store::links_before(st, ctx, k.ix, &k.id);
     let links = Entry::read(&stored.bytes, &k.name)
         .map(|entry| store::link_cells(st, k.ix, &entry))

@@ -4,7 +4,7 @@
 //! PODIUM.WEBHOOK <payload> SECRET <secret>
 //! ```
 
-use super::tell::{answer, bury, tell, too_late};
+use super::tell::{answer, as_of, bury, tell, told_at, too_late};
 use super::{entry, in_database_0};
 use crate::server::columns;
 use crate::server::engine::desk;
@@ -63,7 +63,7 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         }
         let mut applied = false;
         for ix in entities {
-            applied |= apply(st, ctx, ix, &notice)?;
+            applied |= as_of(st, notice.at, |st| apply(st, ctx, ix, &notice))?;
         }
         Ok(Body::Int(i64::from(applied)))
     });
@@ -119,7 +119,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
                 return Ok(false);
             }
             let now = ffi::now_ms();
-            bury(st, ctx, &k, now, n.at.unwrap_or(now));
+            bury(st, ctx, &k, now, told_at(n.at, now));
             Ok(true)
         }
         (Action::Upsert, Cells::Told(cells)) if fits(&base, &spec, cells) => {

@@ -32,6 +32,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
     // The records first, then the sets that hold them.
     let all: Vec<(CompactString, Shaped)> = records.into_iter().collect();
     for chunk in all.chunks(SLICE) {
+        let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
         let held = gil::lock();
         gil::enter(|st| {
             for (id, s) in chunk {
@@ -68,7 +69,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         set_ends(lane, asked_ms, matching.is_empty() && damaged.is_empty());
     let head = head(asked_ms, fresh_until, sent);
 
-    let known = Known::gather(q, returned.iter().cloned(), table);
+    let known = Known::gather(q, returned.iter().cloned(), table, sent);
     // A set that may lack what does not say which record it is would not be complete.
     let mut stored = false;
     if nameless == 0 {

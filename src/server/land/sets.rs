@@ -1,6 +1,7 @@
 //! The index sets that an answer completes: its own, or with a whole table every one of the entity.
 
 use super::question::newer;
+use super::SLICE;
 use crate::server::config;
 use crate::server::engine::{desk, Lane};
 use crate::server::fetch::{self, Question, Shaped};
@@ -11,7 +12,7 @@ use crate::server::state::{Complete, Entity, EntityIx, State};
 use crate::server::store;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
-use podium_core::entry::{hash, Entry, Sentinel};
+use podium_core::entry::{hash, Entry, Header, Sentinel};
 use podium_core::key;
 use podium_core::spec::Spec;
 
@@ -57,6 +58,12 @@ pub(super) struct Known {
     /// By set: the records that clients told belong to it. What they told stands until it is fetched: Airtable may list a
     /// fresh write only later.
     told: HashMap<Vec<u8>, Vec<CompactString>>,
+    /// Records of which something newer than the question was known, up to the number `until`: what belongs to which set of
+    /// them is in `told`.
+    later: HashSet<CompactString>,
+    until: u64,
+    /// How many sets the entity had lost before the first was written.
+    sets_lost: u64,
 }
 
 /// Told records looked at per hold of the lock.
@@ -70,12 +77,20 @@ impl Known {
         q: &Question,
         returned: impl Iterator<Item = CompactString>,
         table: bool,
+        sent: u64,
     ) -> Known {
+        let ix = q.lane.ix;
+        let lost = {
+            let _held = gil::lock();
+            gil::enter(|st| st.get(ix).map_or(0, |e| e.sets_lost))
+        };
         let mut known = Known {
             returned: returned.collect(),
             told: HashMap::new(),
+            later: HashSet::new(),
+            until: sent,
+            sets_lost: lost.unwrap_or(0),
         };
-        let ix = q.lane.ix;
         crate::server::told::complete(ix);
         let set = (!table && *q.suffix != *b"*").then(|| hash(&q.suffix));
         let places = if set.is_some() { PLACES } else { LOOK };
@@ -87,22 +102,68 @@ impl Known {
                     .flatten()
                     .unwrap_or_default()
             };
-            known.look_at(q, &ids, table);
+            known.look_at(q, &ids, table, |held, e, id| {
+                told_sets(held, e, id, |h| h.is_unlisted())
+            });
             from = next;
         }
+        known.look_at_newer(q, table, sent);
         known
     }
-    fn look_at(&mut self, q: &Question, ids: &[CompactString], table: bool) {
+    fn look_at(
+        &mut self,
+        q: &Question,
+        ids: &[CompactString],
+        table: bool,
+        sets: impl Fn(ffi::Ctx, &Entity, &str) -> Option<Vec<Vec<u8>>>,
+    ) -> Vec<CompactString> {
+        let mut unknown = Vec::new();
         for part in ids.chunks(LOOK) {
             let held = gil::lock();
             gil::enter(|st| {
                 let Some(e) = st.get(q.lane.ix) else { return };
                 for id in part {
-                    for suffix in told_sets(held.ctx(), e, id) {
+                    let Some(sets) = sets(held.ctx(), e, id) else {
+                        unknown.push(id.clone());
+                        continue;
+                    };
+                    for suffix in sets {
                         if table || suffix == *q.suffix {
                             self.told.entry(suffix).or_default().push(id.clone());
                         }
                     }
+                }
+            });
+        }
+        unknown
+    }
+    /// What was told, or seen by later fetches, while the question was under way. (What is newer still is looked at when
+    /// each set is finished.)
+    fn look_at_newer(&mut self, q: &Question, table: bool, sent: u64) {
+        let ix = q.lane.ix;
+        let (ids, until) = {
+            let _held = gil::lock();
+            (newer(ix, sent), desk().next_seq())
+        };
+        let ids: Vec<CompactString> = ids
+            .into_iter()
+            .filter(|id| podium_core::spec::record_id_ok(id.as_bytes()))
+            .collect();
+        self.until = until;
+        let unknown = self.look_at(q, &ids, table, |ctx, e, id| {
+            match store::copy(ctx, e, id, false) {
+                store::Copy::Record(_) => told_sets(ctx, e, id, |_| true),
+                store::Copy::Tomb(_) => Some(Vec::new()),
+                store::Copy::Absent | store::Copy::Foreign => None,
+            }
+        });
+        self.later.extend(ids);
+        for part in unknown.chunks(SLICE) {
+            let held = gil::lock();
+            gil::enter(|st| {
+                for id in part {
+                    self.later.remove(id);
+                    doubt_dropped(st, held.ctx(), ix, self, id, sent);
                 }
             });
         }
@@ -113,18 +174,21 @@ impl Known {
     }
 }
 
-/// The sets that a record belongs to by what a client told of it.
-fn told_sets(ctx: ffi::Ctx, e: &Entity, id: &str) -> Vec<Vec<u8>> {
+/// The sets that a record belongs to by its copy, if that is of a kind.
+fn told_sets(
+    ctx: ffi::Ctx,
+    e: &Entity,
+    id: &str,
+    kind: impl Fn(&Header) -> bool,
+) -> Option<Vec<Vec<u8>>> {
     let store::Copy::Record(b) = store::copy(ctx, e, id, false) else {
-        return Vec::new();
+        return None;
     };
     let name = key::record(&e.name, id);
-    let Some(entry) = Entry::read(b, &name).filter(|entry| entry.header.told_at > 0) else {
-        return Vec::new();
-    };
+    let entry = Entry::read(b, &name).filter(|entry| kind(&entry.header))?;
     let mut sets = sets_of(&e.spec, &entry);
     sets.push(b"*".to_vec());
-    sets
+    Some(sets)
 }
 
 /// The sets of a record's values, as `<field>:<value>`.
@@ -149,12 +213,13 @@ pub(super) fn store_set(
     expire_at: u64,
 ) -> bool {
     // (Should one be told otherwise, or fetched, before the set is finished, that is newer than the question.)
+    ids.retain(|id| !known.later.contains(id));
     ids.extend_from_slice(known.told_of(suffix));
     ids.sort_unstable();
     ids.dedup();
     let ix = q.lane.ix;
     let sent = head.seq;
-    let mut begun = false;
+    let mut build = None;
     let mut at = 0;
     let mut before: Option<Vec<CompactString>> = None;
     loop {
@@ -164,8 +229,9 @@ pub(super) fn store_set(
             if !current(st, q, suffix, sent) {
                 return Some(false);
             }
-            if !begun {
-                begun = true;
+            let number = if let Some(number) = build {
+                number
+            } else {
                 if let Some(e) = st.get(ix) {
                     match store::read_set(ctx, e, suffix) {
                         // A later question answered first.
@@ -176,13 +242,14 @@ pub(super) fn store_set(
                         _ => {}
                     }
                 }
-                if !store::begin_set(st, ctx, ix, suffix) {
+                let Some(number) = store::begin_set(st, ctx, ix, suffix) else {
                     return Some(false);
-                }
-            }
+                };
+                *build.insert(number)
+            };
             let end = (at + MEMBERS).min(ids.len());
             if let Some(part) = ids.get(at..end) {
-                if !store::extend_set(st, ctx, ix, suffix, part) {
+                if !store::extend_set(st, ctx, ix, suffix, number, part) {
                     return Some(false);
                 }
             }
@@ -190,8 +257,8 @@ pub(super) fn store_set(
             if at < ids.len() {
                 return None;
             }
-            let ok = store::finish_set(st, ctx, ix, suffix, ids.len(), head, expire_at);
-            // What is known better by now than when the question was sent. An empty set is there only once it is finished;
+            let ok = store::finish_set(st, ctx, ix, suffix, number, ids.len(), head, expire_at);
+            // What is known better by now than when the answer was put together. An empty set is there only once it is finished;
             // nobody reads it in between.
             amend(st, ctx, q.lane.ix, known, suffix, sent);
             if let (true, Some(before)) = (ok, &before) {
@@ -213,7 +280,7 @@ pub(super) fn store_set(
 
 /// Corrects a set by what was told, or seen by later fetches, while its question was under way.
 fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u8], sent: u64) {
-    for id in newer(ix, sent) {
+    for id in newer(ix, known.until) {
         if !podium_core::spec::record_id_ok(id.as_bytes()) {
             continue;
         }
@@ -226,21 +293,33 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
                 store::amend_set(st, ctx, ix, suffix, &id, belongs);
             }
             store::Copy::Tomb(_) => store::amend_set(st, ctx, ix, suffix, &id, false),
-            // Dropped. Something was told of it that is known no more: it may match, for all who asked since. Else, if it
-            // was returned, nothing better is known: as a member without a copy it is fetched when the set is read.
             store::Copy::Absent | store::Copy::Foreign => {
-                let (seq, told) = {
-                    let mut d = desk();
-                    d.tokens.lost(ix, &id);
-                    (d.next_seq(), d.tokens.first_told(ix, &id, sent))
-                };
-                if let Some(first) = told {
-                    store::doubt(st, ctx, ix, &id, first, seq);
-                } else if !known.returned.contains(&id) && !e.doubts.holds(&id) {
-                    store::doubt(st, ctx, ix, &id, seq, seq);
-                }
+                doubt_dropped(st, ctx, ix, known, &id, sent);
             }
         }
+    }
+}
+
+/// A record was dropped while the question was under way. Something was told of it that is known no more: it may match, for
+/// all who asked since. Else, if it was returned, nothing better is known: as a member without a copy it is fetched when the
+/// set is read.
+fn doubt_dropped(
+    st: &mut State,
+    ctx: ffi::Ctx,
+    ix: EntityIx,
+    known: &Known,
+    id: &CompactString,
+    sent: u64,
+) {
+    let (seq, told) = {
+        let mut d = desk();
+        d.tokens.lost(ix, id);
+        (d.next_seq(), d.tokens.first_told(ix, id, sent))
+    };
+    if let Some(first) = told {
+        store::doubt(st, ctx, ix, id, first, seq);
+    } else if !known.returned.contains(id) && st.get(ix).is_some_and(|e| !e.doubts.holds(id)) {
+        store::doubt(st, ctx, ix, id, seq, seq);
     }
 }
 
@@ -298,7 +377,7 @@ pub(crate) fn whole_table(
         let _held = gil::lock();
         gil::enter(|st| schema::fetched(st, q.lane.ix));
     }
-    let known = Known::gather(q, ids.iter().cloned(), true);
+    let known = Known::gather(q, ids.iter().cloned(), true, sent);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
         && store_sets(q, &known, ids, sets, head, sent)
 }
@@ -359,14 +438,19 @@ fn store_sets(
         if !current(st, q, b"*", sent) {
             return false;
         }
-        // Unknown values are empty from here on; what was told meanwhile may have brought some.
-        let newer = newer(lane.ix, sent);
+        // Unknown values are empty from here on; what was told meanwhile may have brought some. (What was told before is in
+        // the sets that were written.)
+        let newer = newer(lane.ix, known.until);
         let until = if q.asks.is_some() {
             set_ends(lane, head.asked_ms, true).0
         } else {
             head.fresh_until
         };
         if let Some(e) = st.get_mut(lane.ix) {
+            if e.sets_lost != known.sets_lost {
+                // One of those just written, perhaps: its value is not an empty one.
+                return false;
+            }
             e.complete = Some(Complete {
                 seq: sent,
                 asked_ms: head.asked_ms,

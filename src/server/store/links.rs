@@ -67,6 +67,59 @@ pub(crate) enum Link {
     Lost,
 }
 
+/// A record that is about to be stored, and whose other ends were put in doubt before.
+pub(crate) struct Landing {
+    /// The number of the copy it was compared with, or 0 and how many links were remembered of one that was dropped.
+    pub(crate) old: u64,
+    pub(crate) remembered: usize,
+    /// Its own.
+    pub(crate) seq: u64,
+    /// The links it will have.
+    pub(crate) links: HashSet<CompactString>,
+}
+
+impl Landing {
+    /// Is this what it will show of a link to `id`?
+    fn shows(&self, id: &str, link: Link) -> bool {
+        match link {
+            Link::Gained => self.links.contains(id),
+            Link::Lost => !self.links.contains(id),
+            Link::Disputed => false,
+        }
+    }
+}
+
+/// How many links there are.
+pub(crate) fn links_in(cells: &LinkCells) -> usize {
+    cells.iter().map(|(_, ids)| ids.len()).sum()
+}
+
+/// Each link lost or gained, by field.
+pub(crate) fn changed_links(
+    before: &LinkCells,
+    after: &LinkCells,
+) -> Vec<(u16, CompactString, Link)> {
+    let mut fields: Vec<u16> = before.iter().chain(after).map(|(f, _)| *f).collect();
+    fields.sort_unstable();
+    fields.dedup();
+    let mut out = Vec::new();
+    for f in fields {
+        let (was, is) = (cell(before, f), cell(after, f));
+        if was == is {
+            continue;
+        }
+        let lost = beyond(was, is)
+            .into_iter()
+            .map(|id| (f, id.clone(), Link::Lost));
+        out.extend(lost);
+        let gained = beyond(is, was)
+            .into_iter()
+            .map(|id| (f, id.clone(), Link::Gained));
+        out.extend(gained);
+    }
+    out
+}
+
 /// Link cells changed: what was gained and lost is in doubt at its own end too.
 pub(crate) fn relink(
     st: &mut State,
@@ -76,20 +129,8 @@ pub(crate) fn relink(
     before: &LinkCells,
     after: &LinkCells,
 ) {
-    let mut fields: Vec<u16> = before.iter().chain(after).map(|(f, _)| *f).collect();
-    fields.sort_unstable();
-    fields.dedup();
-    for f in fields {
-        let (was, is) = (cell(before, f), cell(after, f));
-        if was == is {
-            continue;
-        }
-        for other in beyond(was, is) {
-            doubt_other_end(st, ctx, ix, f, id, other, Link::Lost);
-        }
-        for other in beyond(is, was) {
-            doubt_other_end(st, ctx, ix, f, id, other, Link::Gained);
-        }
+    for (f, other, link) in changed_links(before, after) {
+        doubt_other_end(st, ctx, ix, f, id, &other, link);
     }
 }
 
@@ -136,6 +177,11 @@ pub(crate) fn doubt_other_end(
             continue;
         }
         if link == Link::Lost && st.get(t).is_some_and(|e| tomb(ctx, e, other).is_some()) {
+            continue;
+        }
+        let landing = st.get(t).and_then(|e| e.landing.get(other));
+        if landing.is_some_and(|l| l.shows(id, link)) {
+            // It is about to show the same.
             continue;
         }
         let seq = desk().next_seq();

@@ -109,7 +109,8 @@ pub(super) fn reindex(
     }
     for suffix in &after {
         // It may be a member already; a question in between, though, may have left it out.
-        if e.complete.is_some_and(|c| c.seq <= seq) && !e.sets.contains(&suffix[..]) {
+        let unknown = &suffix[..] != b"*" && !e.sets.contains(&suffix[..]);
+        if unknown && e.complete.is_some_and(|c| c.seq <= seq) {
             // Every value was known, and this one was empty: now it has one member.
             newborn.push(suffix.clone());
             signal_by(ctx, e, suffix, by);
@@ -300,7 +301,7 @@ pub(crate) fn drop_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) ->
         return false;
     };
     e.complete = None;
-    e.sets.remove(suffix);
+    e.lose_set(suffix);
     let name = set_name(e, suffix);
     let s = RString::new(&name);
     if Key::peek(ctx, s.raw()).kind() == KeyKind::Zset {

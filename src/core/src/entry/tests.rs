@@ -61,6 +61,18 @@ fn what_is_stored_is_read_back() {
 }
 
 #[test]
+fn no_number_of_texts_is_too_many() {
+    let mut s = shaped();
+    s.values[1].texts = (0..70_000)
+        .map(|n| alloc::format!("recL{n}").into_bytes())
+        .collect();
+    let bytes = encode(b"events:recA", &H, &s);
+    let e = Entry::read(&bytes, b"events:recA").unwrap();
+    assert_eq!(e.texts(4).count(), 70_000);
+    assert!(e.has(4, b"recL69999") && e.has(0, b"x"));
+}
+
+#[test]
 fn a_body_under_another_name_is_not_ours() {
     let bytes = encode(b"events:recA", &H, &shaped());
     assert!(Entry::read(&bytes, b"events:recB").is_none());

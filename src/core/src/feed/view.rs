@@ -47,5 +47,5 @@ impl View {
 /// Could a feed vouch for this copy?
 #[inline]
 pub fn can_renew(h: &Header) -> bool {
-    h.dead_at == u64::MAX && h.told_at == 0
+    h.dead_at == u64::MAX && !h.is_told()
 }

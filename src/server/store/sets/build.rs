@@ -20,9 +20,10 @@ pub(super) fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id
         seq: c.seq,
         name: 0,
     };
-    let whole = begin_set(st, ctx, ix, suffix)
-        && extend_set(st, ctx, ix, suffix, &[CompactString::new(id)])
-        && finish_set(st, ctx, ix, suffix, 1, head, c.fresh_until);
+    let whole = begin_set(st, ctx, ix, suffix).is_some_and(|build| {
+        extend_set(st, ctx, ix, suffix, build, &[CompactString::new(id)])
+            && finish_set(st, ctx, ix, suffix, build, 1, head, c.fresh_until)
+    });
     if !whole {
         if let Some(e) = st.get_mut(ix) {
             e.complete = None;
@@ -30,20 +31,18 @@ pub(super) fn bear_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], id
     }
 }
 
-/// Starts an index set anew: what stood under its name goes. False: it cannot be written now.
-pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> bool {
+/// Starts an index set anew: what stood under its name goes. The construction's number; `None`: it cannot be written now.
+pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> Option<u64> {
     if !ffi::writable(ctx) {
-        return false;
+        return None;
     }
-    let Some(e) = st.get_mut(ix) else {
-        return false;
-    };
+    let e = st.get_mut(ix)?;
     if set_state(ctx, e, suffix).2 {
-        return false;
+        return None;
     }
     let name = set_name(e, suffix);
     if !slot::at_home(&name) {
-        return false;
+        return None;
     }
     own_write(|| {
         let s = RString::new(&name);
@@ -54,7 +53,9 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
         }
     });
     e.sets.insert(suffix.into());
-    true
+    e.builds += 1;
+    e.building.insert(suffix.into(), e.builds);
+    Some(e.builds)
 }
 
 /// A set under construction is given up after this many ms.
@@ -66,11 +67,15 @@ pub(crate) fn extend_set(
     ctx: Ctx,
     ix: EntityIx,
     suffix: &[u8],
+    build: u64,
     ids: &[CompactString],
 ) -> bool {
     let Some(e) = st.get(ix) else { return false };
-    if !ffi::writable(ctx) || !e.sets.contains(suffix) || ids.is_empty() {
-        return ids.is_empty();
+    if !ffi::writable(ctx) || e.building.get(suffix) != Some(&build) {
+        return false;
+    }
+    if ids.is_empty() {
+        return true;
     }
     let name = set_name(e, suffix);
     if !slot::at_home(&name) {
@@ -99,19 +104,25 @@ pub(crate) fn extend_set(
 }
 
 /// Completes a set of `members`: from here on it answers.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn finish_set(
-    st: &State,
+    st: &mut State,
     ctx: Ctx,
     ix: EntityIx,
     suffix: &[u8],
+    build: u64,
     members: usize,
     mut head: Sentinel,
     expire_at: u64,
 ) -> bool {
-    let Some(e) = st.get(ix) else { return false };
-    if !ffi::writable(ctx) || !e.sets.contains(suffix) {
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
+    // Lost in between, or begun anew by another question: what this one wrote is not there.
+    if !ffi::writable(ctx) || e.building.get(suffix) != Some(&build) {
         return false;
     }
+    e.building.remove(suffix);
     let name = set_name(e, suffix);
     if !slot::at_home(&name) {
         return false;

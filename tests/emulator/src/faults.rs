@@ -39,7 +39,11 @@ enum Kind {
     OffsetRepeats,
     DuplicateRecord,
     ForeignRecord,
-    Slow(u64),
+    /// Waits before the request is carried out, and before it is answered.
+    Slow {
+        before_ms: u64,
+        ms: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +142,13 @@ impl Fault {
             "offset_repeats" => Kind::OffsetRepeats,
             "duplicate_record" => Kind::DuplicateRecord,
             "foreign_record" => Kind::ForeignRecord,
-            "slow" => Kind::Slow(number("ms", 1000)),
+            "slow" => {
+                let before_ms = number("before_ms", 0);
+                Kind::Slow {
+                    before_ms,
+                    ms: number("ms", if before_ms == 0 { 1000 } else { 0 }),
+                }
+            }
             _ => return Err(format!("unknown kind of fault {name:?}")),
         };
         Ok(Self {
@@ -171,6 +181,14 @@ impl Fault {
                 call.formula
                     .is_some_and(|formula| formula.contains(f.as_str()))
             })
+    }
+
+    /// How long the request waits before it is carried out: it sees what is true then.
+    pub(crate) fn before_ms(&self) -> u64 {
+        match self.kind {
+            Kind::Slow { before_ms, .. } => before_ms,
+            _ => 0,
+        }
     }
 
     /// Whether the reply is made without carrying out the request; what only spoils a reply needs one.
@@ -263,7 +281,7 @@ impl Fault {
                     records.extend(foreign);
                 }
             }),
-            Kind::Slow(ms) => {
+            Kind::Slow { ms, .. } => {
                 response.delay_ms += ms;
                 response
             }

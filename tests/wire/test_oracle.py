@@ -1,7 +1,8 @@
 """Random reads beside random changes of every kind against a judge that knows what was true and what was told (see `oracle`).
 
-`PODIUM_ORACLE_SECONDS` (60): how long it runs in all; 3600 is the long mode. `PODIUM_ORACLE_SEED`: the first episode's seed; each
-episode's is printed when it fails, and gives the same players with the same strengths (not the same interleaving)."""
+`PODIUM_ORACLE_SECONDS` (60): how long it runs in all, 3600 for the long run. `PODIUM_ORACLE_SEED`: the first episode's seed. A failure
+prints its episode's: it gives the same players with the same strengths, not the same interleaving. `PODIUM_ORACLE_GO_ON`: a failure
+does not end the run. `PODIUM_ORACLE_WITHOUT`: what to leave out, e.g. "flood evict feed"."""
 
 from __future__ import annotations
 
@@ -46,4 +47,4 @@ def test_every_answer_is_explained(spawn, world):
             if not os.environ.get("PODIUM_ORACLE_GO_ON"):
                 break
     assert not failed, "\n\n".join(failed)
-    assert facts > 1000 * episodes / 2, "too little was asked to prove anything"
+    assert facts > 500 * episodes, "too little was asked to prove anything"

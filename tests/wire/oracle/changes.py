@@ -16,10 +16,10 @@ KINDS = {"silent": 2, "invalidate": 3, "upsert": 4, "upsert_at": 2, "webhook": 2
 
 
 class Changer:
-    """One connection that changes things. `weights`: how often which kind."""
+    """One connection that changes things. `weights`: how often which kind; `dying`: the share of changes that delete."""
 
-    def __init__(self, client: Client, up: Upstream, history: History, random, weights: dict[str, float]):
-        self.client, self.up, self.history, self.random = client, up, history, random
+    def __init__(self, client: Client, up: Upstream, history: History, random, weights: dict[str, float], dying: float):
+        self.client, self.up, self.history, self.random, self.dying = client, up, history, random, dying
         self.kinds, self.weights = list(weights), list(weights.values())
         self.late: list[tuple[float, callable]] = []
 
@@ -63,7 +63,7 @@ class Changer:
         return True
 
     def fresh_value(self, record: Record) -> tuple[dict | None, Version]:
-        gone = record.now is not None and self.random.random() < 0.2
+        gone = record.now is not None and self.random.random() < self.dying
         rev = self.history.rev()
         cells = None if gone else value(self.random, rev)
         return cells, Version(rev, cells)

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 
 from resp import Client
 from . import changes, sabotage
-from .history import NEVER, History
+from .history import NEVER, History, Tell
 from .judge import Judge, Violation
-from .model import BULK, ENTITIES, spec
+from .model import BULK, ENTITIES, GROUPS, Ask, spec
 from .readers import Reader
 from .upstream import Upstream, Weather
 
 _bases = itertools.count(1)
 WITHOUT = set(os.environ.get("PODIUM_ORACLE_WITHOUT", "").split())
-"""Kinds of changes and of sabotage to leave out, and `feed`: a known fault would hide others."""
+"""Kinds of changes and of sabotage to leave out, `feed`, and `gone` (nothing is deleted): a known fault would hide others."""
 
 AFTERWARDS = 0.1
 """How much of what followed a wrong answer is shown with it, s."""
@@ -99,7 +99,7 @@ class Episode:
             steps[f"reader {n}"] = Reader(self.client(f"r{n}", 2 + n % 2), self.history, pick(), self.undisturbed).step
         self.changers = []
         for n in range(plan.changers):
-            self.changers.append(changes.Changer(self.client(f"w{n}", 2 + n % 2), up, self.history, pick(), plan.changing))
+            self.changers.append(changes.Changer(self.client(f"w{n}", 2 + n % 2), up, self.history, pick(), plan.changing, 0 if "gone" in WITHOUT else 0.2))
             steps[f"changer {n}"] = self.changers[-1].step
         reader, other = (Reader(self.client(name, protocol), self.history, pick(), self.undisturbed) for name, protocol in (("s1", 2), ("s2", 3)))
         steps["saboteur"] = sabotage.Saboteur(self.client("s0", 2), reader, other, up, self.history, pick(), plan.breaking, plan.ttls, plan.busy).step
@@ -115,9 +115,24 @@ class Episode:
         self.emulator.clear_faults()
         admin.call("CLIENT", "UNPAUSE")
         admin.call("CONFIG", "SET", "maxmemory", 0)
+        last = Reader(admin, self.history, pick(), self.undisturbed)
+        self.read_all(last)
+        tell = Tell(time.monotonic(), NEVER, "INVALIDATE *")
+        self.history.tell_all(ENTITIES, tell)
+        admin.call("PODIUM.INVALIDATE", "*")
+        tell.ack = time.monotonic()
+        self.read_all(last)
         if plan.feed:
             admin.attempt("PODIUM.SYNC", "STOP")
         self.reconcile(up)
+
+    def read_all(self, reader: Reader) -> None:
+        """Everything once more, in peace: what went wrong for good shows here."""
+        for entity in ENTITIES:
+            reader.ask([Ask("mget", [(entity, record.id) for record in self.history.of(entity)], view="*")])
+            for conditions in [[], *([("group", group)] for group in GROUPS), [("flag", "true")], [("flag", "false")]]:
+                reader.ask([Ask("index", entity=entity, conditions=conditions)])
+                reader.ask([Ask("index", entity=entity, conditions=conditions, output="COUNT")])
 
     def run(self, name: str, step) -> None:
         try:
@@ -182,7 +197,8 @@ class Episode:
         told = [tell.sent for tell in record.all_tells if tell.ack < read.sent] if record is not None else []
         start = min([read.sent - 1] + told[-3:])
         facts = [fact for fact in facts if start <= fact[0] <= read.done + AFTERWARDS][-40:]
-        calls = [(at, f"{self.ms(at)} called: {what}") for at, what in self.calls(read, record) if start <= at <= read.done + AFTERWARDS][-20:]
+        calls = [(at, f"{self.ms(at)} called: {what}") for at, what in self.calls(read, record) if start <= at <= read.done + AFTERWARDS]
+        calls = sorted(calls, key=lambda line: abs(line[0] - read.sent))[:20]
         place = f" in {read.place} after {[t.what for t in read.after]}" if read.place else ""
         near = sorted(reads, key=lambda line: abs(line[0] - read.sent))[:20]
         lines = sorted(facts + calls + near)

@@ -216,7 +216,10 @@ class Judge:
         if not isinstance(reply, int) or not least <= reply <= most:
             certain = [record.id for record, (_, out) in zip(self.history.members.get(ask.entity, ()), could) if not out]
             possible = [record.id for record, (inside, out) in zip(self.history.members.get(ask.entity, ()), could) if inside and out]
-            self.wrong("a count", read, None, f"{reply!r}, must be {least} to {most}: certainly {certain[:20]}, perhaps {possible[:20]}")
+            # What changed last is the likeliest to be miscounted.
+            some = [record for record in self.history.members.get(ask.entity, ()) if record.id in certain]
+            latest = max(some, key=lambda record: record.upstream[-1].begin, default=None)
+            self.wrong("a count", read, latest, f"{reply!r}, must be {least} to {most}: certainly {certain[:20]}, perhaps {possible[:20]}")
 
     def index(self, read: Read, ask: Ask, reply) -> None:
         if not isinstance(reply, list):

@@ -12,7 +12,7 @@ from .readers import Reader, bulk_count
 from .upstream import Upstream
 
 KINDS = {"delete_record": 6, "delete_set": 3, "expire": 4, "flush": 1, "spec_same": 2, "spec_other": 2, "reload": 0.5, "pause": 1, "evict": 1,
-         "settings": 1, "sweep": 1, "warm": 1, "everything": 1, "flood": 0.3, "join": 4}
+         "settings": 1, "sweep": 1, "warm": 1, "everything": 1, "flood": 0.3, "join": 4, "race": 4}
 FLOOD = 2600
 
 
@@ -41,14 +41,17 @@ class Saboteur:
 
     def delete(self, how: str, key: str, tell: Tell) -> None:
         if how == "MULTI":
-            self.client.call("MULTI")
-            self.client.call(self.random.choice(["DEL", "UNLINK"]), key)
+            self.queue(key)
             # What is queued has not happened yet.
             time.sleep(self.random.choice([0, 0, 0.05]))
             tell.sent = time.monotonic()
             self.done(tell, self.client.attempt("EXEC"))
         else:
             self.done(tell, self.client.attempt(how, key))
+
+    def queue(self, key: str) -> None:
+        self.client.call("MULTI")
+        self.client.call(self.random.choice(["DEL", "UNLINK"]), key)
 
     def delete_set(self) -> None:
         entity, (name, v) = self.random.choice(ENTITIES), self.random_set()
@@ -138,7 +141,6 @@ class Saboteur:
             self.history.complain("SWEEP's report", repr(reply))
 
     def warm(self) -> None:
-        """The whole table is read: what it says is what the cache was told."""
         entity = self.random.choice(ENTITIES)
         self.other_than_told(["PODIUM.WARM", f"{entity}:*"] + self.random.choice([[], [], ["ASYNC"]]))
 
@@ -172,6 +174,49 @@ class Saboteur:
             self.history.reads.append(Read(ask, sent, time.monotonic(), reply, self.other.client.name))
         finally:
             record.lock.release()
+
+    def race(self) -> None:
+        """A call for a record or a set that is not cached is under way; Airtable changes; the key is deleted, in every way that there is."""
+        entity = self.random.choice(ENTITIES)
+        record = self.random.choice([r for r in self.history.of(entity) if r.id.startswith(MAKERS[entity](0)[:6])])
+        if not record.lock.acquire(blocking=False):
+            return
+        try:
+            rev = self.history.rev()
+            cells = value(self.random, rev)
+            if self.random.random() < 0.6:
+                key, formula, ask = record.key, record.id, Ask("get", [(entity, record.id)])
+                self.delete("DEL", key, self._del(record))
+            else:
+                key, formula, ask = f"{entity}:group:{cells['group']}", "{group}", Ask("index", entity=entity, conditions=[("group", cells["group"])], output="IDS")
+                self.delete("DEL", key, self._del_set(key))
+            how = self.random.choice(["DEL", "UNLINK", "MULTI", "MULTI"])
+            if how == "MULTI":
+                # Queued before the call begins: it happens when EXEC is sent.
+                self.queue(key)
+            self.up.emulator.control("POST", "faults", {"kind": "slow", "ms": 250, "times": 1, "match": {"method": "GET", "path_contains": f"/{entity}", "formula_contains": formula}})
+            sent = time.monotonic()
+            self.other.client.send(*ask.words())
+            time.sleep(self.random.uniform(0.03, 0.1))
+            self.up.write(record, cells, Version(rev, cells))
+            tell = self._del(record) if key == record.key else self._del_set(key)
+            self.done(tell, self.client.attempt("EXEC") if how == "MULTI" else self.client.attempt(how, key))
+            if self.random.random() < 0.5:
+                self.reader.ask([ask])
+            self.history.reads.append(Read(ask, sent, *self._answer()))
+            self.reader.ask([ask])
+        finally:
+            record.lock.release()
+
+    def _answer(self):
+        reply = self.other.client.read(timeout=30)
+        return time.monotonic(), reply, self.other.client.name
+
+    def _del_set(self, key: str) -> Tell:
+        entity, name, v = key.split(":", 2)
+        tell = Tell(time.monotonic(), NEVER, f"DEL of {key}")
+        self.history.tell_set(entity, name, v, tell)
+        return tell
 
     def _del(self, record) -> Tell:
         tell = Tell(time.monotonic(), NEVER, "DEL", members=False)
@@ -209,8 +254,7 @@ class Saboteur:
         self.tell_many(many)
         if known:
 
-            reply = self.other.client.read(timeout=30)
-            self.history.reads.append(Read(ask, sent, time.monotonic(), reply, self.other.client.name))
+            self.history.reads.append(Read(ask, sent, *self._answer()))
         self.reader.ask([bulk_count(group, "COUNT")])
         self.reader.ask([bulk_count(group, "IDS")])
         if not known:

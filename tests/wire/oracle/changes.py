@@ -62,6 +62,11 @@ class Changer:
         tell.ack = time.monotonic()
         return True
 
+    @staticmethod
+    def took_nothing(tell: Tell, reply) -> bool:
+        """A set that was not there was DELeted: its value may be known to be empty, and stays so."""
+        return tell.floor is None and reply == 0
+
     def fresh_value(self, record: Record) -> tuple[dict | None, Version]:
         gone = record.now is not None and self.random.random() < self.dying
         rev = self.history.rev()
@@ -268,7 +273,7 @@ class Changer:
         for (_, step), reply in zip(steps, replies):
             if isinstance(step, Tell):
                 if self.acknowledge(step, reply):
-                    step.ack = done
+                    step.ack = NEVER if self.took_nothing(step, reply) else done
                     before.append(step)
             else:
                 self.history.reads.append(Read(step, sent, done, reply, self.client.name, how.lower(), tuple(before)))

@@ -45,9 +45,9 @@ class Saboteur:
             # What is queued has not happened yet.
             time.sleep(self.random.choice([0, 0, 0.05]))
             tell.sent = time.monotonic()
-            self.done(tell, self.client.attempt("EXEC"))
+            self.deleted(tell, self.client.attempt("EXEC"))
         else:
-            self.done(tell, self.client.attempt(how, key))
+            self.deleted(tell, self.client.attempt(how, key))
 
     def queue(self, key: str) -> None:
         self.client.call("MULTI")
@@ -74,6 +74,11 @@ class Saboteur:
             self.history.complain("refused", tell.what)
         else:
             tell.ack = time.monotonic()
+
+    def deleted(self, tell: Tell, reply) -> None:
+        """A set that was not there tells nothing: its value may be known to be empty, and stays so."""
+        if reply not in (0, [0]) or not tell.members:
+            self.done(tell, reply)
 
     def other_than_told(self, words, timeout=30.0):
         sent = time.monotonic()
@@ -165,7 +170,8 @@ class Saboteur:
             time.sleep(self.random.uniform(0.03, 0.1))
             self.tell_truth(record, cells, rev)
             for _ in range(self.random.choice([0, 1, 1, 2])):
-                self.random.choice([self.delete_record, self.everything, self.flush, self.expire, self.spec_other, self.evict])()
+                forgetting = [kind for kind in ("delete_record", "everything", "flush", "expire", "spec_other", "evict") if kind in self.kinds]
+                getattr(self, self.random.choice(forgetting or ["expire"]))()
             if self.random.random() < 0.4:
                 self.delete(self.random.choice(["DEL", "MULTI"]), record.key, self._del(record))
             self.reader.ask([random_index(self.random, "things", name, v)])
@@ -200,7 +206,7 @@ class Saboteur:
             time.sleep(self.random.uniform(0.03, 0.1))
             self.up.write(record, cells, Version(rev, cells))
             tell = self._del(record) if key == record.key else self._del_set(key)
-            self.done(tell, self.client.attempt("EXEC") if how == "MULTI" else self.client.attempt(how, key))
+            self.deleted(tell, self.client.attempt("EXEC") if how == "MULTI" else self.client.attempt(how, key))
             if self.random.random() < 0.5:
                 self.reader.ask([ask])
             self.history.reads.append(Read(ask, sent, *self._answer()))

@@ -41,7 +41,11 @@ enum Kind {
     ForeignRecord,
     /// Bytes of the reply, and what stands in their place.
     Replace(Vec<u8>, Vec<u8>),
-    Slow(u64),
+    /// Waits before the request is carried out, and before it is answered.
+    Slow {
+        before_ms: u64,
+        ms: u64,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -148,7 +152,13 @@ impl Fault {
                 let old = text("old").filter(|old| !old.is_empty());
                 Kind::Replace(old.ok_or("replace needs the old text")?.into_bytes(), new)
             }
-            "slow" => Kind::Slow(number("ms", 1000)),
+            "slow" => {
+                let before_ms = number("before_ms", 0);
+                Kind::Slow {
+                    before_ms,
+                    ms: number("ms", if before_ms == 0 { 1000 } else { 0 }),
+                }
+            }
             _ => return Err(format!("unknown kind of fault {name:?}")),
         };
         Ok(Self {
@@ -181,6 +191,14 @@ impl Fault {
                 call.formula
                     .is_some_and(|formula| formula.contains(f.as_str()))
             })
+    }
+
+    /// How long the request waits before it is carried out: it sees what is true then.
+    pub(crate) fn before_ms(&self) -> u64 {
+        match self.kind {
+            Kind::Slow { before_ms, .. } => before_ms,
+            _ => 0,
+        }
     }
 
     /// Whether the reply is made without carrying out the request; what only spoils a reply needs one.
@@ -277,7 +295,7 @@ impl Fault {
                 response.body = replaced(&response.body, old, new);
                 response
             }
-            Kind::Slow(ms) => {
+            Kind::Slow { ms, .. } => {
                 response.delay_ms += ms;
                 response
             }

@@ -17,6 +17,7 @@ use crate::shared::Shared;
 use crate::switches::Switches;
 use errors::ApiError;
 use serde_json::{Map, Value as Json};
+use std::time::Duration;
 
 /// Who every token belongs to.
 pub(crate) const USER_ID: &str = "usrC4v5B6n7M8l9K0";
@@ -109,6 +110,10 @@ fn with_faults(
         has_offset: offset.is_some(),
     };
     let fault = faults::take(&mut shared.faults.lock(), &seen);
+    let before_ms = fault.as_ref().map_or(0, faults::Fault::before_ms);
+    if before_ms > 0 {
+        shared.stop.wait(Duration::from_millis(before_ms));
+    }
     let response = match &fault {
         Some(fault) if fault.replaces() => {
             Response::bytes(200, "application/json; charset=utf-8", b"{}".to_vec())

@@ -147,6 +147,28 @@ fn slow_replies_take_their_time_and_old_data() {
 }
 
 #[test]
+fn requests_that_arrive_late_see_what_is_true_then() {
+    let emulator = emulator();
+    emulator
+        .fault(&json!({"kind": "slow", "before_ms": 300}))
+        .unwrap();
+    let started = Instant::now();
+    let address = emulator.addr();
+    let waiting = std::thread::spawn(move || {
+        Client::new(address)
+            .get(&format!("{}/{APOLLO}", list()))
+            .json()
+    });
+    while emulator.calls().is_empty() {
+        assert!(started.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+    emulator.write(&json!({"base": BASE, "table": "Projects", "update": [{"id": APOLLO, "fields": {"Points": 1}}]})).unwrap();
+    assert_eq!(waiting.join().unwrap()["fields"]["Points"], 1);
+    assert!(started.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
 fn bodies_are_spoilt_in_every_way() {
     let emulator = emulator();
     let mut client = Client::new(emulator.addr());

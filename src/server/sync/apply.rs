@@ -12,8 +12,9 @@ use crate::server::figures::Cause;
 use crate::server::gil;
 use crate::server::land;
 use crate::server::state::{Entity, EntityIx, State};
-use crate::server::store::{self, By};
+use crate::server::store::{self, By, Copy};
 use compact_str::CompactString;
+use podium_core::entry::Entry;
 use podium_core::feed::{Fate, Page, Schema, TableChanges};
 use podium_core::key;
 use podium_core::pace::Class;
@@ -97,7 +98,13 @@ fn change(
         // It was told to be gone, and the page says nothing else.
         return false;
     }
-    if fate == Fate::Destroyed && undisputed {
+    // Seen later than that: it is back from the trash.
+    let outlived = match store::copy(ctx, e, id, false) {
+        Copy::Record(b) if fate == Fate::Destroyed => Entry::read(b, &key::record(&e.name, id))
+            .is_some_and(|c| changes.outlived(id, c.header.as_of())),
+        _ => false,
+    };
+    if fate == Fate::Destroyed && undisputed && !outlived {
         let lane = Lane::of(e, Cause::Sync);
         let name = key::record(&e.name, id);
         let (header, expire_at) = land::tombstone(&lane, seq, ffi::now_ms(), 0);

@@ -6,6 +6,7 @@
 //! A payload of a shape never seen, or one that cannot be read in part, says that something changed and not what: all that it
 //! may concern counts as changed.
 
+use crate::automation::rfc3339_ms;
 use crate::spec::record_id_ok;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -42,6 +43,8 @@ pub struct TableChanges {
     pub records: Vec<(CompactString, Fate)>,
     /// Ids of the fields whose cells changed in some record.
     pub fields: HashSet<String>,
+    /// When records were destroyed, unix ms, by the last payload that says so.
+    pub ended: HashMap<CompactString, u64>,
     /// A record came or went: every field counts as changed.
     pub all_fields: bool,
     /// In the order of the payloads; a cell that changed twice is named twice.
@@ -129,6 +132,8 @@ impl Page {
                 _ => self.unclear |= holds_something(value),
             }
         }
+        let at = members.get("timestamp").and_then(Value::as_str);
+        let at = at.and_then(rfc3339_ms);
         for (table, what) in object(payload, "changedTablesById") {
             let Some(changes) = tables.of(table) else {
                 continue;
@@ -141,7 +146,7 @@ impl Page {
             for (_, view) in object(what, "changedViewsById") {
                 self.unclear |= changes.take_view(view);
             }
-            self.reschema |= changes.take(what);
+            self.reschema |= changes.take(what, at);
             self.unclear |= changes.odd(what);
         }
         for (table, _) in object(payload, "createdTablesById") {
@@ -174,8 +179,14 @@ impl Tables {
 }
 
 impl TableChanges {
-    /// Adds one payload's part; true if the schema is to be read again.
-    fn take(&mut self, what: &Value) -> bool {
+    /// Does a copy that was true `as_of` (unix ms, by our clock) survive a record's end, as far as its payload tells? It may
+    /// have been restored since, with the same id: then the record is to be read again, not taken for gone.
+    pub fn outlived(&self, id: &str, as_of: u64) -> bool {
+        let ended = self.ended.get(id);
+        ended.is_some_and(|at| as_of > *at)
+    }
+    /// Adds one payload's part, which happened `at` that time (unix ms); true if the schema is to be read again.
+    fn take(&mut self, what: &Value, at: Option<u64>) -> bool {
         for (id, record) in object(what, "createdRecordsById") {
             self.note(id, Fate::Created);
             self.all_fields = true;
@@ -186,6 +197,9 @@ impl TableChanges {
         self.changed(what);
         for id in list(what, "destroyedRecordIds") {
             self.note(id, Fate::Destroyed);
+            if let Some(at) = at {
+                self.ended.insert(CompactString::new(id), at);
+            }
             self.all_fields = true;
         }
         let fields = [

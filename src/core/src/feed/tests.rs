@@ -510,3 +510,19 @@ fn a_changed_schema_is_read_again_before_the_next_page() {
     b.polled(2, 0);
     assert!(b.feed.heard_since(b.now - 50));
 }
+
+#[test]
+fn a_copy_seen_after_a_records_end_outlives_it() {
+    let body = serde_json::json!({"payloads": [
+        {"timestamp": "2026-03-04T06:00:00.000Z", "changedTablesById": {"tblA": {"destroyedRecordIds": ["recA"]}}},
+        {"timestamp": "no time", "changedTablesById": {"tblA": {"destroyedRecordIds": ["recC"]}}}
+    ], "cursor": 3, "mightHaveMore": true});
+    let page = Page::parse(&body).unwrap();
+    let (_, changes) = page.tables.first().unwrap();
+    let end = 1_772_604_000_000;
+    assert!(!changes.outlived("recA", end) && changes.outlived("recA", end + 1));
+    assert!(
+        !changes.outlived("recC", end + 1),
+        "of when its end was nothing is known"
+    );
+}

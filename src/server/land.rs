@@ -72,7 +72,11 @@ pub(crate) fn batch(
     for chunk in flights.chunks(SLICE) {
         let buries = matches!(lacking, Lacking::Gone);
         let coming = chunk.iter().map(|(id, _)| (id, found.get(id)));
-        let _ahead = ahead(lane, sent, coming.filter(|(_, s)| buries || s.is_some()));
+        let _ahead = ahead(
+            lane,
+            sent,
+            coming.filter(|(id, s)| s.is_some() || (buries && !damaged.contains_key(*id))),
+        );
         let held = gil::lock();
         gil::enter(|st| {
             for (id, flight) in chunk {

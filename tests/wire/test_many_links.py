@@ -31,7 +31,7 @@ def linked(spawn, world):
             return None
         if shown["ids"] is None:
             return {"records": []}
-        return {"records": [{"id": HOLDER, "createdTime": "2026-03-04T05:06:07.000Z", "fields": {"name": "H", "ends": shown["ids"]}}]}
+        return {"records": [{"id": HOLDER, "createdTime": "2026-03-04T05:06:07.000Z", "fields": {"name": shown.get("name", "H"), "ends": shown["ids"]}}]}
     with between(world.airtable.url, answer) as url:
         server = spawn({"airtable-url": url, "rate-limit": 1000, "fetch-timeout-ms": 20_000})
         client = server.client()
@@ -82,3 +82,11 @@ def test_a_refetch_puts_both_kinds_of_ends_in_doubt(linked, into):
     # A figure to look at (pytest -s), not one to judge a busy machine by.
     print(f"somebody else waited {waited:.0f} ms at most")
     assert get(client, KEY, "CACHEONLY") == get(client, KEY)
+
+
+def test_a_damaged_record_lost_no_links(linked):
+    server, client, shown = linked
+    assert len(get(client, KEY)["ends"]) == MANY
+    shown["name"] = float("nan")
+    assert client.error("PODIUM.GET", KEY, "NOCACHE").code == "BADRECORD"
+    assert client.call("EXISTS", *(f"ends:{end(n)}" for n in range(MANY))) == MANY

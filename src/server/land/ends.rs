@@ -14,6 +14,7 @@ use podium_core::entry::Entry;
 use podium_core::key;
 use podium_core::spec::Spec;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Changed links that are not worth it: the record's own landing takes longer.
 const FEW: usize = 32;
@@ -21,6 +22,8 @@ const FEW: usize = 32;
 const LINK_BYTES: usize = 16;
 /// Ends put in doubt per hold of the lock: well under a millisecond.
 const SLICE: usize = 16;
+/// Between two holds: who is woken by the lock would else find it taken again.
+const BREATH: Duration = Duration::from_micros(50);
 
 /// Records whose ends were put in doubt ahead, until they have landed.
 pub(crate) struct Ahead {
@@ -146,7 +149,7 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
             });
         }
         // Who waits for the lock gets it.
-        std::thread::yield_now();
+        std::thread::sleep(BREATH);
     }
     true
 }

@@ -6,7 +6,9 @@
 //! and if the spec names other columns by their names, a second time: for those.
 
 use super::engine::{self, desk, Lane};
+use super::fault::is_refusal;
 use super::figures::{self, Cause};
+use super::schema;
 use parking_lot::Mutex;
 use podium_airtable::{Ask, Client, Damaged, Failure, FailureKind, ListQuery, Page, Phase, Record};
 use podium_core::columns::{names_ids, Names};
@@ -127,14 +129,12 @@ fn fresh(client: &Client, ask: &Ask, lane: &Lane) -> Option<Arc<Names>> {
     }
     match also(lane, Cause::Meta, || client.tables(ask)) {
         Ok(schema) => {
-            learn(ask.base, &schema);
+            // What specs lack in it is found out by the way: the check behind the first fetch needs no call of its own.
+            schema::take_in(ask.base, &schema);
             known(ask.base, ask.table)
         }
         Err(f) => {
-            let refused = matches!(
-                f.kind,
-                FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused
-            );
+            let refused = is_refusal(&f);
             if refused {
                 let mut known = KNOWN.lock();
                 let b = known.entry(ask.base.to_string()).or_default();

@@ -4,6 +4,14 @@ use super::fetch::Shaped;
 use podium_airtable::{Failure, FailureKind, Phase};
 use podium_core::pace::{Busy, Fault as PaceFault, Why};
 
+/// Did Airtable say no, whoever asks again: for want of rights, or because there is no such thing?
+pub(crate) fn is_refusal(f: &Failure) -> bool {
+    matches!(
+        f.kind,
+        FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused
+    )
+}
+
 /// An error of the upstream (or of the way to it), ready to be told.
 #[derive(Clone, Debug)]
 pub(crate) struct Fault {

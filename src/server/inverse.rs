@@ -2,11 +2,12 @@
 //! holds the ids, and those are read by id. Instead of the whole table.
 
 use super::engine::{self, desk, Lane};
+use super::fault::is_refusal;
 use super::fetch::{self, Question};
 use super::land;
 use super::state::{EntityIx, State};
 use compact_str::CompactString;
-use podium_airtable::{FailureKind, ListQuery, Page};
+use podium_airtable::{ListQuery, Page};
 use podium_core::pace::{CallId, Class, Outcome};
 use podium_core::question;
 use podium_core::spec::record_id_ok;
@@ -89,14 +90,7 @@ pub(crate) fn step(
                     let ids = linked(&page, value, &way.field);
                     go_on(id, job, q, sent, asked_ms, ids);
                 }
-                Err(f)
-                    if matches!(
-                        f.kind,
-                        FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused
-                    ) =>
-                {
-                    close(id, job, q, sent)
-                }
+                Err(f) if is_refusal(&f) => close(id, job, q, sent),
                 Err(f) => fetch::page_failed(id, job, q, sent, f, true),
             }
         }

@@ -2,10 +2,11 @@
 
 use super::take_in;
 use crate::server::engine::desk;
+use crate::server::fault::is_refusal;
 use crate::server::fetch::Errand;
 use crate::server::figures::Cause;
 use parking_lot::Mutex;
-use podium_airtable::{Ask, FailureKind};
+use podium_airtable::Ask;
 use podium_core::known::Problem;
 use podium_core::pace::Class;
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub(crate) fn ask(
     let schema: Arc<Mutex<Value>> = Arc::default();
     let refused = Arc::new(AtomicBool::new(false));
     let (asked, of) = (base.clone(), base.clone());
-    let (brought, is_refusal) = (schema.clone(), refused.clone());
+    let (brought, was_refused) = (schema.clone(), refused.clone());
     let errand = Errand {
         base,
         cause: Cause::Meta,
@@ -40,11 +41,7 @@ pub(crate) fn ask(
                     Ok(0)
                 }
                 Err(f) => {
-                    let refusal = matches!(
-                        f.kind,
-                        FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused
-                    );
-                    is_refusal.store(refusal, Ordering::Relaxed);
+                    was_refused.store(is_refusal(&f), Ordering::Relaxed);
                     Err(f)
                 }
             }

@@ -2,12 +2,12 @@
 
 use super::{Landed, Sent, THREAD};
 use crate::server::engine::desk;
-use crate::server::fault::Fault;
+use crate::server::fault::{is_refusal, Fault};
 use crate::server::fetch::Errand;
 use crate::server::ffi;
 use crate::server::figures::Cause;
 use parking_lot::Mutex;
-use podium_airtable::{Ask, Failure, FailureKind};
+use podium_airtable::Ask;
 use podium_core::feed::{self, Action, Failed, Landing, MacSecret, Outcome, Page};
 use podium_core::pace::Class;
 use serde_json::Value;
@@ -142,13 +142,6 @@ pub(super) fn make(
         scope,
     };
     errand.order(Class::Poll);
-}
-
-fn is_refusal(f: &Failure) -> bool {
-    matches!(
-        f.kind,
-        FailureKind::Auth | FailureKind::NotFound | FailureKind::Refused
-    )
 }
 
 /// Deletes a webhook in Airtable; `done` is told when that is over, one way or another.

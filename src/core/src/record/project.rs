@@ -90,19 +90,7 @@ fn select(view: &View, id: &str, whole: &[u8]) -> Result<Vec<u8>, BadRecord> {
             (Some(v), None) => Fitted::Holds(v.clone()),
             (Some(v), Some(rule)) => fit_rule(rule, v.clone()),
         };
-        match (fitted, &column.fill) {
-            (Fitted::Holds(v) | Fitted::Misfit(v), _) => {
-                out.push(b',');
-                out.extend_from_slice(column.key.as_bytes());
-                push_json(&mut out, &v);
-            }
-            (Fitted::Lacking, Some(fill)) => {
-                out.push(b',');
-                out.extend_from_slice(column.key.as_bytes());
-                out.extend_from_slice(fill.as_bytes());
-            }
-            (Fitted::Lacking, None) => {}
-        }
+        put(&mut out, &column.key, fitted, column.fill.as_deref());
     }
     out.push(b'}');
     Ok(out)
@@ -132,20 +120,25 @@ fn of_union(view: &View, union: &Alternatives, id: &str, cells: &[Option<Value>]
             (Some(v), Some(rule)) => fit_rule(rule, v),
             _ => Fitted::Lacking,
         };
-        match (fitted, fill) {
-            (Fitted::Holds(v) | Fitted::Misfit(v), _) => {
-                out.push(b',');
-                out.extend_from_slice(column.key.as_bytes());
-                push_json(&mut out, &v);
-            }
-            (Fitted::Lacking, Some(fill)) => {
-                out.push(b',');
-                out.extend_from_slice(column.key.as_bytes());
-                out.extend_from_slice(fill.as_bytes());
-            }
-            (Fitted::Lacking, None) => {}
-        }
+        put(&mut out, &column.key, fitted, fill);
     }
     out.push(b'}');
     out
+}
+
+/// A column as its schema has it, or filled where its cell is lacking. `key`: `"name":`
+fn put(out: &mut Vec<u8>, key: &str, fitted: Fitted, fill: Option<&str>) {
+    let value = match fitted {
+        Fitted::Holds(v) | Fitted::Misfit(v) => Some(v),
+        Fitted::Lacking => None,
+    };
+    if value.is_none() && fill.is_none() {
+        return;
+    }
+    out.push(b',');
+    out.extend_from_slice(key.as_bytes());
+    match value {
+        Some(v) => push_json(out, &v),
+        None => out.extend_from_slice(fill.unwrap_or_default().as_bytes()),
+    }
 }

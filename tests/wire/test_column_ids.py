@@ -168,3 +168,11 @@ def test_without_a_schema_of_its_own(client, world, scope, ballot_columns):
     assert ids(client, f"ballots:voter:{user(3)}") == sorted(i for i, f in truth.items() if f.get("voter") == [user(3)])
     some = next(iter(truth))
     assert not any(name.startswith("fld") for name in get(client, f"ballots:{some}"))
+
+
+def test_the_schema_that_is_read_for_names_serves_the_check_as_well(server, client, world, columns_of):
+    spec(client, "works", {"table": "projects", "schema": schema({
+        "score": {"type": "integer", "airtable": columns_of["points"]}, "title": {"type": "string", "airtable": "name"}, "lost": {"type": "string", "airtable": "no such column"}})})
+    assert get(client, f"works:{project(3)}")["score"] == 3
+    eventually(10, "what the spec lacks", lambda: server.info()["podium_spec_problems"] == "1")
+    assert world.airtable.count("/meta/") == 1

@@ -32,7 +32,7 @@ use super::serve;
 use super::state::State;
 use super::thread::Thread;
 use hashbrown::HashSet;
-use podium_core::feed::{Action, Feed, Landing, Outcome, Schema, Step, View};
+use podium_core::feed::{Action, Asked, Feed, Landing, Outcome, Schema, Step, View};
 use podium_core::key;
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -51,8 +51,8 @@ pub(crate) struct Follower {
     keys: Cell<Vec<Vec<u8>>>,
     /// Reads that wait until the feed was heard.
     readers: Vec<Arc<Op>>,
-    /// Commands that wait for a poll sent after this time (unix ms).
-    waiters: Vec<(u64, Waiter)>,
+    /// Commands that wait for the poll they asked for.
+    waiters: Vec<(Asked, Waiter)>,
     saved_polled: u64,
     kept_ms: u64,
     changes: u64,
@@ -217,18 +217,15 @@ fn round() -> u64 {
                 }
                 let mut given_up = false;
                 let mut still = Vec::new();
-                for (since, w) in std::mem::take(&mut f.waiters) {
-                    if f.feed.heard_since(since) {
-                        over.push((w, Ok(())));
-                        continue;
-                    }
+                for (asked, w) in std::mem::take(&mut f.waiters) {
                     let starting = matches!(&w, Waiter::Client { starting: true, .. });
-                    match f.feed.last_error.clone().filter(|_| f.feed.failures() > 0) {
-                        Some(why) if !starting || f.feed.refused => {
+                    match f.feed.came_of(asked) {
+                        Some(Ok(())) => over.push((w, Ok(()))),
+                        Some(Err(why)) if !starting || f.feed.refused => {
                             given_up |= starting && f.feed.from == 0;
-                            over.push((w, Err(why)));
+                            over.push((w, Err(why.to_string())));
                         }
-                        _ => still.push((since, w)),
+                        _ => still.push((asked, w)),
                     }
                 }
                 f.waiters = still;
@@ -270,7 +267,9 @@ pub(crate) fn begin(st: &mut State, base: &str, notify: Option<String>) -> bool 
         if let Some(old) = st.feeds.remove(base) {
             next.keys = old.keys;
             // Another address for the pings is another webhook: who waits goes on waiting, for that.
-            (next.readers, next.waiters) = (old.readers, old.waiters);
+            next.readers = old.readers;
+            next.waiters
+                .extend(old.waiters.into_iter().map(|(_, w)| (Asked::default(), w)));
             if let Some(h) = old.feed.hook.filter(|h| h.secret.is_some()) {
                 call::delete(base.into(), h.id, || {});
             }

@@ -71,8 +71,8 @@ pub(crate) fn poll(st: &mut State, base: &str, waiter: Waiter) -> Result<(), Wai
     let Some(f) = st.feeds.get_mut(base) else {
         return Err(waiter);
     };
-    f.feed.poll_now();
-    f.waiters.push((ffi::now_ms(), waiter));
+    let asked = f.feed.poll_now();
+    f.waiters.push((asked, waiter));
     wake();
     Ok(())
 }

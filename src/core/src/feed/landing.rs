@@ -162,7 +162,7 @@ impl Feed {
             self.schema_due = true;
         }
         self.urgent |= page.more || page.reschema;
-        self.heard = sent;
+        self.heard = (sent, self.ticket);
         out.apply = Some(page);
     }
 
@@ -174,7 +174,7 @@ impl Feed {
         self.failures = 0;
         self.retry_at = 0;
         if !page.more {
-            self.polled = self.heard;
+            (self.polled, self.ended_by) = self.heard;
             self.caught_up = true;
             self.last_error = None;
             self.excused = false;
@@ -191,6 +191,7 @@ impl Feed {
 
     fn failed(&mut self, why: Failed, now: u64, interval: u64) {
         self.failures = self.failures.saturating_add(1);
+        self.failed_ever += 1;
         self.last_error = Some(why.line);
         self.refused = why.refused;
         if why.refused && self.sure {

@@ -33,6 +33,15 @@ const PATIENCE_MS: u64 = 1_500;
 /// The first try after a failure; it doubles up to the interval.
 const RETRY_MS: u64 = 250;
 
+/// When a poll was asked for: counted in calls, since a clock's ms holds several.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Asked {
+    /// Calls begun by then: a later one sees all that was there.
+    calls: u64,
+    /// Calls failed by then.
+    failed: u64,
+}
+
 /// The feed of one base.
 #[derive(Clone, Default, Debug)]
 pub struct Feed {
@@ -71,8 +80,12 @@ pub struct Feed {
     pub last_error: Option<String>,
     /// The last failure was Airtable's refusal.
     pub refused: bool,
-    /// When the last page was asked for; it counts once it is applied.
-    heard: u64,
+    /// When the last page was asked for, and by which call; it counts once it is applied.
+    heard: (u64, u64),
+    /// The call whose page brought the list to its end last.
+    ended_by: u64,
+    /// Calls that failed, ever.
+    failed_ever: u64,
     /// All that could be listed was applied once since this process follows it.
     caught_up: bool,
     pub payloads: u64,
@@ -209,9 +222,13 @@ impl Feed {
     }
 
     /// A client, a ping or a sweep wants to know the state as of now: poll at once.
-    pub fn poll_now(&mut self) {
+    pub fn poll_now(&mut self) -> Asked {
         self.urgent = true;
         self.retry_at = 0;
+        Asked {
+            calls: self.ticket,
+            failed: self.failed_ever,
+        }
     }
 
     /// A read waits for a poll.
@@ -281,9 +298,14 @@ impl Feed {
         }
     }
 
-    /// Is the round of polls that was asked for over, with all that could be listed at `since` applied?
-    pub fn heard_since(&self, since: u64) -> bool {
-        self.polled >= since && !self.schema_due && self.under_way.is_none()
+    /// What became of a poll that was asked for: `None` while it is not over; `Ok`: all that could be listed when it was
+    /// asked for is applied; `Err`: what the last call to fail since then said.
+    pub fn came_of(&self, asked: Asked) -> Option<Result<(), &str>> {
+        if self.ended_by > asked.calls && !self.schema_due && self.under_way.is_none() {
+            return Some(Ok(()));
+        }
+        let failed = self.failures > 0 && self.failed_ever > asked.failed;
+        self.last_error.as_deref().filter(|_| failed).map(Err)
     }
     /// Failed attempts in a row.
     pub fn failures(&self) -> u32 {

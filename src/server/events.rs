@@ -1,12 +1,12 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
-use super::audience;
-use super::cluster;
-use super::engine::desk;
-use super::ffi::{self, bytes, rm, Ctx, RawString, OK};
-use super::gil;
-use super::persist;
-use super::state::State;
+use crate::server::desk::desk;
+use crate::server::state::entities::State;
+use crate::server::store::cluster;
+use crate::server::store::own_keys;
+use crate::server::valkey::ffi::{self, bytes, rm, Ctx, RawString, OK};
+use crate::server::valkey::lock;
+use crate::server::valkey::tracking;
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use redis_module::raw;
@@ -63,7 +63,7 @@ unsafe extern "C" fn on_key(
     event: *const c_char,
     name: RawString,
 ) -> c_int {
-    if gil::is_own_write() {
+    if lock::is_own_write() {
         return OK;
     }
     let key = bytes(name);
@@ -85,10 +85,10 @@ unsafe extern "C" fn on_key(
         return OK;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        if gil::defer(event, key) {
+        if lock::defer(event, key) {
             return;
         }
-        let lost_own = gil::enter(|st| {
+        let lost_own = lock::enter(|st| {
             apply(st, &event, key);
             if st.loading {
                 return false;
@@ -113,7 +113,7 @@ unsafe extern "C" fn on_key(
             }
         });
         if lost_own == Some(true) {
-            persist::save_soon(ctx);
+            own_keys::save_soon(ctx);
         }
     }));
     OK
@@ -130,33 +130,33 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
                 st.remove(&entity);
             }
         } else if !cluster::has_come(st, &entity) {
-            persist::load_spec(ctx, st, &entity);
+            own_keys::load_spec(ctx, st, &entity);
             return cluster::spec_came(st, &entity);
         }
     } else if let Some(entity) = cluster::marked(name) {
         return cluster::mark_came(st, entity);
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
-        persist::load_doubts(ctx, st, &entity);
+        own_keys::load_doubts(ctx, st, &entity);
     } else {
-        super::sync::follow_key(ctx, st, name);
+        crate::server::feed::follow_key(ctx, st, name);
     }
     false
 }
 
 /// Does the key exist in database 0? Under the server's lock.
 pub(crate) fn is_there(name: &[u8]) -> bool {
-    let ctx = gil::detached();
+    let ctx = lock::detached();
     rm!(RedisModule_SelectDb(ctx, 0));
     ffi::Key::peek(ctx, ffi::RString::new(name).raw()).kind() != ffi::KeyKind::Empty
 }
 
 /// Is an index set of our making stored under this name?
 fn is_our_set(name: &[u8]) -> bool {
-    let ctx = gil::detached();
+    let ctx = lock::detached();
     rm!(RedisModule_SelectDb(ctx, 0));
     let key = ffi::Key::peek(ctx, ffi::RString::new(name).raw());
-    key.kind() == ffi::KeyKind::Zset && super::store::sentinel(&key, name).is_some()
+    key.kind() == ffi::KeyKind::Zset && crate::server::store::sentinel(&key, name).is_some()
 }
 
 /// Brings the register of keys up to date.
@@ -183,7 +183,7 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
                 }
                 Event::Removed | Event::Gone => {
                     e.lose_set(suffix);
-                    audience::signal_names(gil::detached(), name);
+                    tracking::signal_names(lock::detached(), name);
                     if *event == Event::Removed {
                         let ix = e.ix;
                         let seq = desk().next_seq();
@@ -240,9 +240,9 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
         return;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let keep = gil::enter(|st| {
+        let keep = lock::enter(|st| {
             outdate_everything();
-            audience::all_told();
+            tracking::all_told();
             st.graves.clear();
             let now = ffi::now_ms();
             for e in st.entities_mut() {
@@ -253,12 +253,12 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
                 e.strays.clear();
                 e.before.all(now);
                 e.old_links.clear();
-                super::told::discard(std::mem::take(&mut e.told));
+                crate::server::store::told::discard(std::mem::take(&mut e.told));
             }
             !st.replica && !st.loading && st.len() > 0
         });
         if keep == Some(true) && !ffi::is_loading(ctx) {
-            persist::save_soon(ctx);
+            own_keys::save_soon(ctx);
         }
     }));
 }
@@ -272,39 +272,39 @@ pub(crate) fn outdate_everything() {
 
 unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        gil::enter(|st| {
+        lock::enter(|st| {
             outdate_everything();
             match sub {
                 raw::REDISMODULE_SUBEVENT_LOADING_ENDED
                 | raw::REDISMODULE_SUBEVENT_LOADING_FAILED => {
                     st.loading = false;
                     st.replica = ffi::is_replica(ctx);
-                    let detached = gil::detached();
+                    let detached = lock::detached();
                     rm!(RedisModule_SelectDb(detached, 0));
-                    persist::rebuild(detached, st);
+                    own_keys::rebuild(detached, st);
                 }
                 _ => st.loading = true,
             }
         });
-        super::upkeep::wake();
+        crate::server::upkeep::wake();
     }));
 }
 
 unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        gil::enter(|st| {
+        lock::enter(|st| {
             st.replica = sub != 0;
             cluster::look_again(st);
             outdate_everything();
             // What the primary so far had spent is in the keys it replicated.
-            let detached = gil::detached();
+            let detached = lock::detached();
             rm!(RedisModule_SelectDb(detached, 0));
-            super::budget::load(detached, st);
+            crate::server::desk::budget::load(detached, st);
             if !st.replica {
-                let detached = gil::detached();
+                let detached = lock::detached();
                 rm!(RedisModule_SelectDb(detached, 0));
-                super::store::observe_sets(detached, st);
-                super::told::lose_all(st);
+                crate::server::store::observe_sets(detached, st);
+                crate::server::store::told::lose_all(st);
             }
             let now = ffi::now_ms();
             for e in st.entities_mut() {
@@ -312,9 +312,9 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 // What this node did not see happen is not known here: complete tables are asked for anew.
                 e.complete = None;
             }
-            super::sync::role_changed(st);
+            crate::server::feed::role_changed(st);
         });
-        super::upkeep::wake();
+        crate::server::upkeep::wake();
     }));
 }
 
@@ -324,7 +324,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
         return;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        gil::enter(|st| {
+        lock::enter(|st| {
             outdate_everything();
             if st.replica {
                 // The primary says what is in force from here on.
@@ -335,12 +335,12 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
             for ix in st.entities().map(|e| e.ix).collect::<Vec<_>>() {
                 st.renew(ix);
             }
-            persist::save_later();
+            own_keys::save_later();
         });
-        super::upkeep::wake();
+        crate::server::upkeep::wake();
     }));
 }
 
 unsafe extern "C" fn on_shutdown(_: Ctx, _: raw::RedisModuleEvent, _: u64, _: *mut c_void) {
-    super::engine::shutting_down();
+    crate::server::desk::shutting_down();
 }

@@ -1,47 +1,21 @@
 //! Everything that knows the server: loading and unloading, and the wiring of all parts.
 
-mod acl;
-mod answer;
-mod audience;
-mod budget;
-mod cluster;
-mod columns;
-mod commands;
-mod config;
-mod del;
-mod engine;
-mod events;
-mod fault;
-mod fetch;
-mod ffi;
-mod figures;
-mod gil;
-mod info;
-mod inverse;
-mod land;
-mod log;
-mod op;
-mod persist;
-mod query;
-mod refresh;
-mod reply;
-mod schema;
-mod secrets;
-mod serve;
-mod shed;
-mod state;
-mod store;
-mod sweep;
-mod sync;
-mod thread;
-mod told;
-mod upkeep;
-mod upstream;
-mod warm;
-mod write;
-mod written;
+pub(crate) mod changes;
+pub(crate) mod commands;
+pub(crate) mod desk;
+pub(crate) mod events;
+pub(crate) mod feed;
+pub(crate) mod fetching;
+pub(crate) mod jobs;
+pub(crate) mod reads;
+pub(crate) mod state;
+pub(crate) mod store;
+pub(crate) mod upkeep;
+pub(crate) mod upstream;
+pub(crate) mod valkey;
+pub(crate) mod writes;
 
-use ffi::{rm, Argv, Ctx, Level};
+use crate::server::valkey::ffi::{rm, Argv, Ctx, Level};
 use podium_core::spec::{self, Spec};
 use redis_module::raw;
 use std::ffi::{c_char, c_int};
@@ -68,24 +42,24 @@ pub unsafe extern "C" fn RedisModule_OnLoad(ctx: Ctx, _: Argv, argc: c_int) -> c
         c"podium".as_ptr().cast::<c_char>(),
         version(),
         raw::REDISMODULE_APIVER_1 as c_int,
-    ) != ffi::OK
+    ) != crate::server::valkey::ffi::OK
     {
-        return ffi::ERR;
+        return crate::server::valkey::ffi::ERR;
     }
-    gil::init(ctx);
+    crate::server::valkey::lock::init(ctx);
     let loaded = catch_unwind(AssertUnwindSafe(|| load(ctx, argc)));
     match loaded {
-        Ok(Ok(())) => ffi::OK,
+        Ok(Ok(())) => crate::server::valkey::ffi::OK,
         Ok(Err(why)) => {
-            ffi::log(Level::Warning, &why);
-            ffi::ERR
+            crate::server::valkey::ffi::log(Level::Warning, &why);
+            crate::server::valkey::ffi::ERR
         }
-        Err(_) => ffi::ERR,
+        Err(_) => crate::server::valkey::ffi::ERR,
     }
 }
 
 fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
-    if let Some(name) = ffi::missing_api() {
+    if let Some(name) = crate::server::valkey::ffi::missing_api() {
         return Err(format!(
             "this server lacks {name}: Podium needs Valkey 8.0 or later"
         ));
@@ -95,10 +69,14 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     }
     panics_to_log();
     commands::table::register(ctx)?;
-    config::register(ctx).map_err(|name| format!("the setting podium.{name} was refused"))?;
+    crate::server::valkey::settings::register(ctx)
+        .map_err(|name| format!("the setting podium.{name} was refused"))?;
     let from_file = spec_file()?;
     if !events::subscribe(ctx)
-        || rm!(RedisModule_RegisterInfoFunc(ctx, Some(info::handler))) != ffi::OK
+        || rm!(RedisModule_RegisterInfoFunc(
+            ctx,
+            Some(crate::server::upkeep::info::handler)
+        )) != crate::server::valkey::ffi::OK
     {
         return Err("the server refused the module's event or INFO handlers".into());
     }
@@ -110,25 +88,25 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
         ((1 << 1) | (1 << 5)) & all
     ));
     // The library may have stayed mapped over an UNLOAD: what it knew then is not so any more.
-    del::forget();
-    engine::reset();
-    gil::enter(|st| {
-        ffi::slot::init(ctx);
-        *st = state::State::default();
-        st.replica = ffi::is_replica(ctx);
+    crate::server::desk::deletes::forget();
+    crate::server::desk::reset();
+    crate::server::valkey::lock::enter(|st| {
+        crate::server::valkey::ffi::slot::init(ctx);
+        *st = crate::server::state::entities::State::default();
+        st.replica = crate::server::valkey::ffi::is_replica(ctx);
         st.from_file = from_file;
-        let detached = gil::detached();
+        let detached = crate::server::valkey::lock::detached();
         rm!(RedisModule_SelectDb(detached, 0));
-        persist::rebuild(detached, st);
+        crate::server::store::own_keys::rebuild(detached, st);
     });
     // Threads last: a load that fails after them would unmap the code they run.
     upkeep::start()?;
-    if let Err(why) = sync::start().and_then(|()| engine::start()) {
-        let _ = sync::stop();
+    if let Err(why) = crate::server::feed::start().and_then(|()| crate::server::desk::start()) {
+        let _ = crate::server::feed::stop();
         let _ = upkeep::stop();
         return Err(why);
     }
-    ffi::log(
+    crate::server::valkey::ffi::log(
         Level::Notice,
         concat!("podium ", env!("CARGO_PKG_VERSION"), " is ready"),
     );
@@ -137,7 +115,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
 
 /// Specs from `podium.spec-file`. Err: the file and the place that is broken.
 fn spec_file() -> Result<Vec<(String, Spec)>, String> {
-    let path = config::SPEC_FILE.get();
+    let path = crate::server::valkey::settings::SPEC_FILE.get();
     if path.is_empty() {
         return Ok(Vec::new());
     }
@@ -172,7 +150,7 @@ fn panics_to_log() {
             .map(|s| (*s).to_string())
             .or_else(|| p.payload().downcast_ref::<String>().cloned())
             .unwrap_or_default();
-        ffi::log(
+        crate::server::valkey::ffi::log(
             Level::Warning,
             &format!("internal error at {place}: {what}"),
         );
@@ -186,25 +164,25 @@ fn panics_to_log() {
 #[no_mangle]
 pub unsafe extern "C" fn RedisModule_OnUnload(ctx: Ctx) -> c_int {
     let unloaded = catch_unwind(AssertUnwindSafe(|| {
-        if let Some(why) = acl::in_the_way(ctx) {
+        if let Some(why) = crate::server::valkey::acl::in_the_way(ctx) {
             return Err(why);
         }
         // A thread that waits for the lock we hold cannot be joined: then the answer is "not now".
-        engine::idle()?;
+        crate::server::desk::idle()?;
         upkeep::stop()?;
-        sync::stop()?;
-        engine::stop();
-        config::forget();
-        upstream::forget();
+        crate::server::feed::stop()?;
+        crate::server::desk::stop();
+        crate::server::valkey::settings::forget();
+        crate::server::upstream::client::forget();
         let _ = std::panic::take_hook();
         Ok::<(), String>(())
     }));
     match unloaded {
-        Ok(Ok(())) => ffi::OK,
+        Ok(Ok(())) => crate::server::valkey::ffi::OK,
         Ok(Err(why)) => {
-            ffi::log(Level::Warning, &format!("not unloaded: {why}"));
-            ffi::ERR
+            crate::server::valkey::ffi::log(Level::Warning, &format!("not unloaded: {why}"));
+            crate::server::valkey::ffi::ERR
         }
-        Err(_) => ffi::ERR,
+        Err(_) => crate::server::valkey::ffi::ERR,
     }
 }

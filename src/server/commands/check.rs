@@ -4,14 +4,16 @@
 //! PODIUM.SPEC CHECK [<entity>]
 //! ```
 
-use super::{entry, words};
-use crate::server::engine::desk;
-use crate::server::fault::Fault;
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::op::{Answered, Op};
-use crate::server::reply::Body;
-use crate::server::schema;
-use crate::server::{config, gil, query, reply};
+use crate::server::changes::schema;
+use crate::server::commands::{entry, words};
+use crate::server::desk::desk;
+use crate::server::state::query;
+use crate::server::state::waiting::{Answered, Op};
+use crate::server::upstream::fault::Fault;
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply::{self, Body};
+use crate::server::valkey::settings;
 use parking_lot::Mutex;
 use podium_core::key;
 use podium_core::known::Problem;
@@ -31,7 +33,7 @@ struct Asked {
 }
 
 fn asked(given: Option<&[u8]>) -> Result<Asked, String> {
-    gil::enter(|st| {
+    lock::enter(|st| {
         let only = match given {
             None => None,
             Some(raw) => {
@@ -94,7 +96,7 @@ unsafe fn check_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             "WOULDBLOCK the base's schema is asked of Airtable and this command may not wait here: nothing was checked",
         );
     }
-    let timeout = config::FETCH_TIMEOUT_MS.get();
+    let timeout = settings::FETCH_TIMEOUT_MS.get();
     for (base, _) in &asked.bases {
         let busy = desk().busy_for(base);
         if let Some(busy) = busy.filter(|b| b.ms_left >= timeout.max(0) as u64) {

@@ -4,16 +4,19 @@
 //! PODIUM.SPEC DISCOVER [<base>] [<prefix>]
 //! ```
 
-use super::{entry, words};
-use crate::server::engine::desk;
-use crate::server::fault::Fault;
-use crate::server::fetch::Errand;
-use crate::server::ffi::{self, Argv, Ctx, Level};
-use crate::server::figures::Cause;
-use crate::server::op::{Answered, Op};
-use crate::server::reply::Body;
-use crate::server::schema::take_in;
-use crate::server::{cluster, config, gil, persist, reply};
+use crate::server::changes::schema::take_in;
+use crate::server::commands::{entry, words};
+use crate::server::desk::desk;
+use crate::server::fetching::Errand;
+use crate::server::state::waiting::{Answered, Op};
+use crate::server::store::cluster;
+use crate::server::store::own_keys;
+use crate::server::upstream::fault::Fault;
+use crate::server::upstream::figures::Cause;
+use crate::server::valkey::ffi::{self, Argv, Ctx, Level};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply::{self, Body};
+use crate::server::valkey::settings;
 use parking_lot::Mutex;
 use podium_core::discover::{self, Existing, Found, Planned};
 use podium_core::key;
@@ -44,9 +47,9 @@ fn asked(ctx: Ctx, given: &[&[u8]]) -> Result<(String, String), String> {
         })?);
     }
     let (base, prefix) = match words.as_slice() {
-        [] => (config::BASE.get(), ""),
+        [] => (settings::BASE.get(), ""),
         [one] if looks_like_base(one) => ((*one).to_string(), ""),
-        [one] => (config::BASE.get(), *one),
+        [one] => (settings::BASE.get(), *one),
         [base, prefix] if key::base_ok(base.as_bytes()) => ((*base).to_string(), *prefix),
         [base, _] => {
             return Err(format!(
@@ -84,7 +87,7 @@ unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if !ffi::may_wait(ctx) {
         return reply::error(ctx, "WOULDBLOCK the base's schema is asked of Airtable and this command may not wait here: nothing was defined");
     }
-    let timeout = config::FETCH_TIMEOUT_MS.get();
+    let timeout = settings::FETCH_TIMEOUT_MS.get();
     if let Some(busy) = desk()
         .busy_for(&base)
         .filter(|b| b.ms_left >= timeout.max(0) as u64)
@@ -140,10 +143,10 @@ fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
 
 /// Puts an entity for each table in force; their names. The server's lock is taken for one at a time.
 fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
-    crate::server::columns::learn(base, schema);
+    crate::server::fetching::columns::learn(base, schema);
     let existing = {
-        let _held = gil::lock();
-        gil::enter(|st| {
+        let _held = lock::lock();
+        lock::enter(|st| {
             let known = st.entities().map(|e| Existing {
                 name: e.name.to_string(),
                 base: e.base(),
@@ -175,9 +178,9 @@ fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
 }
 
 fn define(p: Planned) -> Result<(), String> {
-    let held = gil::lock();
+    let held = lock::lock();
     let ctx = held.ctx();
-    let done = gil::enter(|st| {
+    let done = lock::enter(|st| {
         if let (None, Some(again)) = (st.by_name(&p.name), cluster::unsettled(&p.name)) {
             return Err(again);
         }
@@ -196,11 +199,11 @@ fn define(p: Planned) -> Result<(), String> {
             };
             let spec =
                 Spec::parse(&p.name, json.to_string().as_bytes()).map_err(|why| why.to_string())?;
-            super::spec::define(st, ctx, &p.name, spec);
+            crate::server::commands::spec::define(st, ctx, &p.name, spec);
         }
         if let Some(e) = st.by_name_mut(&p.name) {
             e.found = Some(Arc::new(p.found));
-            persist::save_spec(ctx, e);
+            own_keys::save_spec(ctx, e);
         }
         Ok(())
     });

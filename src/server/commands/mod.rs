@@ -11,10 +11,10 @@ pub(crate) mod table;
 pub(crate) mod tell;
 pub(crate) mod warm;
 pub(crate) mod webhook;
-mod whole;
+pub(crate) mod whole;
 pub(crate) mod write;
 
-use super::ffi::{rm, Argv, Ctx};
+use crate::server::valkey::ffi::{rm, Argv, Ctx};
 use std::ffi::c_int;
 use std::ops::RangeBounds;
 
@@ -22,15 +22,15 @@ use std::ops::RangeBounds;
 macro_rules! entry {
     ($name:ident, $inner:path) => {
         pub(crate) unsafe extern "C" fn $name(
-            ctx: $crate::server::ffi::Ctx,
-            argv: $crate::server::ffi::Argv,
+            ctx: $crate::server::valkey::ffi::Ctx,
+            argv: $crate::server::valkey::ffi::Argv,
             argc: ::std::ffi::c_int,
         ) -> ::std::ffi::c_int {
             match ::std::panic::catch_unwind(::std::panic::AssertUnwindSafe(|| unsafe {
                 $inner(ctx, argv, argc)
             })) {
                 Ok(r) => r,
-                Err(_) => $crate::server::reply::error(ctx, "ERR internal error"),
+                Err(_) => $crate::server::valkey::reply::error(ctx, "ERR internal error"),
             }
         }
     };
@@ -43,7 +43,7 @@ pub(crate) fn in_database_0(ctx: Ctx) -> bool {
     if rm!(RedisModule_GetSelectedDb(ctx)) == 0 {
         return true;
     }
-    super::reply::error(ctx, "ERR Podium lives in database 0: SELECT 0");
+    crate::server::valkey::reply::error(ctx, "ERR Podium lives in database 0: SELECT 0");
     false
 }
 
@@ -62,14 +62,14 @@ unsafe fn words<'a>(
         rm!(RedisModule_WrongArity(ctx));
         return None;
     }
-    in_database_0(ctx).then(|| super::ffi::args(argv, argc))
+    in_database_0(ctx).then(|| crate::server::valkey::ffi::args(argv, argc))
 }
 
 /// Tells the server where the keys of `numkeys key …` are. May run on an I/O thread: arguments only, nothing of ours.
 pub(crate) unsafe fn numkeys_positions(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if argc >= 2 {
-        let n = super::ffi::bytes(*argv.add(1));
-        if let Some(n) = super::query::decimal(n) {
+        let n = crate::server::valkey::ffi::bytes(*argv.add(1));
+        if let Some(n) = crate::server::state::query::decimal(n) {
             if n <= (argc as u64).saturating_sub(2) {
                 let flags = redis_module::raw::REDISMODULE_CMD_KEY_RO
                     | redis_module::raw::REDISMODULE_CMD_KEY_ACCESS;
@@ -79,5 +79,5 @@ pub(crate) unsafe fn numkeys_positions(ctx: Ctx, argv: Argv, argc: c_int) -> c_i
             }
         }
     }
-    super::ffi::OK
+    crate::server::valkey::ffi::OK
 }

@@ -7,11 +7,16 @@
 //! PODIUM.INTER <numkeys> <entity>:<field>:<value> […] [options of INDEX]
 //! ```
 
-use super::{entry, in_database_0, numkeys_positions};
-use crate::server::ffi::{args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
-use crate::server::query::{self, Ask, Options, Query};
-use crate::server::state::State;
-use crate::server::{audience, config, ffi, gil, refresh, reply, serve};
+use crate::server::commands::{entry, in_database_0, numkeys_positions};
+use crate::server::reads;
+use crate::server::reads::ahead;
+use crate::server::state::entities::State;
+use crate::server::state::query::{self, Ask, Options, Query};
+use crate::server::valkey::ffi::{self, args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply;
+use crate::server::valkey::settings;
+use crate::server::valkey::tracking;
 use podium_core::entry::Entry;
 use podium_core::key;
 use std::ffi::c_int;
@@ -46,11 +51,11 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     if vouched.is_some() && !podium_core::feed::can_renew(&h) {
         return false;
     }
-    if gil::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {
+    if lock::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {
         return false;
     }
-    if audience::somebody_waits() {
-        audience::read(name);
+    if tracking::somebody_waits() {
+        tracking::read(name);
     }
     let answer = e.answer();
     rm!(RedisModule_ReplyWithStringBuffer(
@@ -65,7 +70,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
             h.fresh_until - now,
         )
     {
-        refresh::renew(ctx, name, &h, now);
+        ahead::renew(ctx, name, &h, now);
     }
     true
 }
@@ -85,15 +90,15 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
             Entry::read(body, name)
         });
         let fresh = entry.filter(|e| now < e.header.fresh_until && now < e.header.dead_at);
-        let served =
-            fresh.filter(|e| gil::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));
+        let served = fresh
+            .filter(|e| lock::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));
         let Some(e) = served else {
-            gil::enter(|st| generations.iter().for_each(|g| st.unhit(*g)));
+            lock::enter(|st| generations.iter().for_each(|g| st.unhit(*g)));
             return false;
         };
         let (h, answer) = (e.header, e.answer());
-        if audience::somebody_waits() {
-            audience::read(name);
+        if tracking::somebody_waits() {
+            tracking::read(name);
         }
         generations.push(h.generation);
         // The bytes belong to the keyspace, which nothing changes before the reply is written below.
@@ -110,7 +115,7 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), len));
     }
     for (i, h) in renewals {
-        refresh::renew(ctx, bytes(*argv.add(i as usize)), &h, now);
+        ahead::renew(ctx, bytes(*argv.add(i as usize)), &h, now);
     }
     true
 }
@@ -122,17 +127,17 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if !in_database_0(ctx) {
         return 0;
     }
-    if argc == 2 && config::enabled() && !config::logging() && hit(ctx, argv) {
+    if argc == 2 && settings::enabled() && !settings::logging() && hit(ctx, argv) {
         return 0;
     }
     let a = args(argv, argc);
-    let query = gil::enter(|st| parse_get(ctx, st, &a));
+    let query = lock::enter(|st| parse_get(ctx, st, &a));
     run(ctx, query)
 }
 
 fn run(ctx: Ctx, query: Option<Result<Query, String>>) -> c_int {
     match query {
-        Some(Ok(q)) => serve::read(ctx, q),
+        Some(Ok(q)) => reads::read(ctx, q),
         Some(Err(why)) => reply::error(ctx, &why),
         None => reply::error(ctx, "ERR internal error: the cache is busy"),
     }
@@ -160,7 +165,7 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if !in_database_0(ctx) {
         return 0;
     }
-    if argc > 2 && config::enabled() && !config::logging() {
+    if argc > 2 && settings::enabled() && !settings::logging() {
         let n = query::decimal(bytes(*argv.add(1)));
         if n == u64::try_from(argc - 2).ok()
             && argc - 2 <= MOST_KEYS as c_int
@@ -170,7 +175,7 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         }
     }
     let a = args(argv, argc);
-    let query = gil::enter(|st| {
+    let query = lock::enter(|st| {
         let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
         let options = query::options(rest, false)?;
         let keys = keys
@@ -200,7 +205,7 @@ unsafe fn index_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let query = gil::enter(|st| {
+    let query = lock::enter(|st| {
         let options = query::options(a.get(2..).unwrap_or(&[]), true)?;
         parse_index(ctx, st, a.get(1..2).unwrap_or(&[]), options)
     });
@@ -215,7 +220,7 @@ unsafe fn inter_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let query = gil::enter(|st| {
+    let query = lock::enter(|st| {
         let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
         let options = query::options(rest, true)?;
         if let Some(all) = keys

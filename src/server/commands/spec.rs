@@ -7,13 +7,19 @@
 //! PODIUM.SPEC DEL <entity>
 //! ```
 
-use super::tell::answer;
-use super::{entry, words};
-use crate::server::engine::desk;
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::reply::Body;
-use crate::server::state::State;
-use crate::server::{cluster, config, gil, persist, reply, schema, store, upkeep};
+use crate::server::changes::schema;
+use crate::server::commands::tell::answer;
+use crate::server::commands::{entry, words};
+use crate::server::desk::desk;
+use crate::server::state::entities::State;
+use crate::server::store;
+use crate::server::store::cluster;
+use crate::server::store::own_keys;
+use crate::server::upkeep;
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply::{self, Body};
+use crate::server::valkey::settings;
 use podium_core::key;
 use podium_core::spec::{self, InForce, Spec};
 use serde_json::{json, Value};
@@ -65,7 +71,7 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         Ok(p) => p,
         Err(why) => return reply::error(ctx, &why),
     };
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         here(st, name)?;
         define(st, ctx, name, spec);
         Ok(Body::Ok)
@@ -103,7 +109,7 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
         }
     }
     if let Some(e) = st.by_name(name) {
-        persist::save_spec(ctx, e);
+        own_keys::save_spec(ctx, e);
     }
 }
 
@@ -112,7 +118,7 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(2).copied().unwrap_or(b"");
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let e = std::str::from_utf8(name).ok().and_then(|n| st.by_name(n));
         if let Some(e) = e {
             return Ok(Body::Bytes(effective(&e.spec).to_string().into_bytes()));
@@ -126,20 +132,20 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 /// The spec with every setting's value in force.
 fn effective(spec: &Spec) -> Value {
     let in_force = InForce {
-        base: config::BASE.get(),
-        ttl_s: config::TTL.get(),
-        jitter: config::JITTER_PERCENT.get() as f64 / 100.0,
-        tombstone_ttl_s: config::TOMBSTONE_TTL.get(),
+        base: settings::BASE.get(),
+        ttl_s: settings::TTL.get(),
+        jitter: settings::JITTER_PERCENT.get() as f64 / 100.0,
+        tombstone_ttl_s: settings::TOMBSTONE_TTL.get(),
     };
     let mut v = spec.describe(&in_force);
     if let Some(o) = v.as_object_mut() {
         for n in [
-            &config::EMPTY_TTL,
-            &config::ATTACHMENT_TTL,
-            &config::STALE_WHILE_REVALIDATE,
-            &config::STALE_IF_ERROR,
-            &config::WARM_LIMIT,
-            &config::MAX_ANSWER,
+            &settings::EMPTY_TTL,
+            &settings::ATTACHMENT_TTL,
+            &settings::STALE_WHILE_REVALIDATE,
+            &settings::STALE_IF_ERROR,
+            &settings::WARM_LIMIT,
+            &settings::MAX_ANSWER,
         ] {
             o.entry(n.name.replace('-', "_"))
                 .or_insert_with(|| json!(n.get()));
@@ -152,7 +158,7 @@ unsafe fn list_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if words(ctx, argv, argc, 2..=2).is_none() {
         return 0;
     }
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         cluster::look(ctx, st);
         Ok(Body::List(
             st.sorted_names()
@@ -169,7 +175,7 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(2).copied().unwrap_or(b"");
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let Some(name) = std::str::from_utf8(name)
             .ok()
             .filter(|n| st.by_name(n).is_some())
@@ -181,7 +187,7 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             let seq = desk().next_seq();
             desk().tokens.note_entity(e.ix, seq);
         }
-        persist::delete_spec(ctx, name);
+        own_keys::delete_spec(ctx, name);
         upkeep::wake();
         Ok(Body::Int(1))
     });

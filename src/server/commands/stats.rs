@@ -5,12 +5,15 @@
 //! PODIUM.STATS RESET
 //! ```
 
-use super::tell::answer;
-use super::{entry, words};
-use crate::server::ffi::{rm, Argv, Ctx, RString, OK};
-use crate::server::reply::Body;
-use crate::server::state::Figures;
-use crate::server::{figures, gil, info, query, reply};
+use crate::server::commands::tell::answer;
+use crate::server::commands::{entry, words};
+use crate::server::state::entities::Figures;
+use crate::server::state::query;
+use crate::server::upkeep::info;
+use crate::server::upstream::figures;
+use crate::server::valkey::ffi::{rm, Argv, Ctx, RString, OK};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply::{self, Body};
 use std::ffi::c_int;
 
 entry!(stats, stats_inner);
@@ -27,8 +30,8 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 "NOPERM PODIUM.STATS RESET is @admin: this user may not run it",
             );
         }
-        gil::enter(|st| {
-            crate::server::serve::count_now(st);
+        lock::enter(|st| {
+            crate::server::reads::count_now(st);
             st.past = Figures::default();
             for e in st.entities_mut() {
                 e.figures = Figures::default();
@@ -37,12 +40,12 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         figures::reset();
         return Body::Ok.send(ctx);
     }
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let all = match what {
             None => info::all(st),
             Some(name) => {
                 let text = std::str::from_utf8(name).unwrap_or("");
-                crate::server::serve::count_now(st);
+                crate::server::reads::count_now(st);
                 let e = query::entity(st, text)
                     .map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
                 info::of_entity(st, e)

@@ -4,10 +4,11 @@
 //! PODIUM.SWEEP <entity>:*|* [FULL] [DRYRUN] [ASYNC]
 //! ```
 
-use super::{entry, whole, words};
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::reply::{self, Body};
-use crate::server::sweep::{self, Report};
+use crate::server::commands::whole;
+use crate::server::commands::{entry, words};
+use crate::server::jobs::sweep::{self, Report};
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::reply::{self, Body};
 use std::ffi::c_int;
 
 entry!(sweep, sweep_inner);

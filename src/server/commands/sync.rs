@@ -10,15 +10,18 @@
 //!
 //! Without a base it is that of `podium.base`, or else the only one that the entities have.
 
-use super::{entry, words};
-use crate::server::engine::desk;
-use crate::server::fault::{hopeless, Fault};
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::op::Op;
-use crate::server::reply::Body;
-use crate::server::state::State;
-use crate::server::sync::{self, Waiter};
-use crate::server::{cluster, config, gil, log, reply};
+use crate::server::commands::{entry, words};
+use crate::server::desk::desk;
+use crate::server::feed::{self, Waiter};
+use crate::server::state::entities::State;
+use crate::server::state::waiting::Op;
+use crate::server::store::cluster;
+use crate::server::upstream::fault::{hopeless, Fault};
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::log;
+use crate::server::valkey::reply::{self, Body};
+use crate::server::valkey::settings;
 use podium_core::key;
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -46,7 +49,7 @@ fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
                 )
             });
     }
-    let set = config::BASE.get();
+    let set = settings::BASE.get();
     if !set.is_empty() {
         return Ok(set);
     }
@@ -88,7 +91,7 @@ unsafe fn only_base<'a>(ctx: Ctx, argv: Argv, argc: c_int) -> Option<Option<&'a 
 }
 
 fn answered(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {
-    super::tell::answer(ctx, r)
+    crate::server::commands::tell::answer(ctx, r)
 }
 
 /// Why no poll can come in the near future.
@@ -114,8 +117,8 @@ fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
         let goes_on = if starting { "it goes on trying" } else { "the poll goes on" };
         Body::error(format!("UPSTREAMTIMEOUT the change feed of {of} was not heard in time: {goes_on}, see PODIUM.SYNC STATUS"))
     }));
-    let waiting = gil::enter(|st| {
-        sync::poll(
+    let waiting = lock::enter(|st| {
+        feed::poll(
             st,
             base,
             Waiter::Client {
@@ -160,7 +163,7 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let waits = ffi::may_wait(ctx);
     let in_cluster = ffi::is_cluster(ctx);
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let base = base_of(st, given)?;
         here(st, ctx, &base)?;
         if in_cluster && !st.entities().any(|e| e.base() == base) {
@@ -179,7 +182,7 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                     .into(),
             );
         }
-        let done = sync::begin(st, &base, notify);
+        let done = feed::begin(st, &base, notify);
         Ok((base, done))
     });
     match r {
@@ -187,7 +190,7 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         Some(Ok((base, false))) => wait(
             ctx,
             &base,
-            config::FETCH_TIMEOUT_MS
+            settings::FETCH_TIMEOUT_MS
                 .get()
                 .saturating_mul(START_PATIENCE),
             true,
@@ -200,10 +203,10 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(given) = only_base(ctx, argv, argc) else {
         return 0;
     };
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let base = base_of(st, given)?;
         here(st, ctx, &base)?;
-        let webhook = sync::end(st, ctx, &base);
+        let webhook = feed::end(st, ctx, &base);
         Ok::<_, String>((base, webhook))
     });
     let (base, webhook): (Arc<str>, String) = match r {
@@ -211,15 +214,15 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         other => return answered(ctx, other.map(|r| r.map(|_| Body::Ok))),
     };
     log::event("sync", base.as_bytes(), &[("detail", "stopped".into())]);
-    let op = ffi::may_wait(ctx).then(|| Op::keep(ctx, config::FETCH_TIMEOUT_MS.get()));
+    let op = ffi::may_wait(ctx).then(|| Op::keep(ctx, settings::FETCH_TIMEOUT_MS.get()));
     match op.flatten() {
         Some(op) => {
             op.when_late(Box::new(|| Body::Ok));
-            sync::delete(base, webhook, move || op.finish(Body::Ok));
+            feed::delete(base, webhook, move || op.finish(Body::Ok));
             ffi::OK
         }
         None => {
-            sync::delete(base, webhook, || {});
+            feed::delete(base, webhook, || {});
             Body::Ok.send(ctx)
         }
     }
@@ -229,10 +232,10 @@ unsafe fn status_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(given) = only_base(ctx, argv, argc) else {
         return 0;
     };
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         cluster::look(ctx, st);
         let base = base_of(st, given)?;
-        Ok(Body::Map(sync::status(st, &base)))
+        Ok(Body::Map(feed::status(st, &base)))
     });
     answered(ctx, r)
 }
@@ -242,7 +245,7 @@ unsafe fn now_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let waits = ffi::may_wait(ctx);
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let base = base_of(st, given)?;
         here(st, ctx, &base)?;
         if !st.feeds.contains_key(&*base) {
@@ -258,7 +261,7 @@ unsafe fn now_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         Ok(base)
     });
     match r {
-        Some(Ok(base)) => wait(ctx, &base, config::FETCH_TIMEOUT_MS.get(), false),
+        Some(Ok(base)) => wait(ctx, &base, settings::FETCH_TIMEOUT_MS.get(), false),
         other => answered(ctx, other.map(|r| r.map(|_| Body::Ok))),
     }
 }
@@ -271,19 +274,19 @@ unsafe fn ping_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         a.get(2).copied().unwrap_or(b""),
         a.get(3).copied().unwrap_or(b""),
     );
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let denied = "DENIED this is no notification of a webhook that is followed here: its MAC does not fit";
-        let (base, webhook) = sync::ping_names(body).ok_or(denied)?;
+        let (base, webhook) = feed::ping_names(body).ok_or(denied)?;
         let hook = st
             .feeds
             .get(&*base)
             .and_then(|f| f.feed.hook.as_ref())
             .filter(|h| h.id == webhook);
         let secret = hook.and_then(|h| h.secret.as_ref()).ok_or(denied)?;
-        if !sync::genuine(secret.reveal(), body, header) {
+        if !feed::genuine(secret.reveal(), body, header) {
             return Err(denied.to_string());
         }
-        sync::poll_behind(st, &base);
+        feed::poll_behind(st, &base);
         Ok(Body::Ok)
     });
     answered(ctx, r)

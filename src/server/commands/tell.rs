@@ -6,16 +6,20 @@
 //! PODIUM.UPSERT     <entity>:<id> <json> [AT <unix-ms>]
 //! ```
 
-use super::{entry, words};
-use crate::server::columns;
-use crate::server::engine::{believes, desk, Lane};
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::figures::Cause;
-use crate::server::query::{self, RecordKey};
-use crate::server::reply::Body;
-use crate::server::state::{EntityIx, State};
+use crate::server::commands::{entry, words};
+use crate::server::desk::{believes, desk, Lane};
+use crate::server::fetching;
+use crate::server::fetching::columns;
+use crate::server::fetching::landing;
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::query::{self, RecordKey};
+use crate::server::store::cluster;
 use crate::server::store::{self, By, Copy, Set, Stored};
-use crate::server::{cluster, fetch, gil, land, log, reply};
+use crate::server::upstream::figures::Cause;
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::log;
+use crate::server::valkey::reply::{self, Body};
 use podium_core::entry::{Entry, WRITTEN};
 use podium_core::key::{self, Name};
 use podium_core::outside;
@@ -37,7 +41,7 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
     };
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let mut targets = Vec::with_capacity(a.len());
         for name in a.get(1..).unwrap_or(&[]) {
             if *name == b"*" {
@@ -123,7 +127,7 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
     };
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let keys = a
             .get(1..)
             .unwrap_or(&[])
@@ -145,7 +149,7 @@ pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u
     let Some(e) = st.get(k.ix) else { return false };
     let lane = Lane::of(e, Cause::Get);
     let seq = desk().next_seq();
-    let (header, expire_at) = land::tombstone(&lane, seq, now, told_at);
+    let (header, expire_at) = landing::tombstone(&lane, seq, now, told_at);
     let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
     store::signal_fetch(ctx, &k.name);
     log::event(
@@ -174,7 +178,7 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         a.get(1).copied().unwrap_or(b""),
         a.get(2).copied().unwrap_or(b""),
     );
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let k = query::record_key(st, name)?;
         let (cells, source) = record::read_upsert(&k.id, json)
             .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
@@ -256,7 +260,7 @@ pub(crate) fn tell(
     };
     let shaped = record::shape(&lane.spec, &k.id, &cells, source);
     let seq = desk().next_seq();
-    let stored = fetch::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
+    let stored = fetching::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
     let before = store::links_before(st, ctx, k.ix, &k.id);
     let links = Entry::read(&stored.bytes, &k.name)
         .map(|entry| store::link_cells(st, k.ix, &entry))

@@ -4,11 +4,12 @@
 //! PODIUM.WARM <entity>:*|* [ASYNC]
 //! ```
 
-use super::{entry, whole, words};
-use crate::server::config;
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::reply::{self, Body};
-use crate::server::warm::{self, Done, Report};
+use crate::server::commands::whole;
+use crate::server::commands::{entry, words};
+use crate::server::jobs::warm::{self, Done, Report};
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::reply::{self, Body};
+use crate::server::valkey::settings;
 use std::ffi::c_int;
 
 entry!(warm, warm_inner);
@@ -38,7 +39,7 @@ unsafe fn warm_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if ffi::is_replica(ctx) {
         return reply::error(ctx, "REPLICAMISS a replica does not warm itself: ask the primary, what it loads comes here too");
     }
-    if !config::enabled() {
+    if !settings::enabled() {
         return reply::error(ctx, "ERR podium.enabled is no: nothing would be stored");
     }
     if !behind && !ffi::may_wait(ctx) {

@@ -4,15 +4,18 @@
 //! PODIUM.WEBHOOK <payload> SECRET <secret>
 //! ```
 
-use super::tell::{answer, as_of, bury, tell, told_at, too_late};
-use super::{entry, in_database_0};
-use crate::server::columns;
-use crate::server::engine::desk;
-use crate::server::ffi::{self, args, rm, Argv, Ctx};
-use crate::server::query::RecordKey;
-use crate::server::reply::Body;
-use crate::server::state::{Entity, EntityIx, State};
-use crate::server::{gil, reply, secrets, store, sync};
+use crate::server::commands::tell::{answer, as_of, bury, tell, told_at, too_late};
+use crate::server::commands::{entry, in_database_0};
+use crate::server::desk::desk;
+use crate::server::feed;
+use crate::server::fetching::columns;
+use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::query::RecordKey;
+use crate::server::store;
+use crate::server::upstream::secrets;
+use crate::server::valkey::ffi::{self, args, rm, Argv, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply::{self, Body};
 use compact_str::CompactString;
 use podium_core::automation::{self, same_name, Action, Cells, Notice};
 use podium_core::key;
@@ -56,7 +59,7 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         },
         Err(why) => return reply::error(ctx, &format!("BADRECORD {why}")),
     };
-    let r = gil::enter(|st| {
+    let r = lock::enter(|st| {
         let entities = named(st, &notice.table);
         if entities.is_empty() {
             return Err(reply::no_entity(&key::shown(notice.table.as_bytes())));
@@ -90,7 +93,7 @@ fn named(st: &State, name: &str) -> Vec<EntityIx> {
         .map(|e| (e.base(), e.spec.table().to_string()))
         .collect();
     // A spec may say the table's name and an automation its id, or the other way round.
-    let is_table = |e: &Entity, name: &str| e.is_table(name) || sync::is_table(st, e, name);
+    let is_table = |e: &Entity, name: &str| e.is_table(name) || feed::is_table(st, e, name);
     let holds = |e: &&Entity| {
         if tables.is_empty() {
             is_table(e, name)

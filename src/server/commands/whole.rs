@@ -1,11 +1,12 @@
 //! What the commands over whole entities (`<entity>:*|* [options]`) share: options, entities, and a thread to answer from.
 
-use crate::server::ffi::{self, Ctx};
-use crate::server::op::{Answered, Late, Op};
-use crate::server::query;
-use crate::server::reply::Body;
-use crate::server::state::{Entity, EntityIx};
-use crate::server::{engine, gil, reply};
+use crate::server::desk;
+use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::state::query;
+use crate::server::state::waiting::{Answered, Late, Op};
+use crate::server::valkey::ffi::{self, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply::{self, Body};
 use podium_core::key::{self, Name};
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +37,7 @@ pub(super) fn entities(
     name: &[u8],
     fits: impl Fn(&Entity) -> Result<(), String>,
 ) -> Result<(Vec<EntityIx>, bool), String> {
-    let found = gil::enter(|st| match (name, key::parse(name)) {
+    let found = lock::enter(|st| match (name, key::parse(name)) {
         (b"*", _) => Ok((
             st.entities()
                 .filter(|e| fits(e).is_ok())
@@ -83,7 +84,7 @@ impl Drop for Place {
 /// Runs `f` on a thread of its own, if there are not too many.
 fn start(thread: &str, f: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let place = Place::take()?;
-    engine::background(thread, move || {
+    desk::background(thread, move || {
         let _place = place;
         f();
     })

@@ -6,16 +6,18 @@
 //! PODIUM.DELETE <entity>:<id> [<entity>:<id> …]
 //! ```
 
-use super::{entry, words};
-use crate::server::engine::{desk, Lane};
-use crate::server::fault::Fault;
-use crate::server::ffi::{self, Argv, Ctx};
-use crate::server::figures::Cause;
-use crate::server::op::{Op, BLOCKED};
-use crate::server::query;
-use crate::server::state::Entity;
-use crate::server::write::{self, Order};
-use crate::server::{config, gil, reply};
+use crate::server::commands::{entry, words};
+use crate::server::desk::{desk, Lane};
+use crate::server::state::entities::Entity;
+use crate::server::state::query;
+use crate::server::state::waiting::{Op, BLOCKED};
+use crate::server::upstream::fault::Fault;
+use crate::server::upstream::figures::Cause;
+use crate::server::valkey::ffi::{self, Argv, Ctx};
+use crate::server::valkey::lock;
+use crate::server::valkey::reply;
+use crate::server::valkey::settings;
+use crate::server::writes::{self, Order};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use podium_core::record;
@@ -67,7 +69,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = gil::enter(|st| {
+    let order = lock::enter(|st| {
         let Some(Name::All { entity }) = key::parse(name) else {
             return Err(format!(
                 "BADKEY '{}' names no entity to create a record of: give <entity>:*",
@@ -105,7 +107,7 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = gil::enter(|st| {
+    let order = lock::enter(|st| {
         let k = query::record_key(st, name)?;
         let e = st.get(k.ix).ok_or("ERR internal error")?;
         let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
@@ -132,7 +134,7 @@ unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = gil::enter(|st| {
+    let order = lock::enter(|st| {
         let names = a.get(1..).unwrap_or(&[]);
         if names.len() > MOST {
             return Err(format!(
@@ -182,24 +184,24 @@ fn run(ctx: Ctx, name: &[u8], order: Option<Result<(Order, bool), String>>) -> c
         return reply::error(ctx, &format!("{}; nothing was written", f.line));
     }
     // The time of one call, queueing included, for each call that the command takes.
-    let ms = config::FETCH_TIMEOUT_MS
+    let ms = settings::FETCH_TIMEOUT_MS
         .get()
         .max(1)
-        .saturating_mul(write::calls_of(&order) as i64);
+        .saturating_mul(writes::calls_of(&order) as i64);
     let Some(op) = Op::keep(ctx, ms.saturating_add(GRACE_MS)) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
-    write::begin(&op, order, name, meta, Duration::from_millis(ms as u64));
+    writes::begin(&op, order, name, meta, Duration::from_millis(ms as u64));
     ffi::OK
 }
 
 /// Is there no hope that the write is made before the deadline?
 fn refuse(order: &Order) -> Option<Fault> {
-    let most = config::MAX_PENDING.get();
+    let most = settings::MAX_PENDING.get();
     if BLOCKED.load(Ordering::Relaxed) >= most {
         return Some(Fault::queue_full(most));
     }
-    let timeout = config::FETCH_TIMEOUT_MS.get().max(0) as u64;
+    let timeout = settings::FETCH_TIMEOUT_MS.get().max(0) as u64;
     let bases: Vec<&str> = match order {
         Order::Create { lane, .. } | Order::Update { lane, .. } => vec![&lane.base],
         Order::Delete(tables) => tables.iter().map(|(l, _)| &*l.base).collect(),

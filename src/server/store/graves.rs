@@ -1,9 +1,9 @@
 //! Keys of generations that are over, unlinked slice by slice.
 
-use super::remove_key;
-use crate::server::audience;
-use crate::server::ffi::{self, Ctx, Key, KeyKind, RString};
-use crate::server::state::State;
+use crate::server::state::entities::State;
+use crate::server::store::remove_key;
+use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
+use crate::server::valkey::tracking;
 use podium_core::entry::{self, Entry, Sentinel};
 use podium_core::key;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
         left -= 1;
         if is_dead(st, ctx, &entity, &name) {
             remove_key(ctx, &name);
-            audience::signal_names(ctx, &name);
+            tracking::signal_names(ctx, &name);
         }
     }
     !st.graves.is_empty()

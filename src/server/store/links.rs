@@ -1,10 +1,10 @@
 //! Links have two ends: what a changed link cell gained and lost is in doubt at its own end too.
 
-use super::{copy, invalidate, tomb, Copy};
-use crate::server::engine::desk;
-use crate::server::ffi::Ctx;
-use crate::server::schema::{self, Through};
-use crate::server::state::{Entity, EntityIx, LinkCells, State};
+use crate::server::changes::schema::{self, Through};
+use crate::server::desk::desk;
+use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
+use crate::server::store::{copy, invalidate, tomb, Copy};
+use crate::server::valkey::ffi::Ctx;
 use compact_str::CompactString;
 use hashbrown::HashSet;
 use podium_core::entry::Entry;

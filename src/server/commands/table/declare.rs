@@ -1,7 +1,7 @@
 //! A command is declared to the server: its name, rights and keys, and what COMMAND DOCS shows of it.
 
-use super::{Access, Arg, Command, Keys};
-use crate::server::ffi::{rm, Ctx, OK};
+use crate::server::commands::table::{Access, Arg, Command, Keys};
+use crate::server::valkey::ffi::{rm, Ctx, OK};
 use redis_module::raw;
 use std::ffi::{c_int, CString};
 use std::ptr;

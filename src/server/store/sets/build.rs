@@ -1,10 +1,12 @@
 //! An index set is built: begun, filled, completed, and set right by what came meanwhile.
 
-use super::{open_set, set_name, set_state};
-use crate::server::ffi::{self, notify, slot, Ctx, Key, KeyKind, RString};
-use crate::server::gil::own_write;
-use crate::server::state::{EntityIx, State};
-use crate::server::store::{kept, ZSET_EVENT};
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::store::kept;
+use crate::server::store::sets::{open_set, set_name, set_state};
+use crate::server::store::ZSET_EVENT;
+use crate::server::valkey::ffi::slot;
+use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
+use crate::server::valkey::lock::own_write;
 use compact_str::CompactString;
 use podium_core::entry::{self, Sentinel};
 

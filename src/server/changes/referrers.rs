@@ -1,0 +1,161 @@
+//! Cached records that refer to written ones, and that Airtable changed with them.
+
+use crate::server::changes::later::{drop_later, reread_later};
+use crate::server::changes::schema;
+use crate::server::changes::written::hold;
+use crate::server::desk::{desk, Lane, Thing};
+use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::store::{self, Copy};
+use crate::server::valkey::ffi;
+use crate::server::valkey::lock;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use podium_core::entry::Entry;
+use podium_core::key;
+use podium_core::spec::Spec;
+
+/// Cached records looked at per hold of the server's lock.
+const SLICE: usize = 250;
+
+/// Cached records that refer to written ones and that Airtable changed with them: their link cells where it is not known
+/// what was unlinked (`strangers`, with what they link to now) or the record is gone, and what they compute from it.
+pub(crate) fn doubt_referrers(
+    lane: &Lane,
+    written: &HashSet<CompactString>,
+    strangers: &HashMap<CompactString, HashSet<CompactString>>,
+    gone: bool,
+) {
+    if written.is_empty() && strangers.is_empty() {
+        return;
+    }
+    // Entities of the base, what is cached of them, whether they compute something from this one, and whether it has yet to
+    // show through which links.
+    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool, bool)> = Vec::new();
+    {
+        let held = hold();
+        let ctx = held.ctx();
+        if !ffi::removable(ctx) {
+            return;
+        }
+        lock::enter(|st| {
+            for ix in st.of_base(&lane.base) {
+                let Some(e) = st.get(ix) else { continue };
+                let computes = computes_from(&e.spec, &lane.entity);
+                let declared =
+                    ix != lane.ix && !written.is_empty() && e.spec.depends_on(&lane.entity);
+                let unshown = declared && !leads_to(st, e, lane.ix);
+                let asked_by_it = e
+                    .spec
+                    .fields()
+                    .iter()
+                    .any(|f| f.indexed && f.depends.as_deref() == Some(&*lane.entity));
+                if gone || !strangers.is_empty() {
+                    outdate_flights(ix);
+                }
+                if gone || computes || !strangers.is_empty() {
+                    lists.push((ix, e.records.iter().cloned().collect(), computes, unshown));
+                }
+                if asked_by_it && !written.is_empty() && e.has_sets() {
+                    // Which of its records are concerned is not known of those that are not cached.
+                    store::drop_sets(st, ctx, ix);
+                }
+            }
+        });
+    }
+    for (ix, ids, computes, mut unshown) in lists {
+        let mut doubted = Vec::new();
+        for part in ids.chunks(SLICE) {
+            let held = hold();
+            let ctx = held.ctx();
+            if !ffi::removable(ctx) {
+                return;
+            }
+            lock::enter(|st| {
+                let hit: Vec<CompactString> = part
+                    .iter()
+                    .filter(|id| {
+                        let Some(e) = st.get(ix) else { return false };
+                        let Copy::Record(b) = store::copy(ctx, e, id, false) else {
+                            return false;
+                        };
+                        let name = key::record(&e.name, id);
+                        let Some(entry) = Entry::read(b, &name) else {
+                            return false;
+                        };
+                        let links = e
+                            .spec
+                            .link_fields()
+                            .flat_map(|f| entry.texts(f))
+                            .filter_map(|t| std::str::from_utf8(t).ok());
+                        let mut hit = false;
+                        for to in links {
+                            let of_it = |l: &Entity| l.records.contains(to);
+                            unshown &= !written.contains(to) && !st.get(lane.ix).is_some_and(of_it);
+                            let lost = strangers.get(to).is_some_and(|now| !now.contains(*id));
+                            hit |= (written.contains(to) && (gone || computes)) || lost;
+                        }
+                        hit
+                    })
+                    .cloned()
+                    .collect();
+                for id in hit {
+                    let seq = desk().next_seq();
+                    store::invalidate(st, ctx, ix, &id, seq);
+                    doubted.push(id);
+                }
+            });
+        }
+        if unshown {
+            // Which of its records are computed from the written ones shows in none of its cells: any may be.
+            {
+                let held = hold();
+                let ctx = held.ctx();
+                if !ffi::removable(ctx) {
+                    return;
+                }
+                lock::enter(|st| store::drop_all(st, ctx, ix));
+            }
+            drop_later(ix);
+        } else if computes {
+            // Read again too early, they would keep what Airtable had not computed yet.
+            reread_later(ix, doubted.into_iter());
+        }
+    }
+}
+
+/// Copies of an entity that are being fetched just now may show what was before: they are not stored.
+pub(crate) fn outdate_flights(ix: EntityIx) {
+    let mut d = desk();
+    let ids: Vec<CompactString> = d
+        .flights
+        .things()
+        .filter_map(|t| {
+            if let Thing::Record(i, id, ..) = t {
+                (*i == ix).then(|| id.clone())
+            } else {
+                None
+            }
+        })
+        .collect();
+    let seq = d.next_seq();
+    for id in ids {
+        d.tokens.note(ix, &id, seq);
+    }
+}
+
+/// Is one of an entity's link fields known to lead to the table of `to`?
+fn leads_to(st: &State, e: &Entity, to: EntityIx) -> bool {
+    e.spec
+        .link_fields()
+        .any(|f| schema::targets(st, e.ix, f).is_some_and(|t| t.sure.contains(&to)))
+}
+
+/// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?
+fn computes_from(spec: &Spec, other: &str) -> bool {
+    spec.open()
+        || spec
+            .fields()
+            .iter()
+            .any(|f| f.depends.is_none() && f.read_only)
+        || spec.depends_on(other)
+}

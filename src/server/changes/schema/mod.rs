@@ -1,0 +1,332 @@
+//! The schemas of bases: read behind the first fetch of a spec, when the change feed tells of a change, once a day, and by
+//! PODIUM.SPEC CHECK and DISCOVER. Specs are compared with them, and what they say of tables is kept with the entities.
+//!
+//! A schema is asked for behind everybody's reads. Only a read that must know of which table a record in doubt is waits for
+//! it, and not for long. A token that may not read schemas is not tried again before a day has passed.
+
+pub(crate) mod ask;
+
+pub(crate) use crate::server::changes::schema::ask::ask;
+pub(crate) use crate::server::store::kept::{load, save, save_seen_links, Through};
+pub(crate) use crate::server::store::targets::{is_known, learn, says, targets};
+
+use crate::server::desk;
+use crate::server::fetching::columns;
+use crate::server::reads;
+use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::waiting::Op;
+use crate::server::store::own_keys;
+use crate::server::valkey::ffi::{self, Ctx, Level};
+use crate::server::valkey::lock;
+use crate::server::valkey::settings;
+use compact_str::CompactString;
+use podium_core::known::{self, Problem, Subject, Table};
+use podium_core::pace::Class;
+use podium_core::spec::Spec;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// So long after a spec's first fetch it is compared with the schema: those who read first have been answered then, and the
+/// first fetches of several specs are one call.
+const BEHIND_MS: u64 = 3_000;
+/// Schemas change without anybody being told.
+const DAY_MS: u64 = 86_400_000;
+/// The first new attempt after a failure; the pause doubles up to a day.
+const AGAIN_MS: u64 = 60_000;
+/// A read waits for a schema no longer than this.
+const PATIENCE_MS: u64 = 1_000;
+
+/// Problems logged of one check; what is beyond is counted, and told by PODIUM.SPEC CHECK.
+const MOST_LOGGED: usize = 200;
+
+/// What is known of one base's schema, beside what its entities keep of their tables.
+#[derive(Default)]
+pub(crate) struct OfBase {
+    /// What is wrong with the specs of its entities, by the schema as it was read last.
+    problems: Vec<Problem>,
+    /// When it is to be read by itself, in the engine's ms; none: no spec was fetched yet.
+    due: Option<u64>,
+    asking: bool,
+    failures: u32,
+    /// The token may not read it, or Airtable knows no such base.
+    refused: bool,
+    /// Reads that wait for it, and until when.
+    readers: Vec<(u64, Arc<Op>)>,
+}
+
+fn of_base<'a>(st: &'a mut State, base: &str) -> &'a mut OfBase {
+    st.schemas.entry(base.into()).or_default()
+}
+
+/// A fetch of an entity's landed: if it was the first since its spec is in force, that is compared with the schema soon.
+pub(crate) fn fetched(st: &mut State, ix: EntityIx) {
+    let Some(e) = st.get_mut(ix) else { return };
+    let base = e.base();
+    // (Another base than before, where that is the setting's: all specs are new to it.)
+    if std::mem::take(&mut e.unchecked) || !st.schemas.contains_key(&*base) {
+        let at = desk::mono_ms() + BEHIND_MS;
+        let b = of_base(st, &base);
+        b.due = Some(b.due.map_or(at, |due| due.min(at)));
+    }
+}
+
+/// A spec was replaced: what was wrong with the one before says nothing of it.
+pub(crate) fn spec_changed(st: &mut State, entity: &str) {
+    for b in st.schemas.values_mut() {
+        b.problems.retain(|p| p.entity != entity);
+    }
+}
+
+/// An entity is gone; with the last one of a base goes what is known of its schema.
+pub(crate) fn entity_left(st: &mut State, e: &Entity) {
+    spec_changed(st, &e.name);
+    let base = e.base();
+    if st.of_base(&base).is_empty() {
+        if let Some(b) = st.schemas.remove(&*base) {
+            release(b.readers.into_iter().map(|(_, op)| op).collect());
+        }
+    }
+}
+
+/// What is wrong with one entity's spec, or with all, as far as schemas were read.
+pub(crate) fn problems<'a>(
+    st: &'a State,
+    entity: Option<&'a str>,
+) -> impl Iterator<Item = &'a Problem> {
+    st.schemas
+        .values()
+        .flat_map(|b| &b.problems)
+        .filter(move |p| entity.is_none_or(|e| p.entity == e))
+}
+
+/// Could the schema of a base be asked for, as far as anybody knows?
+pub(crate) fn may_ask(st: &State, base: &str) -> bool {
+    let b = st.schemas.get(base);
+    !st.replica && !base.is_empty() && b.is_none_or(|b| !b.refused && b.failures == 0)
+}
+
+/// A read waits until the schema of its base was read.
+pub(crate) fn await_schema(st: &mut State, ix: EntityIx, op: &Arc<Op>) {
+    let Some(base) = st.get(ix).map(Entity::base) else {
+        return release(vec![op.clone()]);
+    };
+    let b = of_base(st, &base);
+    b.readers.push((desk::mono_ms() + PATIENCE_MS, op.clone()));
+    if !b.asking {
+        by_itself(b, &base, Class::Read);
+    }
+    crate::server::upkeep::wake();
+}
+
+/// From a thread that holds the server's lock: those who waited go on elsewhere.
+fn release(ops: Vec<Arc<Op>>) {
+    if !ops.is_empty() {
+        desk::spawn(Box::new(move || reads::learned(ops)));
+    }
+}
+
+/// From the upkeep thread: asks for the schemas that are due, and lets go who waited long enough.
+pub(crate) fn tick() {
+    let mut late: Vec<Arc<Op>> = Vec::new();
+    let now = desk::mono_ms();
+    {
+        let held = lock::lock();
+        let idle = ffi::is_replica(held.ctx()) || !settings::enabled();
+        lock::enter(|st| {
+            let idle = idle || st.loading;
+            for (base, b) in &mut st.schemas {
+                if !idle && !b.asking && b.due.is_some_and(|at| at <= now) {
+                    by_itself(b, base, Class::Background);
+                }
+                b.readers.retain(|(until, op)| {
+                    let waits = now < *until;
+                    if !waits {
+                        late.push(op.clone());
+                    }
+                    waits
+                });
+            }
+        });
+    }
+    if !late.is_empty() {
+        reads::learned(late);
+    }
+}
+
+/// Asks for a schema that no command asked for.
+fn by_itself(b: &mut OfBase, base: &str, class: Class) {
+    b.asking = true;
+    b.due = None;
+    let of: Arc<str> = base.into();
+    ask(base.into(), class, move |result| {
+        let mut readers = Vec::new();
+        {
+            let _held = lock::lock();
+            lock::enter(|st| {
+                let Some(b) = st.schemas.get_mut(&*of) else {
+                    return;
+                };
+                b.asking = false;
+                readers.append(&mut b.readers);
+                if let Err((refused, line)) = &result {
+                    failed(b, &of, *refused, line);
+                }
+            });
+        }
+        reads::learned(readers.into_iter().map(|(_, op)| op).collect());
+    });
+}
+
+fn failed(b: &mut OfBase, base: &str, refused: bool, line: &str) {
+    let pause = if refused {
+        DAY_MS
+    } else {
+        (AGAIN_MS << b.failures.min(12)).min(DAY_MS)
+    };
+    b.due = Some(desk::mono_ms() + pause);
+    if b.failures == 0 && !b.refused {
+        let again = pause / 60_000;
+        ffi::log(
+            Level::Notice,
+            &format!("the specs of {base} are not compared with its schema, which cannot be read (again in {again} min): {line}"),
+        );
+    }
+    b.refused = refused;
+    b.failures = b.failures.saturating_add(1);
+}
+
+/// A base's schema was read: what it says of tables is noted, and specs are compared with it. What is wrong with them.
+/// The server's lock is not held.
+pub(crate) fn take_in(base: &str, schema: &Value) -> Vec<Problem> {
+    columns::learn(base, schema);
+    let tables = known::tables(schema);
+    let (specs, names) = {
+        let held = lock::lock();
+        let ctx = held.ctx();
+        lock::enter(|st| {
+            if st.loading || ffi::is_replica(ctx) {
+                return (Vec::new(), Vec::new());
+            }
+            note(st, ctx, base, tables);
+            bring_home(st, ctx, base);
+            let specs: Vec<(Arc<Spec>, Option<Arc<Table>>)> = st
+                .entities()
+                .filter(|e| e.base() == base)
+                .map(|e| (e.spec.clone(), e.table.clone()))
+                .collect();
+            (specs, st.sorted_names())
+        })
+        .unwrap_or_default()
+    };
+    let subjects: Vec<Subject> = specs
+        .iter()
+        .map(|(spec, table)| Subject {
+            spec,
+            known: table.as_deref(),
+        })
+        .collect();
+    let names: Vec<&str> = names.iter().map(|n| &**n).collect();
+    let problems = known::check(schema, &subjects, &names);
+    let _held = lock::lock();
+    lock::enter(|st| compared(st, base, &specs, problems.clone()));
+    problems
+}
+
+/// Every entity keeps what the schema says of its table, and what earlier ones said.
+fn note(st: &mut State, ctx: Ctx, base: &str, tables: Vec<Table>) {
+    let of_base = st.of_base(base);
+    let known: Vec<Arc<Table>> = of_base
+        .iter()
+        .filter_map(|ix| st.get(*ix)?.table.clone())
+        .collect();
+    for ix in of_base {
+        let Some(e) = st.get(ix) else { continue };
+        let named = e.spec.table();
+        let by = |pick: &dyn Fn(&Table) -> bool| tables.iter().find(|t| pick(t));
+        let now = by(&|t| t.id == named)
+            .or_else(|| by(&|t| t.name == named))
+            .or_else(|| by(&|t| e.table_id() == Some(&*t.id)));
+        let Some(now) = now else { continue };
+        let before = e
+            .table
+            .iter()
+            .chain(&known)
+            .find(|before| before.id == now.id);
+        let fresh = match before {
+            Some(before) => now.clone().after(before),
+            None => now.clone(),
+        };
+        if e.table.as_deref() == Some(&fresh) {
+            continue;
+        }
+        if let Some(e) = st.get_mut(ix) {
+            e.table = Some(Arc::new(fresh));
+            crate::server::store::kept::save_table(ctx, e);
+        }
+    }
+}
+
+/// Records that were in doubt because a link led to nobody knew where: where it led elsewhere, they are no more.
+fn bring_home(st: &mut State, ctx: Ctx, base: &str) {
+    for ix in st.of_base(base) {
+        let Some(e) = st.get(ix) else { continue };
+        let foreign: Vec<CompactString> = e
+            .strays
+            .iter()
+            .filter(|(_, links)| crate::server::store::targets::all_lead_elsewhere(st, e, links))
+            .map(|(id, _)| id.clone())
+            .collect();
+        let Some(e) = st.get_mut(ix) else { continue };
+        e.strays.clear();
+        for id in foreign {
+            if e.doubts.settle(&id, u64::MAX) {
+                own_keys::forget_doubt(ctx, e, &id);
+            }
+        }
+    }
+}
+
+/// What is wrong is remembered, and what was not known before is logged.
+fn compared(
+    st: &mut State,
+    base: &str,
+    specs: &[(Arc<Spec>, Option<Arc<Table>>)],
+    problems: Vec<Problem>,
+) {
+    let in_force = |st: &State, entity: &str| {
+        let e = st.by_name(entity);
+        e.is_some_and(|e| specs.iter().any(|(spec, _)| Arc::ptr_eq(spec, &e.spec)))
+    };
+    // Of a spec that was replaced meanwhile it says nothing.
+    let problems: Vec<Problem> = problems
+        .into_iter()
+        .filter(|p| in_force(st, &p.entity))
+        .collect();
+    for e in st.entities_mut().filter(|e| e.base() == base) {
+        e.unchecked &= !specs.iter().any(|(spec, _)| Arc::ptr_eq(spec, &e.spec));
+    }
+    if st.of_base(base).is_empty() {
+        return;
+    }
+    let b = of_base(st, base);
+    // Both are sorted.
+    let new = problems
+        .iter()
+        .filter(|p| b.problems.binary_search(p).is_err());
+    for p in new.take(MOST_LOGGED) {
+        let field = if p.field.is_empty() {
+            String::new()
+        } else {
+            format!(".{}", p.field)
+        };
+        let line = format!(
+            "the spec of {}{field}: {}. To do: {}",
+            p.entity, p.problem, p.todo
+        );
+        ffi::log(Level::Warning, &line.replace(char::is_control, "?"));
+    }
+    b.problems = problems;
+    b.failures = 0;
+    b.refused = false;
+    b.due = Some(desk::mono_ms() + DAY_MS);
+}

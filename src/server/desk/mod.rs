@@ -1,0 +1,241 @@
+//! The desk where fetches are ordered, and the workers that carry them out.
+//!
+//! The desk stands behind one mutex that is held for moments only: the main thread orders, workers take calls as the
+//! scheduler lets them go. A worker that needs the server's lock holds nothing else while it waits for it.
+
+pub(crate) mod budget;
+pub(crate) mod deletes;
+pub(crate) mod orders;
+pub(crate) mod shed;
+pub(crate) mod way;
+
+pub(crate) use crate::server::fetching::workers::{
+    background, idle, reset, shutting_down, start, stop, stopping, tick,
+};
+
+use crate::server::fetching::Job;
+use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::state::waiting::{Op, Ticket};
+use crate::server::upstream::figures::Cause;
+use crate::server::valkey::ffi;
+use crate::server::valkey::settings;
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use podium_core::flight::{FlightId, Flights};
+use podium_core::pace::{BaseKey, CallId, LaneKey, Limits, Scheduler};
+use podium_core::spec::Spec;
+use podium_core::token::Tokens;
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// What a flight is for: in one generation of its entity, so that nobody who asks in the next one (another shape, say)
+/// travels with those who asked before.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) enum Thing {
+    Record(EntityIx, CompactString, LaneKey),
+    /// `<field>:<value>`, or `*` for the whole table.
+    Question(EntityIx, Arc<[u8]>, LaneKey),
+}
+
+/// Somebody who waits for a flight.
+#[derive(Clone)]
+pub(crate) struct Passenger {
+    pub(crate) op: Arc<Op>,
+    /// The flight was opened for them.
+    pub(crate) led: bool,
+    /// Calls that were made for the flight before the one that lands it.
+    pub(crate) spent: Vec<Arc<Ticket>>,
+}
+
+impl Passenger {
+    /// The calls made before that count for this reader.
+    pub(crate) fn claim_spent(&self) -> u32 {
+        self.spent.iter().map(|t| t.claim()).sum()
+    }
+}
+
+/// What batches of one lane (an entity's generation) need to know.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    pub(crate) ix: EntityIx,
+    pub(crate) entity: Arc<str>,
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) generation: LaneKey,
+    pub(crate) base: Arc<str>,
+    pub(crate) table: Arc<str>,
+    pub(crate) cause: Cause,
+}
+
+impl Lane {
+    pub(crate) fn of(e: &Entity, cause: Cause) -> Lane {
+        Lane {
+            ix: e.ix,
+            entity: e.name.clone(),
+            spec: e.spec.clone(),
+            generation: e.generation,
+            base: e.base().into(),
+            table: e.spec.table().into(),
+            cause,
+        }
+    }
+}
+
+/// A question's number: what is told is remembered until the last who relies on its answer is done with it.
+pub(crate) struct Relied(u64);
+
+/// Numbers given back while the desk was held.
+pub(crate) static GIVEN_BACK: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+impl Relied {
+    /// `sent`: a number of [`podium_core::token::Tokens::sent`], or 0.
+    pub(crate) fn new(sent: u64) -> Relied {
+        Relied(sent)
+    }
+}
+
+impl Drop for Relied {
+    fn drop(&mut self) {
+        if self.0 == 0 {
+            return;
+        }
+        match OFFICE.desk.try_lock() {
+            Some(mut d) => d.tokens.landed(self.0),
+            // Perhaps by whoever drops this; the next tick will do.
+            None => GIVEN_BACK.lock().push(self.0),
+        }
+    }
+}
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// A question's call, as the scheduler knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct QuestionCall {
+    pub(crate) id: CallId,
+    /// It failed and waits to be repeated.
+    pub(crate) repeats: bool,
+    /// When its page in the air was asked for, unix us; 0: none is.
+    pub(crate) begun_us: u64,
+}
+
+/// Orders, flights, and the order of sends and changes.
+pub(crate) struct Desk {
+    pub(crate) sched: Scheduler<Arc<Job>>,
+    pub(crate) flights: Flights<Thing, Passenger>,
+    pub(crate) tokens: Tokens,
+    pub(crate) bases: HashMap<Arc<str>, BaseKey>,
+    pub(crate) lanes: HashMap<LaneKey, Lane>,
+    /// The call that each question's flight waits for.
+    pub(crate) calls: HashMap<FlightId, QuestionCall>,
+    /// What is next to go stale, by entity.
+    pub(crate) soon: crate::server::reads::ahead::Shelf,
+    /// Work that needs no call: scans in slices, wake-ups in portions.
+    pub(crate) tasks: VecDeque<Task>,
+    pub(crate) at_tasks: usize,
+    pub(crate) busy: usize,
+    pub(crate) stopping: bool,
+    pub(crate) workers: Vec<JoinHandle<()>>,
+    pub(crate) errands: Vec<JoinHandle<()>>,
+    pub(crate) limits_at: u64,
+}
+
+pub(crate) struct Office {
+    pub(crate) desk: Mutex<Desk>,
+    pub(crate) bell: Condvar,
+    opened: Instant,
+}
+
+pub(crate) static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy::new(|| Office {
+    desk: Mutex::new(Desk {
+        sched: Scheduler::new(Limits::default()),
+        flights: Flights::default(),
+        tokens: Tokens::default(),
+        bases: HashMap::new(),
+        lanes: HashMap::new(),
+        calls: HashMap::new(),
+        soon: crate::server::reads::ahead::Shelf::default(),
+        tasks: VecDeque::new(),
+        at_tasks: 0,
+        busy: 0,
+        stopping: false,
+        workers: Vec::new(),
+        errands: Vec::new(),
+        limits_at: u64::MAX,
+    }),
+    bell: Condvar::new(),
+    opened: Instant::now(),
+});
+
+/// The desk. Held for moments; never while waiting for the server's lock.
+pub(crate) fn desk() -> MutexGuard<'static, Desk> {
+    OFFICE.desk.lock()
+}
+
+/// Monotonic ms since the module was loaded: the scheduler's time.
+pub(crate) fn mono_ms() -> u64 {
+    // The scheduler takes 0 for "before everything": start a little later.
+    OFFICE.opened.elapsed().as_millis() as u64 + 1_000_000
+}
+
+pub(crate) fn now_us() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map(|d| d.as_micros() as u64)
+        .unwrap_or(0)
+}
+
+/// Can a number of a data set be one of the order of sends and changes?
+pub(crate) fn believes(seq: u64) -> bool {
+    let now = now_us();
+    seq <= podium_core::outside::latest(now)
+        // Only a clock that was put back far leads here; whoever has the desk then has no such doubt.
+        || OFFICE.desk.try_lock().is_none_or(|d| d.tokens.believes(seq, now))
+}
+
+/// Is a pass of the event loop about to be closed?
+static PASS: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn end_of_pass(_: *mut c_void) {
+    PASS.store(false, Ordering::Relaxed);
+    let _ = catch_unwind(|| {
+        desk().sched.flush(mono_ms());
+        OFFICE.bell.notify_one();
+    });
+}
+
+/// What was ordered in this pass of the event loop goes out together at its end. On the main thread.
+pub(crate) fn close_pass() {
+    if !PASS.swap(true, Ordering::Relaxed) {
+        ffi::next_pass(end_of_pass);
+    }
+}
+
+/// What was ordered goes out now. From a worker.
+pub(crate) fn close_now() {
+    desk().sched.flush(mono_ms());
+    OFFICE.bell.notify_one();
+}
+
+/// Something for a worker that needs no call.
+pub(crate) fn spawn(task: Task) {
+    desk().tasks.push_back(task);
+    OFFICE.bell.notify_one();
+}
+
+pub(crate) fn limits() -> Limits {
+    let rate = settings::RATE_LIMIT.get().max(1) as u64;
+    Limits {
+        rate_milli: rate * 1000,
+        ceiling_per_s: (rate as u32).max(5),
+        token_rate_per_s: if rate > 50 { rate as u32 } else { 50 },
+        max_in_flight: settings::THREADS.get().max(1) as usize,
+        monthly: Some(settings::MONTHLY_CALLS.get().max(0) as u64).filter(|m| *m > 0),
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,96 @@
+//! Keys that the feed vouches for do not end by their own expiry: they are kept on, in slices.
+
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::store::{self, kept_ms, Copy};
+use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
+use crate::server::valkey::lock::{self, own_write};
+use compact_str::CompactString;
+use podium_core::entry::Entry;
+use podium_core::key;
+
+/// An entity's records and index sets.
+type KeysOf = (EntityIx, Vec<CompactString>, Vec<Box<[u8]>>);
+
+/// Keys are looked through so often.
+pub(super) fn every_ms() -> u64 {
+    kept_ms() / 4
+}
+/// Keys per hold of the server's lock.
+const SLICE: usize = 250;
+
+/// Puts off the end of what the feed of this base vouches for and would end before the next look but one.
+pub(super) fn extend(base: &str) {
+    let mut all: Vec<KeysOf> = Vec::new();
+    {
+        let _held = lock::lock();
+        lock::enter(|st| {
+            for ix in st.of_base(base) {
+                if let Some(e) = st.get(ix) {
+                    all.push((
+                        ix,
+                        e.records.iter().cloned().collect(),
+                        e.sets.iter().cloned().collect(),
+                    ));
+                }
+            }
+        });
+    }
+    for (ix, records, sets) in all {
+        for part in records.chunks(SLICE) {
+            let held = lock::lock();
+            lock::enter(|st| part.iter().for_each(|id| record(st, held.ctx(), ix, id)));
+        }
+        for part in sets.chunks(SLICE) {
+            let held = lock::lock();
+            lock::enter(|st| {
+                part.iter()
+                    .for_each(|suffix| set(st, held.ctx(), ix, suffix))
+            });
+        }
+    }
+}
+
+fn record(st: &State, ctx: Ctx, ix: EntityIx, id: &str) {
+    let Some(e) = st.get(ix) else { return };
+    let name = key::record(&e.name, id);
+    let Copy::Record(b) = store::copy(ctx, e, id, false) else {
+        return;
+    };
+    if Entry::read(b, &name).is_some_and(|entry| e.feed.renews(&entry.header, ffi::now_ms())) {
+        put_off(ctx, &name);
+    }
+}
+
+fn set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) {
+    let Some(e) = st.get(ix) else { return };
+    let name = [e.name.as_bytes(), b":", suffix].concat();
+    let vouched = {
+        let s = RString::new(&name);
+        let k = Key::peek(ctx, s.raw());
+        k.kind() == KeyKind::Zset
+            && store::sentinel(&k, &name).is_some_and(|h| {
+                h.generation == e.sets_generation && e.feed.vouches(h.seq, ffi::now_ms())
+            })
+    };
+    if vouched {
+        put_off(ctx, &name);
+    }
+}
+
+fn put_off(ctx: Ctx, name: &[u8]) {
+    if !ffi::writable(ctx) {
+        return;
+    }
+    let now = ffi::now_ms();
+    own_write(|| {
+        let s = RString::new(name);
+        let k = Key::write(ctx, s.raw());
+        let ends = rm!(RedisModule_GetAbsExpire(k.raw()));
+        if ends < 0 || ends as u64 > now.saturating_add(2 * every_ms()) {
+            return;
+        }
+        let at = now.saturating_add(kept_ms());
+        k.expire_at(at);
+        ffi::replicate(ctx, c"PEXPIREAT", &[name, at.to_string().as_bytes()]);
+    });
+}

@@ -1,0 +1,160 @@
+//! Records asked for by id, a hundred to a call, and what a page leaves open of them.
+
+use crate::server::desk::shed;
+use crate::server::desk::{self, desk, Lane};
+use crate::server::fetching::landing::{self, Came, Lacking};
+use crate::server::fetching::*;
+use crate::server::state::waiting::Ticket;
+use crate::server::upstream::fault::{for_pace, never_sent, Fault};
+use crate::server::upstream::figures::{self, Cause};
+use crate::server::valkey::ffi;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use podium_airtable::{ListQuery, Page};
+use podium_core::flight::FlightId;
+use podium_core::pace::{CallId, Class, Outcome, Verdict};
+use podium_core::question;
+use podium_core::record::Source;
+
+/// Makes the call and lands what it brings.
+pub(super) fn carry_out(
+    id: CallId,
+    class: Class,
+    lane: Lane,
+    sent: u64,
+    flights: Vec<(CompactString, Option<FlightId>)>,
+) {
+    let asked_ms = ffi::now_ms();
+    let ids: Vec<&str> = flights.iter().map(|(id, _)| id.as_str()).collect();
+    let formula = question::ids_formula(&ids);
+    let plan = size::plan(&lane);
+    let cause = if class == Class::Read {
+        lane.cause
+    } else {
+        Cause::Refresh
+    };
+    let query = ListQuery {
+        formula: Some(&formula),
+        page_size: 100,
+        fields: &plan.columns,
+        ..ListQuery::default()
+    };
+    let result = list(&lane, &query, cause);
+    let again = size::note_columns(&lane, &plan, &result);
+    // Whoever waits for one record alone is told; the next who asks gets it by its columns.
+    let again = again && (flights.len() > 1 || !plan.columns.is_empty());
+    match result {
+        Ok(page) => {
+            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            let evidence = lookup_evidence(&lane, &page.records);
+            let mut found: HashMap<CompactString, Shaped> =
+                HashMap::with_capacity(page.records.len());
+            for r in &page.records {
+                found.insert(
+                    CompactString::new(&r.id),
+                    shape_one(&lane, r, sent, asked_ms),
+                );
+            }
+            let damaged = damaged(&lane, &page, sent, asked_ms).collect();
+            let came = Came {
+                lacking: lacking(&lane, &page, &flights),
+                found,
+                damaged,
+                evidence,
+            };
+            landing::batch(&lane, sent, asked_ms, class, flights, came);
+        }
+        Err(_) if again => {
+            // With other columns it may do; Airtable itself is well.
+            figures::error(false);
+            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            let came = Came {
+                found: HashMap::new(),
+                damaged: HashMap::new(),
+                lacking: Lacking::Unread,
+                evidence: Vec::new(),
+            };
+            landing::batch(&lane, sent, asked_ms, class, flights, came);
+        }
+        Err(f) => {
+            note_failure(&f);
+            let scope = "data.records:read";
+            let fault = Fault::of(&f, &format!("the records of {}", lane.entity), scope);
+            let ticket = Ticket::new(u32::from(!never_sent(&f)));
+            let over = {
+                let mut d = desk();
+                match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
+                    Verdict::Retrying | Verdict::Split => {
+                        d.tokens.landed(sent);
+                        for (id, flight) in &flights {
+                            if let Some(flight) = flight {
+                                d.ask_again(&lane, id, *flight, silenced(&f), &ticket);
+                            }
+                        }
+                        None
+                    }
+                    _ => {
+                        let busy = d.busy_for(&lane.base);
+                        Some(busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy))
+                    }
+                }
+            };
+            if let Some(fault) = over {
+                landing::failed_batch(&lane, sent, asked_ms, flights, fault, ticket);
+            }
+            shed::after_failure(&lane.base);
+        }
+    }
+}
+
+/// What a page leaves open of the ids that were asked for.
+fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>)]) -> Lacking {
+    let came: HashSet<&str> = page.ids().collect();
+    if flights.iter().all(|(id, _)| came.contains(id.as_str())) {
+        return Lacking::Gone;
+    }
+    let asked: HashMap<&str, bool> = flights
+        .iter()
+        .map(|(id, flight)| (id.as_str(), flight.is_some()))
+        .collect();
+    let strange = came.iter().any(|id| !asked.contains_key(id));
+    let wanted = came.iter().any(|id| asked.get(id) == Some(&true));
+    match (strange, page.offset.is_some()) {
+        (_, false) if page.nameless > 0 => Lacking::Unknown(nameless(&lane.entity)),
+        (false, false) => Lacking::Gone,
+        (false, true) if wanted => Lacking::Unread,
+        _ => Lacking::Unknown(not_asked_for(&lane.entity)),
+    }
+}
+
+/// Records came that were not asked for, or more is promised without any that were: whatever was answered, it was not
+/// the question which ids are there.
+pub(crate) fn not_asked_for(entity: &str) -> Fault {
+    figures::error(false);
+    Fault::outage(format!(
+        "UPSTREAMBAD Airtable did not answer which records of {entity} there are: it left some out that may be there"
+    ))
+}
+
+/// Something came that does not say which record it is: any that was asked for and did not come.
+pub(crate) fn nameless(entity: &str) -> Fault {
+    figures::error(false);
+    Fault::nameless(entity)
+}
+
+/// The records of a page that cannot be read, each with the error that is its own.
+pub(crate) fn damaged<'a>(
+    lane: &'a Lane,
+    page: &'a Page,
+    sent: u64,
+    asked_ms: u64,
+) -> impl Iterator<Item = (CompactString, Fault)> + 'a {
+    page.damaged.iter().filter_map(move |d| {
+        let id = d.id.as_deref()?;
+        let cells = d.fields.as_ref();
+        let cells = cells.map(|c| shape_cells(lane, id, c, sent, asked_ms, Source::Airtable));
+        let name = format!("{}:{id}", lane.entity);
+        let fault = Fault::damaged(&name, &d.why, cells);
+        Some((CompactString::new(id), fault))
+    })
+}

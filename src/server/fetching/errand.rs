@@ -1,0 +1,124 @@
+//! A call that is neither a batch of records nor an index question: somebody's own, carried out as they say.
+
+use crate::server::desk::shed;
+use crate::server::desk::{self, desk};
+use crate::server::fetching::{deadline, note_failure, settle_failure, silenced, Job};
+use crate::server::upstream::client;
+use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
+use crate::server::upstream::figures::{self, Cause};
+use podium_airtable::{Client, Failure, Token};
+use podium_core::pace::{Busy, CallId, Class, Outcome, Verdict};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Makes the call, within that time; how many records it brought.
+type Run = dyn Fn(&Client, &Token, Duration) -> Result<usize, Failure> + Send + Sync;
+
+/// A call on behalf of a thread that waits for it (a sweep, say).
+pub(crate) struct Errand {
+    pub(crate) base: Arc<str>,
+    pub(crate) cause: Cause,
+    pub(crate) write: bool,
+    pub(crate) run: Box<Run>,
+    /// Told once: the number it was sent under, and how it ended.
+    pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
+    pub(crate) what: &'static str,
+    pub(crate) scope: &'static str,
+}
+
+impl Errand {
+    /// Hands it to the scheduler; it goes out as soon as its turn comes. While the base's month is spent it is told so
+    /// instead: nobody waits for hours. A poll waits: it is what finds out first that the month is not spent any more.
+    pub(crate) fn order(self, class: Class) {
+        let busy = {
+            let mut d = desk();
+            let busy = d
+                .busy_for(&self.base)
+                .filter(|b| class != Class::Poll && hopeless(b));
+            if busy.is_none() {
+                let b = d.base(&self.base);
+                d.sched
+                    .submit(b, class, Arc::new(Job::Errand(self)), desk::mono_ms());
+                drop(d);
+                desk::close_now();
+                return;
+            }
+            busy
+        };
+        if let Some(busy) = busy {
+            // On a worker, as if the call had failed: who orders may hold what `done` takes.
+            desk::spawn(Box::new(move || self.not_made(busy)));
+        }
+    }
+
+    /// Tells that the base is not called now.
+    fn not_made(&self, busy: Busy) {
+        let number = desk().tokens.sent(desk::now_us());
+        (self.done)(number, Err(Fault::busy(busy)));
+    }
+}
+
+/// Errands of the base that wait although its month turned out to be spent are told. On a worker, holding nothing.
+pub(crate) fn tell_hopeless(base: &str) {
+    let (busy, waiting) = {
+        let mut d = desk();
+        let Some(busy) = d.busy_for(base).filter(hopeless) else {
+            return;
+        };
+        let key = d.base(base);
+        let waiting = d.sched.withdraw(key, |class, job| {
+            class != Class::Poll && matches!(**job, Job::Errand(_))
+        });
+        (busy, waiting)
+    };
+    for job in waiting {
+        if let Job::Errand(e) = &*job {
+            e.not_made(busy);
+        }
+    }
+}
+
+/// Makes the call and tells how it ended.
+pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
+    let begun = Instant::now();
+    let result = client::with(|client, token| (e.run)(client, token, deadline()));
+    if !result.as_ref().is_err_and(never_sent) {
+        figures::call(
+            e.cause,
+            begun.elapsed().as_millis() as u64,
+            *result.as_ref().unwrap_or(&0),
+        );
+    }
+    match result {
+        Ok(_) => {
+            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            // Whoever ran the errand lands what it brought before this number is given back.
+            (e.done)(sent, Ok(()));
+        }
+        Err(f) => {
+            let class = if e.write && f.may_have_applied {
+                podium_core::pace::Fault::Uncertain
+            } else {
+                for_pace(&f, false)
+            };
+            note_failure(&f);
+            let mut fault = Fault::of(&f, e.what, e.scope);
+            {
+                let mut d = desk();
+                let verdict = settle_failure(&mut d, id, &f, class);
+                if matches!(verdict, Verdict::Retrying | Verdict::Split) {
+                    d.tokens.landed(sent);
+                    // A client waits for a write: a base that is silent for longer than that is an answer.
+                    if !(e.write && silenced(&f)) {
+                        return;
+                    }
+                    // Before another worker can take it: what was told as refused is not carried out.
+                    d.sched.cancel(id);
+                    fault = d.busy_for(&e.base).map_or(fault, Fault::busy);
+                }
+            }
+            (e.done)(sent, Err(fault));
+            shed::after_failure(&e.base);
+        }
+    }
+}

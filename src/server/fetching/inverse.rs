@@ -1,0 +1,189 @@
+//! An index question about a link for which the table has no usable lookup, by the way back: the linked record's own cell
+//! holds the ids, and those are read by id. Instead of the whole table.
+
+use crate::server::desk::{self, desk, Lane};
+use crate::server::fetching::landing;
+use crate::server::fetching::{self, Question};
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::upstream::fault::is_refusal;
+use compact_str::CompactString;
+use podium_airtable::{ListQuery, Page};
+use podium_core::pace::{CallId, Class, Outcome};
+use podium_core::question;
+use podium_core::spec::record_id_ok;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// The linked table, and the id of its field that holds the way back. By id: a column that was renamed since would look
+/// like an empty cell.
+#[derive(Clone)]
+pub(crate) struct Way {
+    table: Arc<str>,
+    field: Arc<str>,
+}
+
+/// How far it has come.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Ids still to be read; none: the linked record was not asked yet.
+    left: Option<Vec<CompactString>>,
+    /// The schema has changed since it was discovered: the whole table it is.
+    pub(crate) closed: bool,
+}
+
+/// The way back of a link field, where the base's schema is known.
+pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
+    let (_, link) = st.link_found(ix, field)?;
+    Some(Way {
+        table: link.table.as_str().into(),
+        field: link.inverse.as_deref()?.into(),
+    })
+}
+
+/// One call of it.
+pub(crate) fn step(
+    id: CallId,
+    class: Class,
+    job: &Arc<fetching::Job>,
+    q: &Question,
+    way: &Way,
+    sent: u64,
+    asked_ms: u64,
+) {
+    let plan = fetching::size::plan(&q.lane);
+    let part: Option<Vec<CompactString>> = {
+        let p = q.progress.lock();
+        p.back
+            .left
+            .as_ref()
+            .map(|l| l.iter().take(plan.size.into()).cloned().collect())
+    };
+    match part {
+        None => {
+            let Some(value) = q
+                .asks
+                .as_ref()
+                .and_then(|(_, v)| std::str::from_utf8(v).ok())
+            else {
+                return close(id, job, q, sent);
+            };
+            let formula = question::ids_formula(&[value]);
+            let lane = Lane {
+                table: way.table.clone(),
+                ..q.lane.clone()
+            };
+            let query = ListQuery {
+                formula: Some(&formula),
+                page_size: 1,
+                by_field_id: true,
+                ..ListQuery::default()
+            };
+            match fetching::list_for(q, &lane, &query, class) {
+                // A page that promises more without the record says nothing of it, nor does one that holds others.
+                Ok(page)
+                    if (page.offset.is_some() || page.count() > 0)
+                        && !page.records.iter().any(|r| r.id == value) =>
+                {
+                    close(id, job, q, sent)
+                }
+                Ok(page) => {
+                    let ids = linked(&page, value, &way.field);
+                    go_on(id, job, q, sent, asked_ms, ids);
+                }
+                Err(f) if is_refusal(&f) => close(id, job, q, sent),
+                Err(f) => fetching::page_failed(id, job, q, sent, f, true),
+            }
+        }
+        Some(ids) => {
+            let formula = question::ids_formula(&ids);
+            let query = ListQuery {
+                formula: Some(&formula),
+                page_size: plan.size,
+                fields: &plan.columns,
+                ..ListQuery::default()
+            };
+            let result = fetching::list_for(q, &q.lane, &query, class);
+            if fetching::size::note(&q.lane, &plan, &result) {
+                return fetching::go_on(id, job, q, sent);
+            }
+            match result {
+                Ok(page) if says_nothing(&page, &ids) => close(id, job, q, sent),
+                Ok(page) => {
+                    let left = {
+                        let mut p = q.progress.lock();
+                        p.take(&q.lane, &page, sent, asked_ms);
+                        let left = p.back.left.take().unwrap_or_default();
+                        // What a short page left out is asked for again.
+                        let short = page.offset.is_some();
+                        let came = |i: &CompactString| {
+                            p.records.contains_key(i) || p.damaged.contains_key(i)
+                        };
+                        let lacking = |i: &CompactString| short && !came(i);
+                        let (asked, rest) = left.split_at(ids.len().min(left.len()));
+                        let again = asked.iter().filter(|i| lacking(i));
+                        again.chain(rest).cloned().collect()
+                    };
+                    go_on(id, job, q, sent, asked_ms, left);
+                }
+                Err(f) => fetching::page_failed(id, job, q, sent, f, true),
+            }
+        }
+    }
+}
+
+/// Does a page say nothing of the ids that it lacks? One that holds others, or what may be any, was no answer to the
+/// question; one that promises more and holds none of them may go on like that.
+fn says_nothing(page: &Page, ids: &[CompactString]) -> bool {
+    let asked = |id: &str| ids.iter().any(|i| *i == id);
+    let strange = page.nameless > 0 || page.ids().any(|id| !asked(id));
+    let lacks = ids.iter().any(|i| !page.ids().any(|id| *i == id));
+    (strange && lacks) || (page.offset.is_some() && !page.ids().any(asked))
+}
+
+/// The ids in the linked record's cell; a record that is not there is linked to by none.
+fn linked(page: &Page, id: &str, field: &str) -> Vec<CompactString> {
+    let cell = page
+        .records
+        .iter()
+        .find(|r| r.id == id)
+        .and_then(|r| r.fields.get(field));
+    let ids = cell
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    ids.filter(|i| record_id_ok(i.as_bytes()))
+        .map(CompactString::new)
+        .collect()
+}
+
+fn go_on(
+    id: CallId,
+    job: &Arc<fetching::Job>,
+    q: &Question,
+    sent: u64,
+    asked_ms: u64,
+    left: Vec<CompactString>,
+) {
+    let listing = {
+        let mut p = q.progress.lock();
+        if left.is_empty() {
+            Some(std::mem::take(&mut *p))
+        } else {
+            p.back.left = Some(left);
+            None
+        }
+    };
+    match listing {
+        Some(listing) => {
+            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            landing::question(q, sent, asked_ms, listing, false);
+        }
+        None => fetching::go_on(id, job, q, sent),
+    }
+}
+
+fn close(id: CallId, job: &Arc<fetching::Job>, q: &Question, sent: u64) {
+    q.progress.lock().back.closed = true;
+    fetching::go_on(id, job, q, sent);
+}

@@ -1,0 +1,160 @@
+//! Links have two ends: of a fetched record many of whose links changed, the other ends are put in doubt before it is
+//! stored, in slices. What is read of them from then on was asked for after the record itself; and as long as it agrees with
+//! what the record is about to show, it is no reason to doubt that.
+
+use crate::server::desk::{desk, Lane};
+use crate::server::fetching::Shaped;
+use crate::server::state::entities::{EntityIx, LinkCells};
+use crate::server::store::{self, Copy, Landing};
+use crate::server::valkey::ffi;
+use crate::server::valkey::lock;
+use crate::server::valkey::settings;
+use compact_str::CompactString;
+use podium_core::entry::Entry;
+use podium_core::key;
+use podium_core::spec::Spec;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Changed links that are not worth it: the record's own landing takes longer.
+const FEW: usize = 32;
+/// A link takes so many stored bytes at least.
+const LINK_BYTES: usize = 16;
+/// Ends put in doubt per hold of the lock: well under a millisecond.
+const SLICE: usize = 16;
+/// Between two holds: who is woken by the lock would else find it taken again.
+const BREATH: Duration = Duration::from_micros(50);
+
+/// Records whose ends were put in doubt ahead, until they have landed.
+pub(crate) struct Ahead {
+    ix: EntityIx,
+    ids: Vec<CompactString>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        if self.ids.is_empty() {
+            return;
+        }
+        let held = lock::lock();
+        lock::enter(|st| {
+            for id in &self.ids {
+                let left = st.get_mut(self.ix).and_then(|e| e.landing.remove(id));
+                if left.is_some() && ffi::removable(held.ctx()) {
+                    // It did not land: what was read of its ends meanwhile was not held against its copy.
+                    let seq = desk().next_seq();
+                    store::invalidate(st, held.ctx(), self.ix, id, seq);
+                }
+            }
+        });
+    }
+}
+
+/// Before what a fetch brought is stored, or a tombstone where it brought nothing; without the server's lock.
+pub(crate) fn ahead<'a>(
+    lane: &Lane,
+    sent: u64,
+    coming: impl Iterator<Item = (&'a CompactString, Option<&'a Shaped>)>,
+) -> Ahead {
+    let mut ahead = Ahead {
+        ix: lane.ix,
+        ids: Vec::new(),
+    };
+    if lane.spec.link_fields().next().is_some() {
+        for (id, s) in coming {
+            if one(lane, id, s, sent) {
+                ahead.ids.push(id.clone());
+            }
+        }
+    }
+    ahead
+}
+
+/// What a record's copy, or what is remembered of it, says of its links.
+enum Former {
+    Copy(Vec<u8>),
+    Remembered(LinkCells),
+}
+
+fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
+    let ix = lane.ix;
+    let name = key::record(&lane.entity, id);
+    let fresh = s.and_then(|s| Entry::read(&s.bytes, &name));
+    let size = s.map_or(0, |s| s.bytes.len());
+    let former = {
+        let held = lock::lock();
+        lock::enter(|st| {
+            let e = st.get(ix).filter(|e| e.generation == lane.generation)?;
+            let lands = settings::enabled()
+                && ffi::writable(held.ctx())
+                && desk().tokens.current(ix, id, sent);
+            if !lands {
+                return None;
+            }
+            match store::copy(held.ctx(), e, id, false) {
+                Copy::Record(b) => {
+                    (b.len().max(size) > FEW * LINK_BYTES).then(|| Former::Copy(b.to_vec()))
+                }
+                _ => e.old_links.get(id).cloned().map(Former::Remembered),
+            }
+        })
+        .flatten()
+    };
+    let Some(former) = former else { return false };
+    let (old, remembered, before) = match &former {
+        Former::Copy(b) => match Entry::read(b, &name) {
+            Some(old) if !fresh.is_some_and(|fresh| old.same_content(&fresh)) => {
+                (old.header.seq, 0, cells(&lane.spec, &old))
+            }
+            _ => return false,
+        },
+        Former::Remembered(cells) => (0, store::links_in(cells), cells.clone()),
+    };
+    let after = fresh.map_or_else(Vec::new, |fresh| cells(&lane.spec, &fresh));
+    let changed = store::changed_links(&before, &after);
+    if changed.len() <= FEW {
+        return false;
+    }
+    let landing = Arc::new(Landing {
+        old,
+        remembered,
+        seq: sent,
+        links: after.iter().flat_map(|(_, ids)| ids.clone()).collect(),
+    });
+    let begun = {
+        let _held = lock::lock();
+        lock::enter(|st| {
+            let e = st.get_mut(ix)?;
+            e.landing.insert(id.clone(), landing);
+            Some(())
+        })
+        .flatten()
+    };
+    if begun.is_none() {
+        return false;
+    }
+    for part in changed.chunks(SLICE) {
+        {
+            let held = lock::lock();
+            let ctx = held.ctx();
+            lock::enter(|st| {
+                if ffi::removable(ctx) {
+                    for (f, other, link) in part {
+                        store::doubt_other_end(st, ctx, ix, *f, id, other, *link);
+                    }
+                } else if let Some(e) = st.get_mut(ix) {
+                    // Its landing is to look at all of them itself.
+                    e.landing.remove(id);
+                }
+            });
+        }
+        // Who waits for the lock gets it.
+        std::thread::sleep(BREATH);
+    }
+    true
+}
+
+fn cells(spec: &Spec, entry: &Entry) -> LinkCells {
+    let fields = spec.link_fields();
+    fields.map(|f| (f, store::ids_in(entry, f))).collect()
+}

@@ -1,0 +1,219 @@
+//! What an index question brought: its records, its set, or with a whole table every set of the entity.
+
+use crate::server::changes::schema;
+use crate::server::desk::{self, desk, Lane, Relied};
+use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
+use crate::server::fetching::landing::*;
+use crate::server::fetching::{self, Learnt, Listing, Question, Shaped};
+use crate::server::reads;
+use crate::server::state::entities::{Entity, EntityIx, State, Trust};
+use crate::server::state::waiting::{LandedQuestion, Ticket};
+use crate::server::store;
+use crate::server::upstream::fault::Fault;
+use crate::server::valkey::ffi;
+use crate::server::valkey::lock;
+use compact_str::CompactString;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// A question was answered to its last page.
+pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
+    let lane = &q.lane;
+    let learnt = listing.learnt();
+    let calls = listing.calls();
+    let Listing {
+        records,
+        mut damaged,
+        nameless,
+        ..
+    } = listing;
+    learn(q, learnt);
+
+    // The records first, then the sets that hold them.
+    let all: Vec<(CompactString, Shaped)> = records.into_iter().collect();
+    for chunk in all.chunks(SLICE) {
+        let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
+        let held = lock::lock();
+        lock::enter(|st| {
+            for (id, s) in chunk {
+                put(st, held.ctx(), lane, id, s);
+            }
+        });
+    }
+    let mut matching: HashMap<CompactString, Arc<[u8]>> = all
+        .iter()
+        .filter(|(id, s)| fetching::matches(lane, id, &s.bytes, &q.asks))
+        .map(|(id, s)| (id.clone(), s.bytes.clone()))
+        .collect();
+    // What can be read of the others says which sets they are in; their own cells decide for them too.
+    let readable = |(id, f): (&CompactString, &Fault)| {
+        let cells = f.damage.as_ref()?.cells.clone()?;
+        Some((id.clone(), cells))
+    };
+    let in_part: Vec<(CompactString, Shaped)> = damaged.iter().filter_map(readable).collect();
+    let in_no_part: Vec<CompactString> = {
+        let known = |id: &&CompactString| !in_part.iter().any(|(i, _)| i == *id);
+        damaged.keys().filter(known).cloned().collect()
+    };
+    let returned: Vec<CompactString> = all
+        .iter()
+        .map(|(id, _)| id.clone())
+        .chain(damaged.keys().cloned())
+        .collect();
+    for (id, cells) in &in_part {
+        if !fetching::matches(lane, id, &cells.bytes, &q.asks) {
+            damaged.remove(id);
+        }
+    }
+    let (fresh_until, expire_at) =
+        set_ends(lane, asked_ms, matching.is_empty() && damaged.is_empty());
+    let head = head(asked_ms, fresh_until, sent);
+
+    let known = Known::gather(q, returned.iter().cloned(), table, sent);
+    // A set that may lack what does not say which record it is would not be complete.
+    let mut stored = false;
+    if nameless == 0 {
+        let members = matching.keys().chain(damaged.keys()).cloned().collect();
+        stored = store_set(q, &known, &q.suffix, members, head, expire_at);
+        if table {
+            let in_sets = all.iter().chain(&in_part);
+            stored &= store_table(q, &known, returned, in_sets, head, sent);
+            doubt_all(lane, &in_no_part);
+        }
+    }
+    if !stored {
+        add_told(q, &known, &mut matching);
+    }
+    let landed = Arc::new(LandedQuestion {
+        records: Ok(matching),
+        damaged,
+        nameless: nameless > 0,
+        spec: lane.spec.clone(),
+        sent,
+        asked_ms,
+        fresh_until,
+        stored,
+        ticket: Ticket::new(calls),
+        _relied: Relied::new(sent),
+    });
+    arrive(q, landed);
+}
+
+/// Records of a table of which no cell could be read: each may belong to any set.
+pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
+    for part in ids.chunks(SLICE) {
+        let held = lock::lock();
+        lock::enter(|st| {
+            let in_force = st.get(lane.ix).map(|e| e.generation);
+            for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
+                let seq = desk().next_seq();
+                store::doubt(st, held.ctx(), lane.ix, id, seq, seq);
+            }
+        });
+    }
+}
+
+/// What was told or seen of an entity later than `sent`.
+pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
+    desk()
+        .tokens
+        .newer_than(ix, sent)
+        .map(CompactString::new)
+        .collect()
+}
+
+/// Where no set could be stored: records that clients told of before it was asked belong to the answer all the same. (What
+/// was told since, each reader looks for.)
+fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
+    for part in known.told_of(&q.suffix).chunks(LOOK) {
+        let held = lock::lock();
+        lock::enter(|st| {
+            let ours = |e: &&Entity| e.generation == q.lane.generation;
+            let Some(e) = st.get(q.lane.ix).filter(ours) else {
+                return;
+            };
+            for id in part {
+                if let store::Copy::Record(b) = store::copy(held.ctx(), e, id, false) {
+                    if fetching::matches(&q.lane, id, b, &q.asks) {
+                        matching.insert(id.clone(), b.into());
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// A question failed for good.
+pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
+    let (learnt, calls) = {
+        let p = q.progress.lock();
+        (p.learnt(), p.calls())
+    };
+    learn(q, learnt);
+    let landed = Arc::new(LandedQuestion {
+        records: Err(fault),
+        damaged: HashMap::default(),
+        nameless: false,
+        spec: q.lane.spec.clone(),
+        sent,
+        asked_ms: ffi::now_ms(),
+        fresh_until: 0,
+        stored: false,
+        ticket: Ticket::new(calls),
+        _relied: Relied::new(sent),
+    });
+    arrive(q, landed);
+}
+
+fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
+    {
+        let _held = lock::lock();
+        lock::enter(|st| {
+            if let Some(e) = st.get_mut(q.lane.ix) {
+                e.questions = e.questions.saturating_sub(1);
+            }
+            if landed.records.is_ok() {
+                schema::fetched(st, q.lane.ix);
+            }
+        });
+    }
+    let passengers = {
+        let mut d = desk();
+        let flight = q.flight.load(std::sync::atomic::Ordering::Relaxed);
+        d.calls.remove(&flight);
+        d.flights.land(flight)
+    };
+    desk::close_now();
+    reads::arrived_question(q.lane.ix, &q.suffix, &landed, passengers);
+}
+
+/// What its pages showed of the columns that it asked.
+fn learn(q: &Question, learnt: Learnt) {
+    let (Some((field, _)), Some(learnt)) = (&q.asks, learnt) else {
+        return;
+    };
+    let _held = lock::lock();
+    lock::enter(|st| note_trust(st, &q.lane, *field, learnt));
+}
+
+/// A lookup was seen to agree with its link cell, or not.
+pub(crate) fn note_lookup(st: &mut State, lane: &Lane, field: u16, agrees: bool) {
+    let seen = if agrees { Trust::Proven } else { Trust::Broken };
+    note_trust(st, lane, field, seen);
+}
+
+/// One lie is enough; whether a column's own text does instead is seen only by asking.
+fn note_trust(st: &mut State, lane: &Lane, field: u16, seen: Trust) {
+    if let Some(e) = st
+        .get_mut(lane.ix)
+        .filter(|e| e.generation == lane.generation)
+    {
+        let slot = e.trust.entry(field).or_default();
+        match (seen, *slot) {
+            (Trust::Shown | Trust::Hidden, _)
+            | (Trust::Broken, Trust::Unproven | Trust::Proven)
+            | (Trust::Proven, Trust::Unproven) => *slot = seen,
+            _ => {}
+        }
+    }
+}

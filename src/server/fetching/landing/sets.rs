@@ -1,0 +1,466 @@
+//! The index sets that an answer completes: its own, or with a whole table every one of the entity.
+
+use crate::server::changes::schema;
+use crate::server::desk::{desk, Lane};
+use crate::server::fetching::landing::question::newer;
+use crate::server::fetching::landing::SLICE;
+use crate::server::fetching::{self, Question, Shaped};
+use crate::server::state::entities::{Complete, Entity, EntityIx, State};
+use crate::server::store;
+use crate::server::valkey::ffi;
+use crate::server::valkey::lock;
+use crate::server::valkey::settings;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use podium_core::entry::{hash, Entry, Header, Sentinel};
+use podium_core::key;
+use podium_core::spec::Spec;
+
+/// End of freshness and expiry of an index set's key.
+pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
+    if empty {
+        let until = asked_ms.saturating_add(settings::EMPTY_TTL.seconds_as_ms());
+        return (until, until);
+    }
+    let windows = settings::windows(fetching::ttl_s(&lane.spec), lane.spec.jitter());
+    let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::random_u64());
+    (ends.fresh_until, ends.expire_at)
+}
+
+/// What a set says of itself; its generation and name are put in when it is written.
+pub(super) fn head(asked_ms: u64, fresh_until: u64, sent: u64) -> Sentinel {
+    Sentinel {
+        generation: 0,
+        asked_ms,
+        fresh_until,
+        seq: sent,
+        name: 0,
+    }
+}
+
+/// Members written per hold of the lock.
+const MEMBERS: usize = 500;
+
+/// Is the entity as the question found it, and the question's own key left alone?
+fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
+    let what = String::from_utf8_lossy(suffix);
+    settings::enabled()
+        && st
+            .get(q.lane.ix)
+            .is_some_and(|e| e.generation == q.lane.generation)
+        && desk().tokens.current(q.lane.ix, &what, sent)
+}
+
+/// What is known beside the answer while its sets are written.
+pub(super) struct Known {
+    /// The records that were returned, whether they match or not.
+    returned: HashSet<CompactString>,
+    /// By set: the records that clients told belong to it. What they told stands until it is fetched: Airtable may list a
+    /// fresh write only later.
+    told: HashMap<Vec<u8>, Vec<CompactString>>,
+    /// Records of which something newer than the question was known, up to the number `until`: what belongs to which set of
+    /// them is in `told`.
+    later: HashSet<CompactString>,
+    until: u64,
+    /// How many sets the entity had lost before the first was written.
+    sets_lost: u64,
+}
+
+/// Told records looked at per hold of the lock.
+pub(super) const LOOK: usize = 250;
+/// Places of the register of told records gone through per hold of the lock.
+const PLACES: usize = 10_000;
+
+impl Known {
+    /// Once the records that were `returned` are stored. `table`: of every set; else of the question's own.
+    pub(super) fn gather(
+        q: &Question,
+        returned: impl Iterator<Item = CompactString>,
+        table: bool,
+        sent: u64,
+    ) -> Known {
+        let ix = q.lane.ix;
+        let lost = {
+            let _held = lock::lock();
+            lock::enter(|st| st.get(ix).map_or(0, |e| e.sets_lost))
+        };
+        let mut known = Known {
+            returned: returned.collect(),
+            told: HashMap::new(),
+            later: HashSet::new(),
+            until: sent,
+            sets_lost: lost.unwrap_or(0),
+        };
+        crate::server::store::told::complete(ix);
+        let set = (!table && *q.suffix != *b"*").then(|| hash(&q.suffix));
+        let places = if set.is_some() { PLACES } else { LOOK };
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let (ids, next) = {
+                let _held = lock::lock();
+                lock::enter(|st| st.get(ix).map(|e| e.told.part(at, places, set)))
+                    .flatten()
+                    .unwrap_or_default()
+            };
+            known.look_at(q, &ids, table, |held, e, id| {
+                told_sets(held, e, id, |h| h.is_unlisted())
+            });
+            from = next;
+        }
+        known.look_at_newer(q, table, sent);
+        known
+    }
+    fn look_at(
+        &mut self,
+        q: &Question,
+        ids: &[CompactString],
+        table: bool,
+        sets: impl Fn(ffi::Ctx, &Entity, &str) -> Option<Vec<Vec<u8>>>,
+    ) -> Vec<CompactString> {
+        let mut unknown = Vec::new();
+        for part in ids.chunks(LOOK) {
+            let held = lock::lock();
+            lock::enter(|st| {
+                let Some(e) = st.get(q.lane.ix) else { return };
+                for id in part {
+                    let Some(sets) = sets(held.ctx(), e, id) else {
+                        unknown.push(id.clone());
+                        continue;
+                    };
+                    for suffix in sets {
+                        if table || suffix == *q.suffix {
+                            self.told.entry(suffix).or_default().push(id.clone());
+                        }
+                    }
+                }
+            });
+        }
+        unknown
+    }
+    /// What was told, or seen by later fetches, while the question was under way. (What is newer still is looked at when
+    /// each set is finished.)
+    fn look_at_newer(&mut self, q: &Question, table: bool, sent: u64) {
+        let ix = q.lane.ix;
+        let (ids, until) = {
+            let _held = lock::lock();
+            (newer(ix, sent), desk().next_seq())
+        };
+        let ids: Vec<CompactString> = ids
+            .into_iter()
+            .filter(|id| podium_core::spec::record_id_ok(id.as_bytes()))
+            .collect();
+        self.until = until;
+        let unknown = self.look_at(q, &ids, table, |ctx, e, id| {
+            match store::copy(ctx, e, id, false) {
+                store::Copy::Record(_) => told_sets(ctx, e, id, |_| true),
+                store::Copy::Tomb(_) => Some(Vec::new()),
+                store::Copy::Absent | store::Copy::Foreign => None,
+            }
+        });
+        self.later.extend(ids);
+        for part in unknown.chunks(SLICE) {
+            let held = lock::lock();
+            lock::enter(|st| {
+                for id in part {
+                    self.later.remove(id);
+                    doubt_dropped(st, held.ctx(), ix, self, id, sent);
+                }
+            });
+        }
+    }
+    /// The records that clients told belong to a set.
+    pub(super) fn told_of(&self, suffix: &[u8]) -> &[CompactString] {
+        self.told.get(suffix).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// The sets that a record belongs to by its copy, if that is of a kind.
+fn told_sets(
+    ctx: ffi::Ctx,
+    e: &Entity,
+    id: &str,
+    kind: impl Fn(&Header) -> bool,
+) -> Option<Vec<Vec<u8>>> {
+    let store::Copy::Record(b) = store::copy(ctx, e, id, false) else {
+        return None;
+    };
+    let name = key::record(&e.name, id);
+    let entry = Entry::read(b, &name).filter(|entry| kind(&entry.header))?;
+    let mut sets = sets_of(&e.spec, &entry);
+    sets.push(b"*".to_vec());
+    Some(sets)
+}
+
+/// The sets of a record's values, as `<field>:<value>`.
+fn sets_of(spec: &Spec, entry: &Entry) -> Vec<Vec<u8>> {
+    let fields = spec.fields().iter().enumerate();
+    fields
+        .filter(|(_, f)| f.indexed)
+        .flat_map(|(at, f)| {
+            let texts = entry.texts(at as u16);
+            texts.map(move |text| [f.name.as_bytes(), b":", text].concat())
+        })
+        .collect()
+}
+
+/// Writes one set; true if it is complete in the cache now.
+pub(super) fn store_set(
+    q: &Question,
+    known: &Known,
+    suffix: &[u8],
+    mut ids: Vec<CompactString>,
+    head: Sentinel,
+    expire_at: u64,
+) -> bool {
+    // (Should one be told otherwise, or fetched, before the set is finished, that is newer than the question.)
+    ids.retain(|id| !known.later.contains(id));
+    ids.extend_from_slice(known.told_of(suffix));
+    ids.sort_unstable();
+    ids.dedup();
+    let ix = q.lane.ix;
+    let sent = head.seq;
+    let mut build = None;
+    let mut at = 0;
+    let mut before: Option<Vec<CompactString>> = None;
+    loop {
+        let held = lock::lock();
+        let ctx = held.ctx();
+        let step = lock::enter(|st| {
+            if !current(st, q, suffix, sent) {
+                return Some(false);
+            }
+            let number = if let Some(number) = build {
+                number
+            } else {
+                if let Some(e) = st.get(ix) {
+                    match store::read_set(ctx, e, suffix) {
+                        // A later question answered first.
+                        store::Set::Complete { sentinel, .. } if sentinel.seq > sent => {
+                            return Some(true)
+                        }
+                        store::Set::Complete { ids, .. } => before = Some(ids),
+                        _ => {}
+                    }
+                }
+                let Some(number) = store::begin_set(st, ctx, ix, suffix) else {
+                    return Some(false);
+                };
+                *build.insert(number)
+            };
+            let end = (at + MEMBERS).min(ids.len());
+            if let Some(part) = ids.get(at..end) {
+                if !store::extend_set(st, ctx, ix, suffix, number, part) {
+                    return Some(false);
+                }
+            }
+            at = end;
+            if at < ids.len() {
+                return None;
+            }
+            let ok = store::finish_set(st, ctx, ix, suffix, number, ids.len(), head, expire_at);
+            // What is known better by now than when the answer was put together. An empty set is there only once it is finished;
+            // nobody reads it in between.
+            amend(st, ctx, q.lane.ix, known, suffix, sent);
+            if let (true, Some(before)) = (ok, &before) {
+                if *before != ids {
+                    if let Some(e) = st.get(ix) {
+                        store::signal_landed(ctx, e, suffix);
+                    }
+                }
+            }
+            Some(ok)
+        });
+        match step {
+            Some(Some(done)) => return done,
+            Some(None) => {}
+            None => return false,
+        }
+    }
+}
+
+/// Corrects a set by what was told, or seen by later fetches, while its question was under way.
+fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u8], sent: u64) {
+    for id in newer(ix, known.until) {
+        if !podium_core::spec::record_id_ok(id.as_bytes()) {
+            continue;
+        }
+        let Some(e) = st.get(ix) else { return };
+        match store::copy(ctx, e, &id, false) {
+            store::Copy::Record(b) => {
+                let name = key::record(&e.name, &id);
+                let belongs =
+                    Entry::read(b, &name).is_some_and(|entry| belongs_to(e, &entry, suffix));
+                store::amend_set(st, ctx, ix, suffix, &id, belongs);
+            }
+            store::Copy::Tomb(_) => store::amend_set(st, ctx, ix, suffix, &id, false),
+            store::Copy::Absent | store::Copy::Foreign => {
+                doubt_dropped(st, ctx, ix, known, &id, sent);
+            }
+        }
+    }
+}
+
+/// A record was dropped while the question was under way. Something was told of it that is known no more: it may match, for
+/// all who asked since. Else, if it was returned, nothing better is known: as a member without a copy it is fetched when the
+/// set is read.
+fn doubt_dropped(
+    st: &mut State,
+    ctx: ffi::Ctx,
+    ix: EntityIx,
+    known: &Known,
+    id: &CompactString,
+    sent: u64,
+) {
+    let (seq, told) = {
+        let mut d = desk();
+        d.tokens.lost(ix, id);
+        (d.next_seq(), d.tokens.first_told(ix, id, sent))
+    };
+    if let Some(first) = told {
+        store::doubt(st, ctx, ix, id, first, seq);
+    } else if !known.returned.contains(id) && st.get(ix).is_some_and(|e| !e.doubts.holds(id)) {
+        store::doubt(st, ctx, ix, id, seq, seq);
+    }
+}
+
+fn belongs_to(e: &Entity, entry: &Entry, suffix: &[u8]) -> bool {
+    if suffix == b"*" {
+        return true;
+    }
+    let Some(at) = suffix.iter().position(|b| *b == b':') else {
+        return false;
+    };
+    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else {
+        return false;
+    };
+    std::str::from_utf8(field)
+        .ok()
+        .and_then(|f| e.spec.field(f))
+        .is_some_and(|f| entry.has(f, value))
+}
+
+/// The whole table was read: every index value is complete, the unknown ones empty. `ids`: all of it; `in_sets`: those of
+/// which cells are known.
+pub(super) fn store_table<'a>(
+    q: &Question,
+    known: &Known,
+    ids: Vec<CompactString>,
+    in_sets: impl Iterator<Item = &'a (CompactString, Shaped)>,
+    head: Sentinel,
+    sent: u64,
+) -> bool {
+    let lane = &q.lane;
+    let mut sets: HashMap<Vec<u8>, Vec<CompactString>> = HashMap::new();
+    for (id, s) in in_sets {
+        let name = key::record(&lane.entity, id);
+        let Some(entry) = Entry::read(&s.bytes, &name) else {
+            continue;
+        };
+        for suffix in sets_of(&lane.spec, &entry) {
+            sets.entry(suffix).or_default().push(id.clone());
+        }
+    }
+    store_sets(q, known, ids, sets, head, sent)
+}
+
+/// The whole table was read and its records stored: the set of all, and that of every value. True if they are complete.
+pub(crate) fn whole_table(
+    q: &Question,
+    ids: Vec<CompactString>,
+    sets: HashMap<Vec<u8>, Vec<CompactString>>,
+    sent: u64,
+    asked_ms: u64,
+) -> bool {
+    let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
+    let head = head(asked_ms, fresh_until, sent);
+    {
+        let _held = lock::lock();
+        lock::enter(|st| schema::fetched(st, q.lane.ix));
+    }
+    let known = Known::gather(q, ids.iter().cloned(), true, sent);
+    store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
+        && store_sets(q, &known, ids, sets, head, sent)
+}
+
+/// `ids`: all of the table; `sets`: by value.
+fn store_sets(
+    q: &Question,
+    known: &Known,
+    ids: Vec<CompactString>,
+    mut sets: HashMap<Vec<u8>, Vec<CompactString>>,
+    head: Sentinel,
+    sent: u64,
+) -> bool {
+    let lane = &q.lane;
+    let mut stored = true;
+    if q.asks.is_some() {
+        let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, ids.is_empty());
+        stored &= store_set(
+            q,
+            known,
+            b"*",
+            ids,
+            Sentinel {
+                fresh_until,
+                ..head
+            },
+            expire_at,
+        );
+    }
+    // A value that only what was told has.
+    for suffix in known.told.keys().filter(|suffix| *suffix != b"*") {
+        sets.entry(suffix.clone()).or_default();
+    }
+    let asked_for: HashSet<&[u8]> = std::iter::once(&q.suffix[..]).collect();
+    for (suffix, ids) in sets {
+        if asked_for.contains(&suffix[..]) {
+            continue;
+        }
+        let (fresh_until, expire_at) = set_ends(lane, head.asked_ms, false);
+        stored &= store_set(
+            q,
+            known,
+            &suffix,
+            ids,
+            Sentinel {
+                fresh_until,
+                ..head
+            },
+            expire_at,
+        );
+    }
+    if !stored {
+        return false;
+    }
+    let held = lock::lock();
+    let ctx = held.ctx();
+    lock::enter(|st| {
+        if !current(st, q, b"*", sent) {
+            return false;
+        }
+        // Unknown values are empty from here on; what was told meanwhile may have brought some. (What was told before is in
+        // the sets that were written.)
+        let newer = newer(lane.ix, known.until);
+        let until = if q.asks.is_some() {
+            set_ends(lane, head.asked_ms, true).0
+        } else {
+            head.fresh_until
+        };
+        if let Some(e) = st.get_mut(lane.ix) {
+            if e.sets_lost != known.sets_lost {
+                // One of those just written, perhaps: its value is not an empty one.
+                return false;
+            }
+            e.complete = Some(Complete {
+                seq: sent,
+                asked_ms: head.asked_ms,
+                fresh_until: until,
+            });
+        }
+        for id in newer {
+            store::index_newcomer(st, ctx, lane.ix, &id);
+        }
+        true
+    })
+    .unwrap_or(false)
+}

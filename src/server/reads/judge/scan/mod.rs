@@ -1,0 +1,112 @@
+//! An index question being answered, and how far that has come.
+//!
+//! Reading order: `start` (which records are candidates), `candidate` (which of them belong, and what is lacking), `finish`
+//! (what it came to).
+
+pub(crate) mod candidate;
+pub(crate) mod finish;
+pub(crate) mod start;
+
+use crate::server::reads::judge::Want;
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::query::Condition;
+use crate::server::upstream::fault::Fault;
+use crate::server::valkey::reply::Body;
+use compact_str::CompactString;
+use podium_core::key;
+
+/// An index question being answered: which records are candidates, which of them belong, what is lacking.
+pub(crate) struct Scan {
+    ix: EntityIx,
+    conditions: Vec<Condition>,
+    candidates: Vec<CompactString>,
+    at: usize,
+    /// The number under which the set was confirmed.
+    confirmed: u64,
+    asked_ms: u64,
+    fresh_until: u64,
+    /// From a question of our own, not from the cache.
+    own: bool,
+    stored: bool,
+    /// What the question returned stands for the set: the number it was sent under, and that of who relies on it.
+    relied_on: Option<(u64, u64)>,
+    stale: bool,
+    lacking: Vec<Want>,
+    found: Vec<Item>,
+    oldest: u64,
+    shortest: u64,
+    failed: Option<Fault>,
+    /// Something came that does not say which record it is.
+    nameless: bool,
+    foreign: Option<Vec<u8>>,
+    stale_members: bool,
+    /// Copies past their freshness stand in for members that Airtable failed to return.
+    rescued: bool,
+    /// It, or members of it, are read often and near their end.
+    ending: Vec<Want>,
+}
+
+struct Item {
+    id: CompactString,
+    /// The record; for IDS and COUNT nothing. An error in its place: it cannot be read, or it is not known whether it
+    /// belongs.
+    body: Body,
+    sort: Option<Vec<u8>>,
+}
+
+/// What starting a scan came to.
+pub(crate) enum Start {
+    Scan(Box<Scan>),
+    Done(Body),
+    Need(Vec<Want>),
+}
+
+impl Scan {
+    /// Of a set in the cache that is fresh.
+    fn new(
+        ix: EntityIx,
+        conditions: &[Condition],
+        candidates: Vec<CompactString>,
+        confirmed: u64,
+        asked_ms: u64,
+        fresh_until: u64,
+    ) -> Scan {
+        Scan {
+            ix,
+            conditions: conditions.to_vec(),
+            candidates,
+            at: 0,
+            confirmed,
+            asked_ms,
+            fresh_until,
+            own: false,
+            stored: true,
+            relied_on: None,
+            stale: false,
+            lacking: Vec::new(),
+            found: Vec::new(),
+            oldest: asked_ms,
+            shortest: fresh_until,
+            failed: None,
+            nameless: false,
+            foreign: None,
+            stale_members: false,
+            rescued: false,
+            ending: Vec::new(),
+        }
+    }
+    /// The keys of the sets it is made of.
+    fn keys(&self, st: &State) -> Vec<Vec<u8>> {
+        let Some(e) = st.get(self.ix) else {
+            return Vec::new();
+        };
+        if self.conditions.is_empty() {
+            return vec![key::all(&e.name)];
+        }
+        let of = |c: &Condition| [e.name.as_bytes(), b":", &c.suffix[..]].concat();
+        self.conditions.iter().map(of).collect()
+    }
+    pub(crate) fn size(&self) -> usize {
+        self.candidates.len()
+    }
+}

@@ -1,0 +1,193 @@
+//! What a read lacks is ordered: one flight per thing, and who read it before is told.
+
+use crate::server::desk::{self, desk, Lane};
+use crate::server::fetching::{Job, Listing, Question, Way};
+use crate::server::reads::judge::Want;
+use crate::server::reads::*;
+use crate::server::state::entities::State;
+use crate::server::state::query::{Ask, Query, RecordKey};
+use crate::server::state::waiting::Op;
+use crate::server::store;
+use crate::server::upstream::figures::Cause;
+use crate::server::valkey::ffi::{self, Ctx};
+use crate::server::valkey::reply::Body;
+use crate::server::valkey::tracking;
+use hashbrown::HashSet;
+use parking_lot::Mutex;
+use podium_core::flight::Joined;
+use podium_core::key;
+use podium_core::pace::Class;
+use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+
+/// Orders what a read lacks. `at_once`: called by a command, at the start of a fetch: who read the keys before is told now.
+pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) {
+    let fresh_start = op.query.options.no_cache && !op.with_brought(|b| b.led || b.collapsed);
+    crate::server::desk::deletes::watch();
+    op.expect(wants.len() as u32);
+    let mut signals: Vec<Vec<u8>> = Vec::new();
+    let mut dropped: Vec<Want> = Vec::new();
+    for w in wants {
+        if let Want::Feed(ix) = w {
+            crate::server::feed::await_poll(st, *ix, op);
+            continue;
+        }
+        if let Want::Schema(ix) = w {
+            crate::server::changes::schema::await_schema(st, *ix, op);
+            continue;
+        }
+        let fresh_copy = on_main && has_copy(ctx, st, w);
+        match place(st, w, Class::Read, Some(op), fresh_start) {
+            // A copy that is there is compared with what comes: only a difference is told.
+            Some((Joined::Lead(_), name)) if !fresh_copy => signals.push(name),
+            Some((Joined::Lead(_), _)) => {}
+            Some((Joined::Follow(_), _)) => {}
+            None => dropped.push(w.clone()),
+        }
+    }
+    if on_main {
+        signals.retain(|name| !tracking::is_awaited(name));
+        if ffi::tracks(ctx) {
+            // The feed is heard first: what it says is no part of the fetch.
+            let at_once = !wants.iter().any(|w| matches!(w, Want::Feed(_)));
+            let begun = op.track(keys_of(&op.query, wants), at_once);
+            let told: HashSet<&[u8]> = begun.iter().map(|key| &key[..]).collect();
+            signals.retain(|name| !told.contains(&name[..]));
+            signals.extend(begun.iter().map(|key| key.to_vec()));
+        }
+        for name in &signals {
+            store::signal_fetch(ctx, name);
+        }
+    }
+    if ffi_on_main() {
+        desk::close_pass();
+    } else {
+        desk::close_now();
+    }
+    if !dropped.is_empty() {
+        // Its entity is gone: whoever waits is answered, by a worker, as nothing will land for it.
+        let op = op.clone();
+        desk::spawn(Box::new(move || {
+            op.finish(Body::error("NOENTITY the entity was removed meanwhile"))
+        }));
+    }
+}
+
+/// The keys by which the server registers the reader, of several records those that it waits for.
+pub(super) fn keys_of(query: &Query, wants: &[Want]) -> Vec<Arc<[u8]>> {
+    match &query.ask {
+        Ask::Get(k) => vec![k.name.clone()],
+        Ask::Many(keys) => {
+            let mut records = HashSet::new();
+            let mut unheard = HashSet::new();
+            for w in wants {
+                match w {
+                    Want::Record(ix, id) => {
+                        records.insert((*ix, id));
+                    }
+                    Want::Question(ix, _) | Want::Feed(ix) | Want::Schema(ix) => {
+                        unheard.insert(*ix);
+                    }
+                }
+            }
+            let waited =
+                |k: &&RecordKey| records.contains(&(k.ix, &k.id)) || unheard.contains(&k.ix);
+            keys.iter().filter(waited).map(|k| k.name.clone()).collect()
+        }
+        Ask::Index { names, .. } => names.clone(),
+    }
+}
+
+fn has_copy(ctx: Ctx, st: &State, w: &Want) -> bool {
+    match w {
+        Want::Record(ix, id) => st
+            .get(*ix)
+            .is_some_and(|e| matches!(store::copy(ctx, e, id, false), store::Copy::Record(_))),
+        Want::Question(ix, suffix) => st
+            .get(*ix)
+            .is_some_and(|e| store::set_state(ctx, e, suffix).0.is_some()),
+        Want::Feed(_) | Want::Schema(_) => true,
+    }
+}
+
+thread_local! {
+    pub(super) static WORKER: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+fn ffi_on_main() -> bool {
+    !WORKER.with(std::cell::Cell::get)
+}
+
+/// Orders one thing; its key's name.
+fn place(
+    st: &mut State,
+    w: &Want,
+    class: Class,
+    op: Option<&Arc<Op>>,
+    fresh_start: bool,
+) -> Option<(Joined, Vec<u8>)> {
+    match w {
+        Want::Feed(_) | Want::Schema(_) => None,
+        Want::Record(ix, id) => {
+            let e = st.get(*ix)?;
+            let joined = desk().want_record(e, id, class, op, fresh_start);
+            Some((joined, key::record(&e.name, id)))
+        }
+        Want::Question(ix, suffix) => {
+            let e = st.get_mut(*ix)?;
+            let asks = split_suffix(e, suffix);
+            if asks.is_none() && &suffix[..] != b"*" {
+                return None;
+            }
+            let lane = Lane::of(e, Cause::Index);
+            let way = asks.as_ref().map(|(f, v)| Way::of(e, *f, v));
+            let name = [e.name.as_bytes(), b":", suffix].concat();
+            let way_back = asks
+                .as_ref()
+                .and_then(|(f, _)| crate::server::fetching::inverse::of(st, *ix, *f));
+            let e = st.get_mut(*ix)?;
+            let job = || {
+                Job::Question(Question {
+                    lane,
+                    suffix: suffix.clone(),
+                    asks,
+                    way: way.unwrap_or_default(),
+                    way_back,
+                    flight: AtomicU64::new(0),
+                    progress: Mutex::new(Listing::default()),
+                })
+            };
+            let joined = desk().want_question(e, suffix, class, op, fresh_start, job);
+            if let Joined::Lead(_) = joined {
+                e.questions += 1;
+            }
+            Some((joined, name))
+        }
+    }
+}
+
+fn split_suffix(
+    e: &crate::server::state::entities::Entity,
+    suffix: &[u8],
+) -> Option<(u16, Arc<[u8]>)> {
+    let at = suffix.iter().position(|b| *b == b':')?;
+    let field = std::str::from_utf8(suffix.get(..at)?).ok()?;
+    Some((e.spec.field(field)?, suffix.get(at + 1..)?.into()))
+}
+
+/// Refreshes behind an answer that was given.
+pub(crate) fn order_refresh(ctx: Ctx, st: &mut State, wants: Vec<Want>) {
+    if wants.is_empty() || ffi::is_replica(ctx) {
+        return;
+    }
+    crate::server::desk::deletes::watch();
+    for w in &wants {
+        if st.get(ix_of(w)).is_some_and(|e| !e.base().is_empty()) {
+            place(st, w, Class::Refresh, None, false);
+        }
+    }
+    if ffi_on_main() {
+        desk::close_pass();
+    } else {
+        desk::close_now();
+    }
+}

@@ -1,0 +1,5 @@
+//! What is known in memory, and what a read that waits has.
+
+pub(crate) mod entities;
+pub(crate) mod query;
+pub(crate) mod waiting;

@@ -1,0 +1,600 @@
+//! Records, tombstones and index sets in the keyspace. Everything here runs under the server's lock.
+//!
+//! Fills write through the key API, with the server's own signal off, and replicate as absolute commands: whoever waited
+//! for a fetch is told nothing of it, and every *later* change is signalled by hand, for the record's key and for each
+//! index set that holds it.
+
+pub(crate) mod cluster;
+pub(crate) mod graves;
+pub(crate) mod kept;
+pub(crate) mod links;
+pub(crate) mod own_keys;
+pub(crate) mod sets;
+pub(crate) mod targets;
+pub(crate) mod told;
+
+pub(crate) use crate::server::store::graves::clear_graves;
+pub(crate) use crate::server::store::links::{
+    changed_links, doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before,
+    links_in, relink, Landing, Link,
+};
+pub(crate) use crate::server::store::sets::*;
+
+use crate::server::desk::{believes, desk, now_us};
+use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
+use crate::server::store::cluster::Standing;
+use crate::server::store::links::learn_targets;
+use crate::server::store::own_keys::Wrote;
+use crate::server::valkey::ffi::slot;
+use crate::server::valkey::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
+use crate::server::valkey::lock::own_write;
+use crate::server::valkey::tracking;
+use compact_str::CompactString;
+use podium_core::doubt::Raised;
+use podium_core::entry::{self, Entry, Header};
+use podium_core::key;
+use slot::Ground;
+
+const GENERIC_EVENT: i32 = 1 << 2;
+const STRING_EVENT: i32 = 1 << 3;
+const ZSET_EVENT: i32 = 1 << 7;
+
+/// What the keyspace holds for a record.
+pub(crate) enum Copy {
+    /// A record of the entity's generation, as stored bytes that live as long as nobody writes.
+    Record(&'static [u8]),
+    Tomb(Header),
+    Absent,
+    /// A value that is not ours.
+    Foreign,
+}
+
+/// Reads a record's copy. `touch`: as GET would (LRU, hit and miss counted), or unseen.
+///
+/// The bytes of a copy belong to the keyspace: they are used up or copied before anything is written or the lock is left.
+pub(crate) fn copy(ctx: Ctx, e: &Entity, id: &str, touch: bool) -> Copy {
+    let name = key::record(&e.name, id);
+    match record_bytes(ctx, &name, touch) {
+        Found::Bytes(b) => match Entry::read(b, &name) {
+            Some(entry) if entry.header.generation == e.generation => return Copy::Record(b),
+            Some(_) => {}
+            None => return Copy::Foreign,
+        },
+        Found::Other => return Copy::Foreign,
+        Found::Nothing => {}
+    }
+    match tomb(ctx, e, id) {
+        Some(h) => Copy::Tomb(h),
+        None => Copy::Absent,
+    }
+}
+
+enum Found {
+    Bytes(&'static [u8]),
+    Other,
+    Nothing,
+}
+
+fn record_bytes(ctx: Ctx, name: &[u8], touch: bool) -> Found {
+    let s = RString::new(name);
+    let k = if touch {
+        Key::read(ctx, s.raw())
+    } else {
+        Key::peek(ctx, s.raw())
+    };
+    match k.kind() {
+        KeyKind::Empty => Found::Nothing,
+        KeyKind::String => match k.body() {
+            // SAFETY: the buffer belongs to the keyspace, not to the handle; see `copy` for how long it may be used.
+            Some(b) => Found::Bytes(unsafe { std::slice::from_raw_parts(b.as_ptr(), b.len()) }),
+            None => Found::Other,
+        },
+        _ => Found::Other,
+    }
+}
+
+/// The tombstone of a record, if there is one of the entity's generation.
+pub(crate) fn tomb(ctx: Ctx, e: &Entity, id: &str) -> Option<Header> {
+    if let Some(Some(h)) = e.amid.get(id) {
+        return Some(*h).filter(|h| h.generation == e.generation && h.dead_at > ffi::now_ms());
+    }
+    if !e.tombs.contains(id) && !e.unregistered {
+        return None;
+    }
+    let name = key::tomb(&e.name, id);
+    let s = RString::new(&name);
+    let k = Key::peek(ctx, s.raw());
+    if k.kind() != KeyKind::String {
+        return None;
+    }
+    entry::read_tomb(k.body()?, &name).filter(|h| h.generation == e.generation)
+}
+
+/// Is a copy later than what was seen under `seq`?
+fn later(h: &Header, seq: u64) -> bool {
+    h.seq > seq && believes(h.seq)
+}
+
+/// What became of a fill.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stored {
+    Yes,
+    /// Something newer is known.
+    Outdated,
+    /// The server takes no writes now, the key's slot is on its way to another node, or it holds somebody else's value.
+    Refused,
+}
+
+/// Who says what a record holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A fetch sent under the entry's number.
+    Fetch,
+    /// A client, a write or the feed: newer than everything before.
+    Told,
+}
+
+/// What a change feed may vouch for is kept so long past its own end: a few lifetimes, a day at most.
+pub(crate) fn kept_ms() -> u64 {
+    crate::server::valkey::settings::TTL
+        .seconds_as_ms()
+        .saturating_mul(3)
+        .clamp(10_000, 86_400_000)
+}
+
+/// When the key of a copy ends: later than the copy itself where the feed can renew it without a call.
+fn kept(e: &Entity, expire_at: u64) -> u64 {
+    if e.feed.from > 0 && e.feed.from < u64::MAX {
+        expire_at.saturating_add(kept_ms())
+    } else {
+        expire_at
+    }
+}
+
+/// Stores a record, `bytes` being its encoded entry: moves it between index sets, ends its doubt, puts linked records in doubt.
+pub(crate) fn put(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    bytes: &[u8],
+    expire_at: u64,
+    by: By,
+) -> Stored {
+    let Some(e) = st.get(ix) else {
+        return Stored::Outdated;
+    };
+    let name = key::record(&e.name, id);
+    let Some(fresh) = Entry::read(bytes, &name) else {
+        return Stored::Refused;
+    };
+    let seq = fresh.header.seq;
+    if fresh.header.generation != e.generation {
+        return Stored::Outdated;
+    }
+    if by == By::Fetch && !desk().tokens.current(ix, id, seq) {
+        return Stored::Outdated;
+    }
+    if !ffi::writable(ctx) {
+        return Stored::Refused;
+    }
+    let mut was_gone = false;
+    let had = match copy(ctx, e, id, false) {
+        Copy::Foreign => return Stored::Refused,
+        Copy::Record(b) => Some(b.to_vec()),
+        Copy::Tomb(h) if by == By::Fetch && later(&h, seq) => return Stored::Outdated,
+        Copy::Tomb(_) => {
+            was_gone = true;
+            None
+        }
+        Copy::Absent => None,
+    };
+    let old = had.as_deref().and_then(|b| Entry::read(b, &name));
+    if let Some(o) = old.as_ref().filter(|_| by == By::Fetch) {
+        if later(&o.header, seq) {
+            // Numbers of a former primary whose clock ran ahead: the next fetch comes after them.
+            desk().tokens.observe(o.header.seq, now_us());
+            return Stored::Outdated;
+        }
+    }
+    if !may_put(ctx, e, &name) {
+        return Stored::Refused;
+    }
+
+    let entity_name = e.name.clone();
+    let expire_at = if podium_core::feed::can_renew(&fresh.header) {
+        kept(e, expire_at)
+    } else {
+        expire_at
+    };
+    own_write(|| {
+        let s = RString::new(&name);
+        {
+            let k = Key::write(ctx, s.raw());
+            k.set_string(&RString::new(bytes));
+            k.expire_at(expire_at);
+        }
+        ffi::replicate(
+            ctx,
+            c"SET",
+            &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()],
+        );
+        notify(ctx, STRING_EVENT, c"set", &s);
+        let changed = old.as_ref().is_none_or(|o| !o.same_content(&fresh))
+            && (old.is_some() || was_gone || by == By::Told);
+        let signals = match by {
+            By::Fetch => tracking::record_landed(&name, changed),
+            By::Told => changed,
+        };
+        if signals {
+            signal_modified(ctx, &s);
+        }
+    });
+    if by == By::Told {
+        cluster::told(st, ix);
+    }
+    if let Some(e) = st.get_mut(ix) {
+        e.records.insert(CompactString::new(id));
+    }
+    crate::server::store::told::note(st, ix, id, &fresh);
+    bury_tomb(st, ctx, ix, id);
+    if had.is_none() && by == By::Told {
+        cluster::told_amid(st, ctx, ix, id, None);
+    }
+    // A refetch that brings the same content changes no link.
+    let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
+    reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
+    settle(st, ctx, ix, id, seq);
+    {
+        let mut d = desk();
+        d.tokens.told(ix, id, seq);
+        d.soon
+            .note(ix, fresh.header.generation, id, fresh.header.fresh_until);
+    }
+
+    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
+    if same || done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), seq) {
+        return Stored::Yes;
+    }
+    let before = old.as_ref().map(|o| link_cells(st, ix, o));
+    if let Some(before) = before.or(remembered) {
+        let after = link_cells(st, ix, &fresh);
+        relink(st, ctx, ix, id, &before, &after);
+    } else {
+        learn_targets(st, ctx, ix, &fresh);
+    }
+    let _ = entity_name;
+    Stored::Yes
+}
+
+/// Were the other ends of what a record gained and lost put in doubt before it landed?
+fn done_ahead(
+    st: &mut State,
+    ix: EntityIx,
+    id: &str,
+    old: Option<&Entry>,
+    remembered: Option<&LinkCells>,
+    seq: u64,
+) -> bool {
+    let landing = st.get_mut(ix).and_then(|e| e.landing.remove(id));
+    landing.is_some_and(|l| {
+        l.seq == seq
+            && match (old, remembered) {
+                (Some(old), _) => l.old == old.header.seq,
+                (None, Some(cells)) => l.old == 0 && l.remembered == links_in(cells),
+                (None, None) => false,
+            }
+    })
+}
+
+/// Replaces a record by a tombstone; returns whether a copy was there.
+pub(crate) fn entomb(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    header: Header,
+    expire_at: u64,
+    by: By,
+) -> (Stored, bool) {
+    let Some(e) = st.get(ix) else {
+        return (Stored::Outdated, false);
+    };
+    if header.generation != e.generation
+        || (by == By::Fetch && !desk().tokens.current(ix, id, header.seq))
+    {
+        return (Stored::Outdated, false);
+    }
+    let name = key::record(&e.name, id);
+    let had = match copy(ctx, e, id, false) {
+        Copy::Record(b) => Some(b.to_vec()),
+        Copy::Foreign => return (Stored::Refused, false),
+        _ => None,
+    };
+    let old = had.as_deref().and_then(|b| Entry::read(b, &name));
+    if by == By::Fetch && old.as_ref().is_some_and(|o| later(&o.header, header.seq)) {
+        return (Stored::Outdated, false);
+    }
+    if !ffi::removable(ctx) {
+        return (Stored::Refused, false);
+    }
+    if by == By::Told || tracking::record_landed(&name, old.is_some()) {
+        if old.is_some() {
+            remove_key(ctx, &name);
+        }
+    } else if old.is_some() {
+        remove_untold(ctx, &name);
+    }
+    if let Some(e) = st.get_mut(ix) {
+        e.records.remove(id);
+        e.told.remove(id);
+    }
+    reindex(st, ctx, ix, id, old.as_ref(), None, header.seq, by);
+    if old.is_none() {
+        if let Some(e) = st.get(ix) {
+            for suffix in holders(ctx, e, id) {
+                if let Some(s) = open_set(ctx, e, &suffix, header.seq) {
+                    own_write(|| {
+                        if s.key.zrem(&RString::new(id.as_bytes())) {
+                            ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
+                        }
+                    });
+                }
+                signal_by(ctx, e, &suffix, by);
+            }
+        }
+    }
+    settle(st, ctx, ix, id, header.seq);
+    desk().tokens.told(ix, id, header.seq);
+    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
+    let done = done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), header.seq);
+    let before = old
+        .as_ref()
+        .filter(|_| !done)
+        .map(|o| link_cells(st, ix, o));
+    if let Some(before) = before.or(remembered.filter(|_| !done)) {
+        relink(st, ctx, ix, id, &before, &Vec::new());
+    }
+    cluster::told(st, ix);
+    let had = old.is_some() || cluster::drop_given(st, ctx, ix, id);
+    if !had && by == By::Told {
+        cluster::told_of_absent(st, ctx, ix, id);
+    }
+    if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
+        desk().tokens.lost(ix, id);
+        if let Some(e) = st.get_mut(ix) {
+            e.before.told(id, header.as_of().min(ffi::now_ms()));
+        }
+    }
+    (Stored::Yes, had)
+}
+
+/// Stores a tombstone. `had`: in place of a copy. While its slot is moving there may be one at the other end already, unless
+/// there was a copy here. False: it is not known from here on, or its key holds somebody else's value.
+pub(crate) fn write_tomb(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    id: &str,
+    header: &Header,
+    expire_at: u64,
+    had: bool,
+) -> bool {
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
+    if header.generation != e.generation {
+        return false;
+    }
+    let name = key::tomb(&e.name, id);
+    let mut header = *header;
+    match slot::ground(&name) {
+        Ground::Home => {}
+        Ground::Leaving if had && e.standing == Standing::Given => header.generation = e.given,
+        Ground::Leaving if had => {}
+        Ground::Arriving => {
+            cluster::told_amid(st, ctx, ix, id, Some(header));
+            return true;
+        }
+        _ => return false,
+    }
+    let body = entry::encode_tomb(&name, &header);
+    let written = own_write(|| {
+        let s = RString::new(&name);
+        {
+            let k = Key::write(ctx, s.raw());
+            if !matches!(k.kind(), KeyKind::Empty | KeyKind::String) {
+                return false;
+            }
+            k.set_string(&RString::new(&body));
+            k.expire_at(expire_at);
+        }
+        ffi::replicate(
+            ctx,
+            c"SET",
+            &[&name, &body, b"PXAT", expire_at.to_string().as_bytes()],
+        );
+        true
+    });
+    if written {
+        e.tombs.insert(CompactString::new(id));
+    }
+    written
+}
+
+/// Takes a tombstone away; true if there was one.
+pub(crate) fn bury_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> bool {
+    let Some(e) = st.get_mut(ix) else {
+        return false;
+    };
+    if let Some(told) = e.amid.get_mut(id) {
+        *told = None;
+    }
+    if !e.tombs.remove(id) {
+        return false;
+    }
+    remove_key(ctx, &key::tomb(&e.name, id));
+    true
+}
+
+/// May a record be stored under its key? In a cluster the server knows: its slot may have left this node while it was fetched,
+/// or its keys may be on their way, which only who was sent here with it may add to.
+fn may_put(ctx: Ctx, e: &Entity, name: &[u8]) -> bool {
+    !slot::in_cluster()
+        || (e.standing != Standing::Given
+            && own_write(|| !ffi::call(ctx, c"EXISTS", false, &[name]).is_error()))
+}
+
+/// UNLINK, replicated; signals who tracks the key. True if there was one.
+pub(crate) fn remove_key(ctx: Ctx, name: &[u8]) -> bool {
+    if !ffi::removable(ctx) {
+        // Writing while writes are paused ends the server; whoever must remove waits until they are not.
+        return false;
+    }
+    let reply = own_write(|| ffi::call(ctx, c"UNLINK", true, &[name]));
+    if !reply.is_error() {
+        return reply.integer() == Some(1);
+    }
+    // Its slot is on its way from or to another node, or the cluster is down. What is here is to go all the same: no client's
+    // rights are asked.
+    let gone = remove_untold(ctx, name);
+    if gone {
+        signal_modified(ctx, &RString::new(name));
+    }
+    gone
+}
+
+/// The same for a record whose fetch somebody waits for: who read it before was told when that began.
+fn remove_untold(ctx: Ctx, name: &[u8]) -> bool {
+    own_write(|| {
+        let s = RString::new(name);
+        let gone = Key::write(ctx, s.raw()).unlink();
+        if gone {
+            ffi::replicate(ctx, c"UNLINK", &[name]);
+            notify(ctx, GENERIC_EVENT, c"del", &s);
+        }
+        gone
+    })
+}
+
+/// Drops a record because somebody said it changed: it is in doubt until its cells are seen again. True if a copy was there.
+pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) -> bool {
+    let Some(e) = st.get(ix) else { return false };
+    let name = key::record(&e.name, id);
+    let mut known_ms = 0;
+    let had = match copy(ctx, e, id, false) {
+        Copy::Record(b) => {
+            known_ms = Entry::read(b, &name).map_or(0, |old| old.header.as_of());
+            Some(b.to_vec())
+        }
+        Copy::Tomb(h) => {
+            known_ms = h.as_of();
+            None
+        }
+        _ => None,
+    };
+    let now = ffi::now_ms();
+    let known_ms = st.telling_ms.unwrap_or(now).max(known_ms).min(now);
+    if let Some(e) = st.get_mut(ix) {
+        e.before.told(id, known_ms);
+    }
+    if let Some(old) = had.as_deref().and_then(|b| Entry::read(b, &name)) {
+        remove_key(ctx, &name);
+        let cells = link_cells(st, ix, &old);
+        let sets = set_suffixes(st, ix, &old);
+        if let Some(e) = st.get_mut(ix) {
+            e.remember_links(id, cells);
+            e.records.remove(id);
+            e.told.remove(id);
+            for suffix in &sets {
+                signal_set(ctx, e, suffix);
+            }
+        }
+    }
+    if had.is_none() {
+        if let Some(e) = st.get(ix) {
+            for suffix in holders(ctx, e, id) {
+                signal_set(ctx, e, &suffix);
+            }
+        }
+    }
+    bury_tomb(st, ctx, ix, id);
+    {
+        let mut d = desk();
+        d.tokens.note(ix, id, seq);
+        d.tokens.lost(ix, id);
+    }
+    cluster::told(st, ix);
+    let had = had.is_some() || cluster::drop_given(st, ctx, ix, id);
+    if !had {
+        cluster::told_of_absent(st, ctx, ix, id);
+    }
+    doubt(st, ctx, ix, id, seq, seq);
+    had
+}
+
+/// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
+/// `first` on.
+pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
+    let Some(e) = st.get_mut(ix) else { return };
+    e.strays.remove(id);
+    if !e.has_sets() {
+        return;
+    }
+    desk().tokens.doubted(ix, id, first, seq);
+    match e.doubts.raise_since(id, first, seq) {
+        // Where the doubt cannot be kept the sets that it is about are not either.
+        Raised::Noted if own_keys::save_doubt(ctx, e, id, seq) == Wrote::NotHere => {
+            drop_sets(st, ctx, ix)
+        }
+        Raised::Noted => {}
+        Raised::TooMany => drop_sets(st, ctx, ix),
+    }
+}
+
+/// Drops every index set of an entity, in constant time.
+pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
+    // A question under way was asked before the doubts that are forgotten here: what it brings makes no set.
+    let seq = desk().next_seq();
+    desk().tokens.note_entity(ix, seq);
+    st.renew_sets(ix);
+    if let Some(e) = st.get(ix) {
+        own_keys::clear_doubts(ctx, e);
+        own_keys::save_generations(ctx, e);
+    }
+    cluster::outdated(st, ctx, ix);
+    crate::server::upkeep::wake();
+}
+
+/// Drops everything of an entity, in constant time on this thread; how many records were cached.
+pub(crate) fn drop_all(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
+    let n = st.get(ix).map_or(0, |e| e.records.len());
+    let seq = desk().next_seq();
+    desk().tokens.note_entity(ix, seq);
+    let own = st.get(ix).map(|e| key::all(&e.name));
+    st.renew(ix);
+    if let Some(e) = st.get(ix) {
+        own_keys::clear_doubts(ctx, e);
+        own_keys::save_generations(ctx, e);
+    }
+    cluster::outdated(st, ctx, ix);
+    if let Some(name) = own {
+        signal_modified(ctx, &RString::new(&name));
+    }
+    crate::server::upkeep::wake();
+    n
+}
+
+fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
+    if let Some(e) = st.get_mut(ix) {
+        if e.doubts.settle(id, seq) {
+            e.strays.remove(id);
+            own_keys::forget_doubt(ctx, e, id);
+        }
+    }
+}
+
+/// Signals a key before a fetch for it begins: who read "not there" (or an older answer) is told now, and who waits is not.
+pub(crate) fn signal_fetch(ctx: Ctx, name: &[u8]) {
+    tracking::signal(ctx, name);
+}

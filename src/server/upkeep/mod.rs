@@ -1,0 +1,123 @@
+//! The upkeep thread: unlinks what generations left behind, writes what could not be written, keeps settings and clock current.
+
+pub(crate) mod info;
+
+use crate::server::desk::{self, desk};
+use crate::server::store;
+use crate::server::store::cluster;
+use crate::server::store::own_keys;
+use crate::server::valkey::ffi;
+use crate::server::valkey::lock;
+use crate::server::valkey::settings;
+use crate::server::valkey::thread::Thread;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::time::{Duration, Instant};
+
+static THREAD: Thread<()> = Thread::new();
+
+/// Keys unlinked per hold of the lock.
+const SLICE: usize = 32;
+const BREATH: Duration = Duration::from_micros(500);
+const TICK: Duration = Duration::from_millis(500);
+
+pub(crate) fn start() -> Result<(), String> {
+    THREAD.start("podium-upkeep", run)
+}
+
+/// There is something to do.
+pub(crate) fn wake() {
+    THREAD.wake();
+}
+
+/// Stops the thread; called with the server's lock held.
+pub(crate) fn stop() -> Result<(), String> {
+    THREAD.stop("upkeep is under way: try again")
+}
+
+fn run() {
+    let mut swept = Instant::now();
+    while THREAD.next(Instant::now() + TICK).is_some() {
+        let _ = catch_unwind(AssertUnwindSafe(|| round(&mut swept)));
+        THREAD.rest();
+    }
+}
+
+/// Buckets of the keyspace looked through per hold of the lock.
+const BUCKETS: usize = 64;
+
+/// Notes the keys that came before their entity's spec did.
+fn register() {
+    let mut cursor: Option<own_keys::Cursor> = None;
+    loop {
+        let held = lock::lock();
+        let more = lock::enter(|st| {
+            let cursor = cursor.get_or_insert_with(own_keys::Cursor::new);
+            let more = own_keys::register_some(held.ctx(), st, cursor, BUCKETS);
+            if !more {
+                cluster::registered(st);
+            }
+            more
+        });
+        if more != Some(true) || THREAD.stopping() {
+            // It is the server's: let go under the lock.
+            drop(cursor.take());
+            return;
+        }
+        drop(held);
+        std::thread::sleep(BREATH);
+    }
+}
+
+fn round(swept: &mut Instant) {
+    desk::tick();
+    crate::server::changes::written::reread();
+    crate::server::changes::schema::tick();
+    let mut more = true;
+    while more {
+        more = {
+            let held = lock::lock();
+            let ctx = held.ctx();
+            lock::enter(|st| {
+                crate::server::desk::deletes::rest();
+                crate::server::reads::count_now(st);
+                crate::server::store::told::look_up_soon(st, ctx);
+                if st.loading {
+                    return false;
+                }
+                st.replica = ffi::is_replica(ctx);
+                if ffi::removable(ctx) {
+                    cluster::settle(ctx, st);
+                }
+                if own_keys::unsaved() && ffi::removable(ctx) {
+                    own_keys::save_all(ctx, st);
+                }
+                if ffi::removable(ctx) {
+                    crate::server::desk::budget::save(ctx, st);
+                    desk().soon.forget(|ix| st.get(ix).is_some());
+                }
+                store::clear_graves(st, ctx, SLICE) && ffi::removable(ctx)
+            })
+            .unwrap_or(false)
+        };
+        if more {
+            if THREAD.stopping() {
+                return;
+            }
+            std::thread::sleep(BREATH);
+        }
+    }
+    if cluster::take_unregistered() {
+        register();
+    }
+    let interval = settings::SWEEP_INTERVAL.get();
+    if interval > 0 && swept.elapsed() >= Duration::from_secs(interval as u64) {
+        *swept = Instant::now();
+        // On a thread of its own: with a large cache it takes minutes, and upkeep does not wait.
+        if let Err(why) = desk::background("podium-sweep", crate::server::jobs::sweep::by_itself) {
+            ffi::log(
+                ffi::Level::Warning,
+                &format!("the sweep was not begun: {why}"),
+            );
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What goes to a client, and how it is written: the only place that spells reply maps and error texts.
+
+use crate::server::valkey::ffi::{rm, Ctx};
+use std::ffi::{c_int, CString};
+use std::sync::Arc;
+
+/// A reply, or a part of one.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    Null,
+    Ok,
+    Int(i64),
+    Bytes(Vec<u8>),
+    /// A range of a shared body: one fetched record serves all who waited for it.
+    Shared(Arc<[u8]>, usize, usize),
+    /// Bytes that belong to the keyspace: replied before the command returns, or sealed.
+    Stored(Stored),
+    List(Vec<Body>),
+    Map(Vec<(String, Body)>),
+    Error(String),
+    WithMeta(Box<Body>, Box<Meta>),
+}
+
+/// A slice of the keyspace's own memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored(*const u8, usize);
+// SAFETY: a `Stored` is read only by the thread that holds the server's lock, before it lets go (see `seal`).
+unsafe impl Send for Stored {}
+unsafe impl Sync for Stored {}
+
+impl Stored {
+    pub(crate) fn new(b: &[u8]) -> Stored {
+        Stored(b.as_ptr(), b.len())
+    }
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: see the type.
+        unsafe { std::slice::from_raw_parts(self.0, self.1) }
+    }
+}
+
+impl Body {
+    pub(crate) fn error(text: impl Into<String>) -> Body {
+        Body::Error(text.into())
+    }
+    /// Copies what belongs to the keyspace, so that the reply may outlive the lock.
+    pub(crate) fn seal(self) -> Body {
+        match self {
+            Body::Stored(s) => Body::Bytes(s.bytes().to_vec()),
+            Body::List(l) => Body::List(l.into_iter().map(Body::seal).collect()),
+            Body::WithMeta(b, m) => Body::WithMeta(Box::new(b.seal()), m),
+            other => other,
+        }
+    }
+    pub(crate) fn with_meta(self, meta: Option<Meta>) -> Body {
+        match (self, meta) {
+            (Body::Error(e), _) => Body::Error(e),
+            (body, Some(m)) => Body::WithMeta(Box::new(body), Box::new(m)),
+            (body, None) => body,
+        }
+    }
+    /// Writes the reply.
+    pub(crate) fn send(&self, ctx: Ctx) -> c_int {
+        match self {
+            Body::Null => rm!(RedisModule_ReplyWithNull(ctx)),
+            Body::Ok => rm!(RedisModule_ReplyWithSimpleString(ctx, c"OK".as_ptr())),
+            Body::Int(n) => rm!(RedisModule_ReplyWithLongLong(ctx, *n)),
+            Body::Bytes(b) => bulk(ctx, b),
+            Body::Shared(b, at, len) => bulk(ctx, b.get(*at..at + len).unwrap_or(&[])),
+            Body::Stored(s) => bulk(ctx, s.bytes()),
+            Body::Error(e) => error(ctx, e),
+            Body::List(l) => {
+                rm!(RedisModule_ReplyWithArray(ctx, l.len() as i64));
+                for b in l {
+                    b.send(ctx);
+                }
+                0
+            }
+            Body::Map(m) => {
+                rm!(RedisModule_ReplyWithMap(ctx, m.len() as i64));
+                for (k, v) in m {
+                    bulk(ctx, k.as_bytes());
+                    v.send(ctx);
+                }
+                0
+            }
+            Body::WithMeta(b, m) => {
+                rm!(RedisModule_ReplyWithArray(ctx, 2));
+                b.send(ctx);
+                m.send(ctx)
+            }
+        }
+    }
+}
+
+fn bulk(ctx: Ctx, b: &[u8]) -> c_int {
+    rm!(RedisModule_ReplyWithStringBuffer(
+        ctx,
+        b.as_ptr().cast(),
+        b.len()
+    ))
+}
+
+/// An error line: what the protocol cannot carry is replaced, whatever the text was made of.
+pub(crate) fn error(ctx: Ctx, text: &str) -> c_int {
+    let clean: Vec<u8> = text
+        .bytes()
+        .map(|b| if b < 0x20 || b == 0x7f { b' ' } else { b })
+        .collect();
+    let c = CString::new(clean).unwrap_or_default();
+    rm!(RedisModule_ReplyWithError(ctx, c.as_ptr()))
+}
+
+/// How the cache took part in a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CacheWord {
+    Hit,
+    Miss,
+    Stale,
+    Bypass,
+}
+
+impl CacheWord {
+    fn as_str(self) -> &'static str {
+        match self {
+            CacheWord::Hit => "HIT",
+            CacheWord::Miss => "MISS",
+            CacheWord::Stale => "STALE",
+            CacheWord::Bypass => "BYPASS",
+        }
+    }
+}
+
+/// Why the upstream was asked (RFC 9211).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fwd {
+    /// It was not.
+    Not,
+    UriMiss,
+    Bypass,
+}
+
+/// What META adds to a reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Meta {
+    pub(crate) cache: CacheWord,
+    /// Seconds since the oldest part was asked for.
+    pub(crate) age: i64,
+    /// Seconds until the shortest-lived part is stale; below 0 when it is.
+    pub(crate) ttl: i64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) airtable_hits: i64,
+    pub(crate) detail: &'static str,
+    pub(crate) fwd: Fwd,
+    pub(crate) stored: bool,
+    pub(crate) collapsed: bool,
+}
+
+impl Meta {
+    fn cache_status(&self) -> String {
+        let mut s = String::from("podium");
+        match self.cache {
+            CacheWord::Hit | CacheWord::Stale => {
+                s.push_str("; hit");
+                s.push_str(&format!("; ttl={}", self.ttl));
+                if !self.detail.is_empty() {
+                    s.push_str(&format!("; detail={}", self.detail));
+                }
+            }
+            // Nothing was there and nothing was asked: neither a hit nor forwarded.
+            CacheWord::Miss | CacheWord::Bypass if self.fwd == Fwd::Not => {
+                s.push_str(&format!("; detail={}", self.detail));
+            }
+            CacheWord::Miss | CacheWord::Bypass => {
+                s.push_str(match self.fwd {
+                    Fwd::Not => "",
+                    Fwd::UriMiss => "; fwd=uri-miss",
+                    Fwd::Bypass => "; fwd=bypass",
+                });
+                if self.collapsed {
+                    s.push_str("; collapsed");
+                } else {
+                    s.push_str("; fwd-status=200");
+                    if self.stored {
+                        s.push_str(&format!("; stored; ttl={}", self.ttl));
+                    }
+                }
+            }
+        }
+        s
+    }
+    fn send(&self, ctx: Ctx) -> c_int {
+        rm!(RedisModule_ReplyWithMap(ctx, 7));
+        bulk(ctx, b"cache");
+        bulk(ctx, self.cache.as_str().as_bytes());
+        bulk(ctx, b"age");
+        rm!(RedisModule_ReplyWithLongLong(ctx, self.age));
+        bulk(ctx, b"ttl");
+        rm!(RedisModule_ReplyWithLongLong(ctx, self.ttl));
+        bulk(ctx, b"key");
+        bulk(ctx, &self.key);
+        bulk(ctx, b"airtable-hits");
+        rm!(RedisModule_ReplyWithLongLong(ctx, self.airtable_hits));
+        bulk(ctx, b"detail");
+        bulk(ctx, self.detail.as_bytes());
+        bulk(ctx, b"cache-status");
+        bulk(ctx, self.cache_status().as_bytes())
+    }
+}
+
+pub(crate) fn wrong_type(name: &[u8]) -> String {
+    format!(
+        "WRONGTYPE the key {} holds a value that Podium did not put there: DEL it, or give it another name",
+        podium_core::key::shown(name)
+    )
+}
+pub(crate) fn no_entity(entity: &str) -> String {
+    // Its spec may be with the other node.
+    if let Some(again) = crate::server::store::cluster::unsettled(entity) {
+        return again;
+    }
+    format!(
+        "NOENTITY there is no entity '{entity}': define it with PODIUM.SPEC SET {entity} '{{\"base\":\"app...\",\"schema\":{{...}}}}', \
+         or define all tables of a base with PODIUM.SPEC DISCOVER app..."
+    )
+}
+pub(crate) fn bad_record_key(name: &[u8]) -> String {
+    format!(
+        "BADKEY '{}' names no record: give <entity>:<id>, e.g. events:recA1b2C3d4E5f6G7",
+        podium_core::key::shown(name)
+    )
+}
+pub(crate) fn bad_index_key(name: &[u8]) -> String {
+    format!(
+        "BADKEY '{}' names no index: give <entity>:<field>:<value>, e.g. events:slug:spring, or <entity>:*",
+        podium_core::key::shown(name)
+    )
+}
+pub(crate) fn would_block(name: &[u8], fetched: bool) -> String {
+    format!(
+        "WOULDBLOCK {} is not in the cache and this command may not wait here{}",
+        podium_core::key::shown(name),
+        if fetched {
+            "; it is being fetched: ask again"
+        } else {
+            ""
+        }
+    )
+}
+pub(crate) fn replica_miss(name: &[u8]) -> String {
+    format!(
+        "REPLICAMISS {} is not in this replica: ask the primary, which fetches it",
+        podium_core::key::shown(name)
+    )
+}

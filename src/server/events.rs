@@ -1,9 +1,10 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
 use crate::server::desk::desk;
+use crate::server::state::cell::{self, Event};
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
-use crate::server::store::own_keys;
+use crate::server::store::{own_keys, register};
 use crate::server::valkey::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use crate::server::valkey::lock;
 use crate::server::valkey::tracking;
@@ -12,19 +13,6 @@ use podium_core::key::{self, Name};
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
-
-/// A keyspace event that matters to us.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Event {
-    /// A key came to be.
-    New,
-    /// A user took it away: a change.
-    Removed,
-    /// The server took it away: no change, only no copy.
-    Gone,
-    /// A hash was written.
-    Written,
-}
 
 const GENERIC: c_int = 1 << 2;
 const HASH: c_int = 1 << 6;
@@ -46,6 +34,7 @@ pub(crate) fn subscribe(ctx: Ctx) -> bool {
         };
         rm!(RedisModule_SubscribeToServerEvent(ctx, event, f)) == OK
     };
+    cell::register_by(register::late);
     keys && on(raw::REDISMODULE_EVENT_FLUSHDB, 1, Some(on_flush))
         && on(raw::REDISMODULE_EVENT_LOADING, 1, Some(on_loading))
         && on(
@@ -85,11 +74,11 @@ unsafe extern "C" fn on_key(
         return OK;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        if lock::defer(event, key) {
+        if cell::defer(event, key) {
             return;
         }
-        let lost_own = lock::enter(|st| {
-            apply(st, &event, key);
+        let lost_own = cell::enter(|st| {
+            register::note(st, &event, key);
             if st.loading {
                 return false;
             }
@@ -144,95 +133,6 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
     false
 }
 
-/// Does the key exist in database 0? Under the server's lock.
-pub(crate) fn is_there(name: &[u8]) -> bool {
-    let ctx = lock::detached();
-    rm!(RedisModule_SelectDb(ctx, 0));
-    ffi::Key::peek(ctx, ffi::RString::new(name).raw()).kind() != ffi::KeyKind::Empty
-}
-
-/// Is an index set of our making stored under this name?
-fn is_our_set(name: &[u8]) -> bool {
-    let ctx = lock::detached();
-    rm!(RedisModule_SelectDb(ctx, 0));
-    let key = ffi::Key::peek(ctx, ffi::RString::new(name).raw());
-    key.kind() == ffi::KeyKind::Zset && crate::server::store::sentinel(&key, name).is_some()
-}
-
-/// Brings the register of keys up to date.
-pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
-    if st.loading {
-        return;
-    }
-    let (entity, id, tomb) = match key::parse(name) {
-        Some(Name::Record { entity, id }) => (entity, id, false),
-        Some(Name::Tomb { entity, id }) => (entity, id, true),
-        Some(Name::All { entity }) | Some(Name::Index { entity, .. }) => {
-            let Some(suffix) = name.get(entity.len() + 1..) else {
-                return;
-            };
-            // On a replica a set comes piece by piece; elsewhere what another puts there is ours only if it says so.
-            let ours = *event != Event::New || st.replica || is_our_set(name);
-            let Some(e) = st.by_name_mut(entity) else {
-                return;
-            };
-            match event {
-                Event::New if !ours => {}
-                Event::New => {
-                    e.sets.insert(suffix.into());
-                }
-                Event::Removed | Event::Gone => {
-                    e.lose_set(suffix);
-                    tracking::signal_names(lock::detached(), name);
-                    if *event == Event::Removed {
-                        let ix = e.ix;
-                        let seq = desk().next_seq();
-                        desk()
-                            .tokens
-                            .note(ix, &String::from_utf8_lossy(suffix), seq);
-                    }
-                }
-                Event::Written => {}
-            }
-            return;
-        }
-        _ => return,
-    };
-    let replica = st.replica;
-    let Some(e) = st.by_name_mut(entity) else {
-        return;
-    };
-    let ix = e.ix;
-    if !tomb && matches!(event, Event::Removed | Event::Gone) {
-        e.told.remove(id);
-    }
-    let keys = if tomb { &mut e.tombs } else { &mut e.records };
-    match event {
-        Event::New => {
-            keys.insert(CompactString::new(id));
-            if !tomb && !replica {
-                // Restored, or moved here from another node. (Its value may not be touched before its command is over.)
-                e.told.arrived(id);
-            }
-        }
-        Event::Removed => {
-            keys.remove(id);
-            cluster::went(e, id);
-            e.before.told(id, ffi::now_ms());
-            let mut d = desk();
-            let seq = d.next_seq();
-            d.tokens.note(ix, id, seq);
-            d.tokens.lost(ix, id);
-        }
-        Event::Gone => {
-            keys.remove(id);
-            e.before.gone(id, ffi::now_ms());
-            desk().tokens.lost(ix, id);
-        }
-        Event::Written => {}
-    }
-}
-
 unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     let info = data as *const raw::RedisModuleFlushInfo;
     let db = if info.is_null() { -1 } else { (*info).dbnum };
@@ -240,7 +140,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
         return;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        let keep = lock::enter(|st| {
+        let keep = cell::enter(|st| {
             outdate_everything();
             tracking::all_told();
             st.graves.clear();
@@ -272,7 +172,7 @@ pub(crate) fn outdate_everything() {
 
 unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        lock::enter(|st| {
+        cell::enter(|st| {
             outdate_everything();
             match sub {
                 raw::REDISMODULE_SUBEVENT_LOADING_ENDED
@@ -292,7 +192,7 @@ unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _:
 
 unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        lock::enter(|st| {
+        cell::enter(|st| {
             st.replica = sub != 0;
             cluster::look_again(st);
             outdate_everything();
@@ -324,7 +224,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
         return;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
-        lock::enter(|st| {
+        cell::enter(|st| {
             outdate_everything();
             if st.replica {
                 // The primary says what is in force from here on.

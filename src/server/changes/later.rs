@@ -3,6 +3,7 @@
 use crate::server::changes::referrers::doubt_referrers;
 use crate::server::changes::written::paused;
 use crate::server::desk::{self, desk, Lane};
+use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
@@ -106,7 +107,7 @@ fn take_drops() {
     let held = lock::lock();
     let ctx = held.ctx();
     if ffi::removable(ctx) {
-        lock::enter(|st| {
+        cell::enter(|st| {
             for ix in due {
                 store::drop_all(st, ctx, ix);
             }
@@ -152,7 +153,7 @@ pub(crate) fn reread() {
     if ffi::is_replica(ctx) {
         return;
     }
-    lock::enter(|st| {
+    cell::enter(|st| {
         crate::server::desk::deletes::watch();
         for (ix, id) in ready {
             let Some(e) = st.get(ix) else { continue };

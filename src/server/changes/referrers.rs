@@ -4,10 +4,10 @@ use crate::server::changes::later::{drop_later, reread_later};
 use crate::server::changes::schema;
 use crate::server::changes::written::hold;
 use crate::server::desk::{desk, Lane, Thing};
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_core::entry::Entry;
@@ -37,7 +37,7 @@ pub(crate) fn doubt_referrers(
         if !ffi::removable(ctx) {
             return;
         }
-        lock::enter(|st| {
+        cell::enter(|st| {
             for ix in st.of_base(&lane.base) {
                 let Some(e) = st.get(ix) else { continue };
                 let computes = computes_from(&e.spec, &lane.entity);
@@ -70,7 +70,7 @@ pub(crate) fn doubt_referrers(
             if !ffi::removable(ctx) {
                 return;
             }
-            lock::enter(|st| {
+            cell::enter(|st| {
                 let hit: Vec<CompactString> = part
                     .iter()
                     .filter(|id| {
@@ -113,7 +113,7 @@ pub(crate) fn doubt_referrers(
                 if !ffi::removable(ctx) {
                     return;
                 }
-                lock::enter(|st| store::drop_all(st, ctx, ix));
+                cell::enter(|st| store::drop_all(st, ctx, ix));
             }
             drop_later(ix);
         } else if computes {

@@ -9,6 +9,7 @@ pub(crate) use crate::server::changes::referrers::outdate_flights;
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching;
 use crate::server::fetching::landing;
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, LinkCells, State};
 use crate::server::store::cluster;
 use crate::server::store::{self, By, Copy, Link, Stored};
@@ -71,7 +72,7 @@ pub(crate) fn store(
     {
         let held = hold();
         let ctx = held.ctx();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for (r, cells) in records {
                 let id = CompactString::new(&r.id);
                 out.push(one(
@@ -259,7 +260,7 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, St
         if !ffi::removable(ctx) {
             return beyond;
         }
-        lock::enter(|st| {
+        cell::enter(|st| {
             for id in ids {
                 if cluster::out_of_reach(st, &lane.entity, id) {
                     let name = key::record(&lane.entity, id);
@@ -293,7 +294,7 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
         if !ffi::removable(ctx) {
             return;
         }
-        lock::enter(|st| {
+        cell::enter(|st| {
             let Some(spec) = st.get(lane.ix).map(|e| e.spec.clone()) else {
                 return;
             };

@@ -7,11 +7,11 @@
 use crate::server::changes::schema;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
+use crate::server::state::cell;
 use crate::server::state::query;
 use crate::server::state::waiting::{Answered, Op};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
 use parking_lot::Mutex;
@@ -33,7 +33,7 @@ struct Asked {
 }
 
 fn asked(given: Option<&[u8]>) -> Result<Asked, String> {
-    lock::enter(|st| {
+    cell::enter(|st| {
         let only = match given {
             None => None,
             Some(raw) => {

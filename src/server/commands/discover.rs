@@ -8,6 +8,7 @@ use crate::server::changes::schema::take_in;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::fetching::Errand;
+use crate::server::state::cell;
 use crate::server::state::waiting::{Answered, Op};
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
@@ -146,7 +147,7 @@ fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
     crate::server::fetching::columns::learn(base, schema);
     let existing = {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             let known = st.entities().map(|e| Existing {
                 name: e.name.to_string(),
                 base: e.base(),
@@ -180,7 +181,7 @@ fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
 fn define(p: Planned) -> Result<(), String> {
     let held = lock::lock();
     let ctx = held.ctx();
-    let done = lock::enter(|st| {
+    let done = cell::enter(|st| {
         if let (None, Some(again)) = (st.by_name(&p.name), cluster::unsettled(&p.name)) {
             return Err(again);
         }

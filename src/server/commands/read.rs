@@ -10,10 +10,10 @@
 use crate::server::commands::{entry, in_database_0, numkeys_positions};
 use crate::server::reads;
 use crate::server::reads::ahead;
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::query::{self, Ask, Options, Query};
 use crate::server::valkey::ffi::{self, args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
@@ -51,7 +51,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     if vouched.is_some() && !podium_core::feed::can_renew(&h) {
         return false;
     }
-    if lock::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {
+    if cell::enter(|st| st.hit(h.generation, now, vouched)) != Some(true) {
         return false;
     }
     if tracking::somebody_waits() {
@@ -91,9 +91,9 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         });
         let fresh = entry.filter(|e| now < e.header.fresh_until && now < e.header.dead_at);
         let served = fresh
-            .filter(|e| lock::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));
+            .filter(|e| cell::enter(|st| st.hit(e.header.generation, now, None)) == Some(true));
         let Some(e) = served else {
-            lock::enter(|st| generations.iter().for_each(|g| st.unhit(*g)));
+            cell::enter(|st| generations.iter().for_each(|g| st.unhit(*g)));
             return false;
         };
         let (h, answer) = (e.header, e.answer());
@@ -131,7 +131,7 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let query = lock::enter(|st| parse_get(ctx, st, &a));
+    let query = cell::enter(|st| parse_get(ctx, st, &a));
     run(ctx, query)
 }
 
@@ -175,7 +175,7 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         }
     }
     let a = args(argv, argc);
-    let query = lock::enter(|st| {
+    let query = cell::enter(|st| {
         let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
         let options = query::options(rest, false)?;
         let keys = keys
@@ -205,7 +205,7 @@ unsafe fn index_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let query = lock::enter(|st| {
+    let query = cell::enter(|st| {
         let options = query::options(a.get(2..).unwrap_or(&[]), true)?;
         parse_index(ctx, st, a.get(1..2).unwrap_or(&[]), options)
     });
@@ -220,7 +220,7 @@ unsafe fn inter_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let a = args(argv, argc);
-    let query = lock::enter(|st| {
+    let query = cell::enter(|st| {
         let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
         let options = query::options(rest, true)?;
         if let Some(all) = keys

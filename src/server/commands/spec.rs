@@ -11,13 +11,13 @@ use crate::server::changes::schema;
 use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
 use crate::server::upkeep;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
 use podium_core::key;
@@ -71,7 +71,7 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         Ok(p) => p,
         Err(why) => return reply::error(ctx, &why),
     };
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         here(st, name)?;
         define(st, ctx, name, spec);
         Ok(Body::Ok)
@@ -118,7 +118,7 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(2).copied().unwrap_or(b"");
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let e = std::str::from_utf8(name).ok().and_then(|n| st.by_name(n));
         if let Some(e) = e {
             return Ok(Body::Bytes(effective(&e.spec).to_string().into_bytes()));
@@ -158,7 +158,7 @@ unsafe fn list_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if words(ctx, argv, argc, 2..=2).is_none() {
         return 0;
     }
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         cluster::look(ctx, st);
         Ok(Body::List(
             st.sorted_names()
@@ -175,7 +175,7 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(2).copied().unwrap_or(b"");
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let Some(name) = std::str::from_utf8(name)
             .ok()
             .filter(|n| st.by_name(n).is_some())

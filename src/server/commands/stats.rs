@@ -7,12 +7,12 @@
 
 use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
+use crate::server::state::cell;
 use crate::server::state::entities::Figures;
 use crate::server::state::query;
 use crate::server::upkeep::info;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi::{rm, Argv, Ctx, RString, OK};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use std::ffi::c_int;
 
@@ -30,7 +30,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 "NOPERM PODIUM.STATS RESET is @admin: this user may not run it",
             );
         }
-        lock::enter(|st| {
+        cell::enter(|st| {
             crate::server::reads::count_now(st);
             st.past = Figures::default();
             for e in st.entities_mut() {
@@ -40,7 +40,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         figures::reset();
         return Body::Ok.send(ctx);
     }
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let all = match what {
             None => info::all(st),
             Some(name) => {

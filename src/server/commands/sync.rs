@@ -13,12 +13,12 @@
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::feed::{self, Waiter};
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::waiting::Op;
 use crate::server::store::cluster;
 use crate::server::upstream::fault::{hopeless, Fault};
 use crate::server::valkey::ffi::{self, Argv, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
@@ -117,7 +117,7 @@ fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
         let goes_on = if starting { "it goes on trying" } else { "the poll goes on" };
         Body::error(format!("UPSTREAMTIMEOUT the change feed of {of} was not heard in time: {goes_on}, see PODIUM.SYNC STATUS"))
     }));
-    let waiting = lock::enter(|st| {
+    let waiting = cell::enter(|st| {
         feed::poll(
             st,
             base,
@@ -163,7 +163,7 @@ unsafe fn start_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let waits = ffi::may_wait(ctx);
     let in_cluster = ffi::is_cluster(ctx);
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let base = base_of(st, given)?;
         here(st, ctx, &base)?;
         if in_cluster && !st.entities().any(|e| e.base() == base) {
@@ -203,7 +203,7 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(given) = only_base(ctx, argv, argc) else {
         return 0;
     };
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let base = base_of(st, given)?;
         here(st, ctx, &base)?;
         let webhook = feed::end(st, ctx, &base);
@@ -232,7 +232,7 @@ unsafe fn status_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(given) = only_base(ctx, argv, argc) else {
         return 0;
     };
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         cluster::look(ctx, st);
         let base = base_of(st, given)?;
         Ok(Body::Map(feed::status(st, &base)))
@@ -245,7 +245,7 @@ unsafe fn now_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let waits = ffi::may_wait(ctx);
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let base = base_of(st, given)?;
         here(st, ctx, &base)?;
         if !st.feeds.contains_key(&*base) {
@@ -274,7 +274,7 @@ unsafe fn ping_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         a.get(2).copied().unwrap_or(b""),
         a.get(3).copied().unwrap_or(b""),
     );
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let denied = "DENIED this is no notification of a webhook that is followed here: its MAC does not fit";
         let (base, webhook) = feed::ping_names(body).ok_or(denied)?;
         let hook = st

@@ -11,13 +11,13 @@ use crate::server::desk::{believes, desk, Lane};
 use crate::server::fetching;
 use crate::server::fetching::columns;
 use crate::server::fetching::landing;
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::query::{self, RecordKey};
 use crate::server::store::cluster;
 use crate::server::store::{self, By, Copy, Set, Stored};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body};
 use podium_core::entry::{Entry, WRITTEN};
@@ -41,7 +41,7 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
     };
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let mut targets = Vec::with_capacity(a.len());
         for name in a.get(1..).unwrap_or(&[]) {
             if *name == b"*" {
@@ -127,7 +127,7 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let Some(a) = words(ctx, argv, argc, 2..) else {
         return 0;
     };
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let keys = a
             .get(1..)
             .unwrap_or(&[])
@@ -178,7 +178,7 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         a.get(1).copied().unwrap_or(b""),
         a.get(2).copied().unwrap_or(b""),
     );
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let k = query::record_key(st, name)?;
         let (cells, source) = record::read_upsert(&k.id, json)
             .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;

@@ -9,12 +9,12 @@ use crate::server::commands::{entry, in_database_0};
 use crate::server::desk::desk;
 use crate::server::feed;
 use crate::server::fetching::columns;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::query::RecordKey;
 use crate::server::store;
 use crate::server::upstream::secrets;
 use crate::server::valkey::ffi::{self, args, rm, Argv, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use compact_str::CompactString;
 use podium_core::automation::{self, same_name, Action, Cells, Notice};
@@ -59,7 +59,7 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         },
         Err(why) => return reply::error(ctx, &format!("BADRECORD {why}")),
     };
-    let r = lock::enter(|st| {
+    let r = cell::enter(|st| {
         let entities = named(st, &notice.table);
         if entities.is_empty() {
             return Err(reply::no_entity(&key::shown(notice.table.as_bytes())));

@@ -1,11 +1,11 @@
 //! What the commands over whole entities (`<entity>:*|* [options]`) share: options, entities, and a thread to answer from.
 
 use crate::server::desk;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx};
 use crate::server::state::query;
 use crate::server::state::waiting::{Answered, Late, Op};
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use podium_core::key::{self, Name};
 use std::ffi::c_int;
@@ -37,7 +37,7 @@ pub(super) fn entities(
     name: &[u8],
     fits: impl Fn(&Entity) -> Result<(), String>,
 ) -> Result<(Vec<EntityIx>, bool), String> {
-    let found = lock::enter(|st| match (name, key::parse(name)) {
+    let found = cell::enter(|st| match (name, key::parse(name)) {
         (b"*", _) => Ok((
             st.entities()
                 .filter(|e| fits(e).is_ok())

@@ -8,13 +8,13 @@
 
 use crate::server::commands::{entry, words};
 use crate::server::desk::{desk, Lane};
+use crate::server::state::cell;
 use crate::server::state::entities::Entity;
 use crate::server::state::query;
 use crate::server::state::waiting::{Op, BLOCKED};
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
 use crate::server::writes::{self, Order};
@@ -69,7 +69,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = lock::enter(|st| {
+    let order = cell::enter(|st| {
         let Some(Name::All { entity }) = key::parse(name) else {
             return Err(format!(
                 "BADKEY '{}' names no entity to create a record of: give <entity>:*",
@@ -107,7 +107,7 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = lock::enter(|st| {
+    let order = cell::enter(|st| {
         let k = query::record_key(st, name)?;
         let e = st.get(k.ix).ok_or("ERR internal error")?;
         let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
@@ -134,7 +134,7 @@ unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = lock::enter(|st| {
+    let order = cell::enter(|st| {
         let names = a.get(1..).unwrap_or(&[]);
         if names.len() > MOST {
             return Err(format!(

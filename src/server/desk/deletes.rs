@@ -7,6 +7,7 @@
 
 use crate::server::desk::desk;
 use crate::server::events::outdate_everything;
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::valkey::ffi::{self, bytes, rm};
 use crate::server::valkey::lock;
@@ -120,12 +121,12 @@ unsafe extern "C" fn look(f: *mut raw::RedisModuleCommandFilterCtx) {
                         .filter(|name| key::parse(name).is_some())
                 };
                 if transactions.delete(client, names()) == Takes::Now {
-                    lock::enter(|st| names().for_each(|name| deleted(st, name)));
+                    cell::enter(|st| names().for_each(|name| deleted(st, name)));
                 }
             }
             Word::Executes => match transactions.execute(client) {
                 Deletes::These(names) => {
-                    lock::enter(|st| names.iter().for_each(|name| deleted(st, name)));
+                    cell::enter(|st| names.iter().for_each(|name| deleted(st, name)));
                 }
                 Deletes::Anything => outdate_everything(),
             },

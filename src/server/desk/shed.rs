@@ -4,6 +4,7 @@
 use crate::server::desk::{self, desk, Desk, Passenger, Thing};
 use crate::server::fetching::{tell_hopeless, Job};
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::waiting::{LandedQuestion, LandedRecord, Op, Seen, Ticket};
 use crate::server::upstream::fault::Fault;
@@ -88,7 +89,7 @@ fn look_through(only: Option<BaseKey>) {
     desk::close_now();
     if !told.dropped.is_empty() {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for ix in &told.dropped {
                 if let Some(e) = st.get_mut(*ix) {
                     e.questions = e.questions.saturating_sub(1);

@@ -1,5 +1,6 @@
 //! Keys that the feed vouches for do not end by their own expiry: they are kept on, in slices.
 
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::{self, kept_ms, Copy};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
@@ -23,7 +24,7 @@ pub(super) fn extend(base: &str) {
     let mut all: Vec<KeysOf> = Vec::new();
     {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for ix in st.of_base(base) {
                 if let Some(e) = st.get(ix) {
                     all.push((
@@ -38,11 +39,11 @@ pub(super) fn extend(base: &str) {
     for (ix, records, sets) in all {
         for part in records.chunks(SLICE) {
             let held = lock::lock();
-            lock::enter(|st| part.iter().for_each(|id| record(st, held.ctx(), ix, id)));
+            cell::enter(|st| part.iter().for_each(|id| record(st, held.ctx(), ix, id)));
         }
         for part in sets.chunks(SLICE) {
             let held = lock::lock();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 part.iter()
                     .for_each(|suffix| set(st, held.ctx(), ix, suffix))
             });

@@ -9,6 +9,7 @@ use crate::server::feed::saved;
 use crate::server::feed::views;
 use crate::server::feed::{interval, Follower, Landed};
 use crate::server::fetching::columns;
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::store;
 use crate::server::valkey::ffi::{self, Level};
@@ -32,7 +33,7 @@ pub(super) fn land(l: Landed) {
     {
         let held = lock::lock();
         let ctx = held.ctx();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if st.replica || st.loading {
                 return;
             }
@@ -98,7 +99,7 @@ pub(super) fn land(l: Landed) {
             None => {
                 // Writes are paused, or this node is a replica by now.
                 let _held = lock::lock();
-                lock::enter(|st| {
+                cell::enter(|st| {
                     if let Some(f) = follower(st, &l.base, l.incarnation) {
                         f.feed.stalled(ffi::now_ms());
                     }
@@ -114,7 +115,7 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
     {
         let held = lock::lock();
         let ctx = held.ctx();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if st.replica || st.loading {
                 return;
             }

@@ -24,6 +24,7 @@ pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behi
 
 use crate::server::desk::desk;
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::waiting::Op;
 use crate::server::store::cluster;
@@ -116,7 +117,7 @@ pub(crate) fn wake() {
 
 /// Stops the thread; called with the server's lock held.
 pub(crate) fn stop() -> Result<(), String> {
-    let waited_for = lock::enter(|st| {
+    let waited_for = cell::enter(|st| {
         st.feeds
             .values()
             .any(|f| !f.readers.is_empty() || !f.waiters.is_empty())
@@ -160,7 +161,7 @@ fn round() -> u64 {
     {
         let held = lock::lock();
         let ctx = held.ctx();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if st.replica || st.loading {
                 for f in st.feeds.values_mut() {
                     ready.append(&mut f.readers);

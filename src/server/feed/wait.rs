@@ -2,6 +2,7 @@
 
 use crate::server::feed::wake;
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::waiting::Op;
 use crate::server::valkey::ffi;
@@ -90,7 +91,7 @@ pub(crate) fn catch_up(base: &str) -> bool {
     let heard = Arc::new(Heard::default());
     {
         let _held = lock::lock();
-        let asked = lock::enter(|st| {
+        let asked = cell::enter(|st| {
             st.feeds
                 .get(base)
                 .is_some_and(|f| f.feed.state() == "following")

@@ -9,7 +9,8 @@ use crate::server::changes::schema;
 use crate::server::desk::{self, desk, Lane};
 use crate::server::upstream::fault::is_refusal;
 use crate::server::upstream::figures::{self, Cause};
-use parking_lot::Mutex;
+use crate::server::valkey::settings;
+use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
 use podium_airtable::{Ask, Client, Damaged, Failure, FailureKind, ListQuery, Page, Phase, Record};
 use podium_core::columns::{names_ids, Names};
 use podium_core::pace::Class;
@@ -38,22 +39,37 @@ struct OfBase {
     refused_ms: Option<u64>,
 }
 
-static KNOWN: Mutex<BTreeMap<String, OfBase>> = Mutex::new(BTreeMap::new());
+/// What is known of bases, as the Airtable at this URL told it.
+struct Known {
+    url: String,
+    bases: BTreeMap<String, OfBase>,
+}
+
+static KNOWN: Mutex<Known> = Mutex::new(Known {
+    url: String::new(),
+    bases: BTreeMap::new(),
+});
+
+/// What is known of bases; nothing, if another Airtable is asked by now.
+fn bases() -> MappedMutexGuard<'static, BTreeMap<String, OfBase>> {
+    let mut known = KNOWN.lock();
+    let url = settings::AIRTABLE_URL.get();
+    if known.url != url {
+        known.url = url;
+        known.bases.clear();
+    }
+    MutexGuard::map(known, |k| &mut k.bases)
+}
 
 /// A base's schema was read, by whomever.
 pub(crate) fn learn(base: &str, schema: &Value) {
     let slim = slim(schema);
-    let mut known = KNOWN.lock();
+    let mut known = bases();
     let b = known.entry(base.to_string()).or_default();
     b.tables.clear();
     b.schema = Arc::new(slim);
     b.read_ms = Some(desk::mono_ms());
     b.refused_ms = None;
-}
-
-/// Another Airtable is asked from now on.
-pub(crate) fn forget() {
-    KNOWN.lock().clear();
 }
 
 /// Names and ids alone.
@@ -85,7 +101,7 @@ fn slim(schema: &Value) -> Value {
 }
 
 fn known(base: &str, table: &str) -> Option<Arc<Names>> {
-    let mut known = KNOWN.lock();
+    let mut known = bases();
     let b = known.get_mut(base)?;
     if let Some(names) = b.tables.get(table) {
         return Some(names.clone());
@@ -98,7 +114,7 @@ fn known(base: &str, table: &str) -> Option<Arc<Names>> {
 /// Is nothing to be expected of asking for the schema now?
 fn is_futile(base: &str) -> bool {
     let now = desk::mono_ms();
-    let known = KNOWN.lock();
+    let known = bases();
     known.get(base).is_some_and(|b| {
         b.refused_ms.is_some_and(|at| now < at + REFUSED_MS)
             || b.read_ms.is_some_and(|at| now < at + AGAIN_MS)
@@ -136,7 +152,7 @@ fn fresh(client: &Client, ask: &Ask, lane: &Lane) -> Option<Arc<Names>> {
         Err(f) => {
             let refused = is_refusal(&f);
             if refused {
-                let mut known = KNOWN.lock();
+                let mut known = bases();
                 let b = known.entry(ask.base.to_string()).or_default();
                 b.refused_ms = Some(desk::mono_ms());
             }
@@ -309,7 +325,7 @@ fn put_under_ids(
             let mut all = (*now).clone();
             records.iter().for_each(|r| all.accept(r.cells));
             let all = Arc::new(all);
-            if let Some(b) = KNOWN.lock().get_mut(ask.base) {
+            if let Some(b) = bases().get_mut(ask.base) {
                 b.tables.insert(ask.table.to_string(), all.clone());
             }
             all

@@ -3,6 +3,7 @@
 use crate::server::desk::{desk, Lane};
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got, Shaped};
+use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
@@ -54,7 +55,7 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
     let mut bases: Vec<String> = Vec::new();
     {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for ix in entities {
                 if let Some(e) = st.get(*ix) {
                     let base = e.base();
@@ -110,7 +111,7 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
     }
     {
         let _held = lock::lock();
-        lock::enter(|st| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
+        cell::enter(|st| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
     }
     Ok(reports)
 }
@@ -125,7 +126,7 @@ fn gather(
     let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
     {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for ix in st.of_base(base) {
                 let Some(e) = st.get(ix) else { continue };
                 lanes.insert(ix, Lane::of(e, Cause::Sweep));
@@ -141,7 +142,7 @@ fn gather(
         for part in ids.chunks(SLICE) {
             let held = lock::lock();
             let ctx = held.ctx();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 let Some(e) = st.get(*ix) else { return };
                 for id in part {
                     if let Copy::Record(b) = store::copy(ctx, e, id, false) {
@@ -271,7 +272,7 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
         let _ahead = landing::ahead(lane, sent, coming);
         let held = lock::lock();
         let ctx = held.ctx();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for id in part {
                 match found.remove(id) {
                     Some((s, refs)) => {
@@ -298,7 +299,7 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
 pub(crate) fn by_itself() {
     let entities = {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if st.replica {
                 Vec::new()
             } else {

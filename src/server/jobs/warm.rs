@@ -7,6 +7,7 @@
 use crate::server::desk::{desk, Lane};
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got, Question};
+use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
@@ -98,7 +99,7 @@ fn warmed_since(lane: &Lane, asked: Instant) -> Option<Done> {
         (w.at > asked && w.generation == lane.generation).then_some(w.records)?
     };
     let _held = lock::lock();
-    let complete = lock::enter(|st| st.get(lane.ix).is_some_and(|e| e.complete.is_some()));
+    let complete = cell::enter(|st| st.get(lane.ix).is_some_and(|e| e.complete.is_some()));
     (complete == Some(true)).then(|| Done {
         records,
         ..Done::default()
@@ -114,7 +115,7 @@ pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
     for ix in entities {
         let lane = {
             let _held = lock::lock();
-            lock::enter(|st| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten()
+            cell::enter(|st| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten()
         };
         {
             let mut p = PROGRESS.lock();
@@ -217,7 +218,7 @@ impl Drop for UnderWay<'_> {
             desk().tokens.landed(self.sent);
         }
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if let Some(e) = st.get_mut(self.lane.ix) {
                 e.questions = e.questions.saturating_sub(1);
             }
@@ -231,7 +232,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
     'anew: loop {
         {
             let _held = lock::lock();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 if let Some(e) = st.get_mut(lane.ix) {
                     e.questions += 1;
                 }
@@ -335,7 +336,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
         let _ahead = landing::ahead(lane, all.sent, shaped.iter().map(|(id, s)| (id, Some(s))));
         let held = lock::lock();
         let ctx = held.ctx();
-        let step = lock::enter(|st| {
+        let step = cell::enter(|st| {
             if st
                 .get(lane.ix)
                 .is_none_or(|e| e.generation != lane.generation)

@@ -3,9 +3,10 @@
 use crate::server::desk::Lane;
 use crate::server::fetching;
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
+use crate::server::upstream::figures;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -13,16 +14,6 @@ use podium_core::entry::Header;
 use podium_core::pace::LaneKey;
 use podium_core::refresh::{self, Soon};
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// What a fetch takes of late, ms.
-static FETCH_MS: AtomicU64 = AtomicU64::new(200);
-
-/// A fetch took so long.
-pub(crate) fn fetch_took(ms: u64) {
-    // Two threads at once may lose one of two samples: it is an average.
-    let before = FETCH_MS.load(Ordering::Relaxed);
-    FETCH_MS.store((before * 7 + ms.min(10_000)) / 8, Ordering::Relaxed);
-}
 
 static CHANCE: AtomicU64 = AtomicU64::new(0);
 
@@ -46,8 +37,7 @@ pub(crate) fn is_due(asked_ms: u64, fresh_until: u64, now: u64) -> bool {
         fresh_until.saturating_sub(asked_ms),
         fresh_until.saturating_sub(now),
     );
-    refresh::near_end(life, left)
-        && refresh::early(life, left, FETCH_MS.load(Ordering::Relaxed), chance())
+    refresh::near_end(life, left) && refresh::early(life, left, figures::fetch_ms(), chance())
 }
 
 /// A hit found a copy near its end. On the main thread, outside the state.
@@ -59,7 +49,7 @@ pub(crate) fn renew(ctx: Ctx, name: &[u8], h: &Header, now: u64) {
     let Some(podium_core::key::Name::Record { entity, id }) = podium_core::key::parse(name) else {
         return;
     };
-    lock::enter(|st| {
+    cell::enter(|st| {
         let Some(ix) = st
             .by_name(entity)
             .filter(|e| !e.base().is_empty() && !e.feed.renews(h, now))

@@ -15,6 +15,7 @@ use crate::server::desk::{self, desk};
 use crate::server::reads::judge::{Judge, Progress, Start, Want};
 use crate::server::reads::order::{order, WORKER};
 use crate::server::reads::slices::{collect, in_slices};
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::query::{Ask, Query, RecordKey};
 use crate::server::state::waiting::{
@@ -55,7 +56,7 @@ pub(crate) fn read(ctx: Ctx, query: Query) -> c_int {
 fn serve(ctx: Ctx, query: Query) -> c_int {
     let nothing = Brought::default();
     let now = ffi::now_ms();
-    let verdict = lock::enter(|st| {
+    let verdict = cell::enter(|st| {
         let asked = desk().next_seq();
         let mut refresh = Vec::new();
         let progress = match evaluate(ctx, st, &query, &nothing, asked, now, &mut refresh, true) {
@@ -334,7 +335,7 @@ fn resume(op: &Arc<Op>) {
         let held = lock::lock();
         let ctx = held.ctx();
         let now = ffi::now_ms();
-        let progress = lock::enter(|st| {
+        let progress = cell::enter(|st| {
             op.with_brought(|b| {
                 match evaluate(ctx, st, &op.query, b, op.asked, now, &mut Vec::new(), false) {
                     Evaluated::Progress(Progress::Done(b)) => Ok(b.seal()),
@@ -347,7 +348,7 @@ fn resume(op: &Arc<Op>) {
             Some(Ok(b)) => b,
             Some(Err(wants)) => {
                 if round < ROUNDS {
-                    lock::enter(|st| order(ctx, st, op, &wants, false));
+                    cell::enter(|st| order(ctx, st, op, &wants, false));
                     return;
                 }
                 Body::error(
@@ -367,7 +368,7 @@ pub(crate) fn late(ctx: Ctx, op: &Op) -> Body {
     }
     let fault = Fault::timeout(settings::FETCH_TIMEOUT_MS.get());
     let now = ffi::now_ms();
-    let body = lock::enter(|st| {
+    let body = cell::enter(|st| {
         let nothing = Brought::default();
         let wants = match evaluate(
             ctx,

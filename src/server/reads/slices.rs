@@ -3,6 +3,7 @@
 use crate::server::desk;
 use crate::server::reads::judge::{self, Judge, Progress, Start, Want};
 use crate::server::reads::*;
+use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::query::Query;
 use crate::server::state::waiting::{Brought, Op};
@@ -19,7 +20,7 @@ use std::sync::Arc;
 pub(super) fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
     if !ffi::may_wait(ctx) {
         // It may not wait, so it is answered in one go.
-        let b = lock::enter(|st| {
+        let b = cell::enter(|st| {
             match evaluate(
                 ctx,
                 st,
@@ -71,7 +72,7 @@ fn preread(ix: EntityIx, conditions: &[crate::server::state::query::Condition]) 
         loop {
             let held = lock::lock();
             let ctx = held.ctx();
-            let part = lock::enter(|st| {
+            let part = cell::enter(|st| {
                 let e = st.get(ix)?;
                 if head.is_none() && store::set_state(ctx, e, &suffix).1 <= IDS {
                     return None;
@@ -108,7 +109,7 @@ pub(super) fn collect(
         let held = lock::lock();
         let ctx = held.ctx();
         let now = ffi::now_ms();
-        lock::enter(|st| {
+        cell::enter(|st| {
             op.with_brought(|brought| {
                 let mut judge = Judge::new(ctx, brought, options, now);
                 judge.preread = Some(&preread);
@@ -127,7 +128,7 @@ pub(super) fn collect(
         let held = lock::lock();
         let ctx = held.ctx();
         let now = ffi::now_ms();
-        let all = lock::enter(|st| {
+        let all = cell::enter(|st| {
             op.with_brought(|brought| {
                 let judge = Judge::new(ctx, brought, options, now);
                 judge.step(st, &mut scan, SLICE, true)
@@ -140,7 +141,7 @@ pub(super) fn collect(
     let held = lock::lock();
     let ctx = held.ctx();
     let now = ffi::now_ms();
-    let progress = lock::enter(|st| {
+    let progress = cell::enter(|st| {
         let p = op.with_brought(|brought| {
             let mut judge = Judge::new(ctx, brought, options, now);
             let p = judge.finish(st, *scan, &name);
@@ -165,6 +166,6 @@ fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
     }
     let held = lock::lock();
     let ctx = held.ctx();
-    lock::enter(|st| order(ctx, st, op, &wants, false));
+    cell::enter(|st| order(ctx, st, op, &wants, false));
     None
 }

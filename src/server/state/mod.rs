@@ -1,5 +1,6 @@
 //! What is known in memory, and what a read that waits has.
 
+pub(crate) mod cell;
 pub(crate) mod entities;
 pub(crate) mod query;
 pub(crate) mod waiting;

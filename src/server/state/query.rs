@@ -3,6 +3,7 @@
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::valkey::ffi::{self, rm, Ctx, RString};
 use crate::server::valkey::reply;
+use crate::server::valkey::tracking::Alias;
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use podium_core::question;
@@ -73,9 +74,6 @@ pub(crate) struct Condition {
     /// `<field>:<value>`, the value in normal form.
     pub(crate) suffix: Arc<[u8]>,
 }
-
-/// The key of an index set, and another name it was given by.
-pub(crate) type Alias = (Arc<[u8]>, Arc<[u8]>);
 
 /// What is asked.
 #[derive(Clone, Debug)]

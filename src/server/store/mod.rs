@@ -9,6 +9,7 @@ pub(crate) mod graves;
 pub(crate) mod kept;
 pub(crate) mod links;
 pub(crate) mod own_keys;
+pub(crate) mod register;
 pub(crate) mod sets;
 pub(crate) mod targets;
 pub(crate) mod told;

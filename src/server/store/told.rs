@@ -2,6 +2,7 @@
 //! loaded, or another server's taken over, they are looked up there, in slices, before a set is asked for.
 
 use crate::server::desk;
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
 use crate::server::valkey::ffi::{self, rm, Ctx};
@@ -82,14 +83,14 @@ pub(crate) fn look_up_soon(st: &mut State, ctx: Ctx) {
 pub(crate) fn complete(ix: EntityIx) {
     let known = {
         let _held = lock::lock();
-        lock::enter(|st| st.get(ix).is_none_or(|e| e.told.is_complete()))
+        cell::enter(|st| st.get(ix).is_none_or(|e| e.told.is_complete()))
     };
     if known == Some(false) {
         look_up();
     }
     loop {
         let held = lock::lock();
-        if lock::enter(|st| look_at_arrived(st, held.ctx(), ix)) != Some(true) {
+        if cell::enter(|st| look_at_arrived(st, held.ctx(), ix)) != Some(true) {
             return;
         }
     }
@@ -114,7 +115,7 @@ fn look_up() {
                 // What was found so far is lost again.
                 break;
             }
-            let over = lock::enter(|st| {
+            let over = cell::enter(|st| {
                 if st.entities().all(|e| e.told.is_complete()) {
                     return true;
                 }

@@ -1,11 +1,11 @@
 //! INFO podium and the figures of PODIUM.STATS: one list for both.
 
 use crate::server::desk::desk;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, Figures, State};
 use crate::server::state::waiting::BLOCKED;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi::rm;
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::Body;
 use podium_core::pace::Breaker;
 use redis_module::raw;
@@ -143,7 +143,7 @@ pub(crate) unsafe extern "C" fn handler(ctx: *mut raw::RedisModuleInfoCtx, crash
         return;
     }
     let _ = std::panic::catch_unwind(|| {
-        let Some(list) = lock::enter(all) else { return };
+        let Some(list) = cell::enter(all) else { return };
         rm!(RedisModule_InfoAddSection(ctx, c"".as_ptr()));
         for (name, value) in list {
             // The server puts the module's name in front.

@@ -3,6 +3,7 @@
 pub(crate) mod info;
 
 use crate::server::desk::{self, desk};
+use crate::server::state::cell;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
@@ -50,7 +51,7 @@ fn register() {
     let mut cursor: Option<own_keys::Cursor> = None;
     loop {
         let held = lock::lock();
-        let more = lock::enter(|st| {
+        let more = cell::enter(|st| {
             let cursor = cursor.get_or_insert_with(own_keys::Cursor::new);
             let more = own_keys::register_some(held.ctx(), st, cursor, BUCKETS);
             if !more {
@@ -77,7 +78,7 @@ fn round(swept: &mut Instant) {
         more = {
             let held = lock::lock();
             let ctx = held.ctx();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 crate::server::desk::deletes::rest();
                 crate::server::reads::count_now(st);
                 crate::server::store::told::look_up_soon(st, ctx);

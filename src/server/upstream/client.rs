@@ -3,35 +3,15 @@
 use crate::server::upstream::secrets;
 use crate::server::valkey::settings;
 use parking_lot::Mutex;
-use podium_airtable::{Client, Config, Failure, FailureKind, Phase, Token};
+use podium_airtable::{Client, Failure, FailureKind, Phase, Token};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 struct Built {
     settings: u64,
-    url: String,
     client: Client,
 }
 
 static BUILT: Mutex<Option<Built>> = Mutex::new(None);
-
-fn settings() -> Config {
-    Config {
-        url: settings::AIRTABLE_URL.get(),
-        connect_timeout: Duration::from_millis(settings::CONNECT_TIMEOUT_MS.get().max(1) as u64),
-        max_response_bytes: settings::MAX_RESPONSE_BYTES.get().max(1) as u64,
-        user_agent: concat!("podium/", env!("CARGO_PKG_VERSION")).to_string(),
-    }
-}
-
-/// Would a client for this URL be possible?
-pub(crate) fn check_url(url: &str) -> Result<(), String> {
-    Client::new(Config {
-        url: url.to_string(),
-        ..settings()
-    })
-    .map(drop)
-}
 
 fn client() -> Result<Client, String> {
     let now = settings::CHANGES.load(Ordering::Relaxed);
@@ -39,14 +19,8 @@ fn client() -> Result<Client, String> {
     if let Some(b) = built.as_ref().filter(|b| b.settings == now) {
         return Ok(b.client.clone());
     }
-    let settings = settings();
-    let url = settings.url.clone();
-    let client = Client::new(settings)?;
-    if built.as_ref().is_some_and(|b| b.url != url) {
-        crate::server::fetching::columns::forget();
-    }
+    let client = Client::new(settings::client())?;
     *built = Some(Built {
-        url,
         settings: now,
         client: client.clone(),
     });

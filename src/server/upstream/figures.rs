@@ -83,6 +83,21 @@ impl Histogram {
 
 pub(crate) fn call_begins() {}
 
+/// What a fetch takes of late, ms.
+static FETCH_MS: AtomicU64 = AtomicU64::new(200);
+
+fn fetch_took(ms: u64) {
+    // Two threads at once may lose one of two samples: it is an average.
+    let before = FETCH_MS.load(Ordering::Relaxed);
+    FETCH_MS.store((before * 7 + ms.min(10_000)) / 8, Ordering::Relaxed);
+}
+
+/// What a fetch takes of late, ms.
+#[inline]
+pub(crate) fn fetch_ms() -> u64 {
+    FETCH_MS.load(Ordering::Relaxed)
+}
+
 /// One call to Airtable, however it ended.
 pub(crate) fn call(cause: Cause, ms: u64, records: usize) {
     ALL_CALLS.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +108,7 @@ pub(crate) fn call(cause: Cause, ms: u64, records: usize) {
     }
     RECORDS.fetch_add(records as u64, Ordering::Relaxed);
     if matches!(cause, Cause::Get | Cause::Index | Cause::Refresh) {
-        crate::server::reads::ahead::fetch_took(ms);
+        fetch_took(ms);
     }
     LATENCY.lock().add(ms);
 }

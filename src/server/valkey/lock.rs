@@ -1,12 +1,7 @@
-//! The server's lock, and what may only be touched under it.
-//!
-//! Commands, callbacks and events run on the main thread, which holds the lock; workers take it for moments. State that
-//! belongs to the lock lives in one cell. While a piece of code is inside that cell, keyspace events of our own making are
-//! ignored and others are kept aside until it leaves, so that nobody ever meets the state half-changed.
+//! The server's lock: commands, callbacks and events run on the main thread, which holds it; workers take it for moments.
 
-use crate::server::state::entities::State;
 use crate::server::valkey::ffi::{rm, Ctx};
-use std::cell::{Cell, RefCell, UnsafeCell};
+use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -48,86 +43,26 @@ impl Drop for Held {
     }
 }
 
-/// A keyspace event that arrived while somebody was inside the state.
-pub(crate) struct Deferred {
-    pub(crate) event: crate::server::events::Event,
-    pub(crate) key: Vec<u8>,
-}
-
-struct Room {
-    state: UnsafeCell<State>,
-    inside: Cell<bool>,
-    own_writes: Cell<u32>,
-    deferred: RefCell<Vec<Deferred>>,
-}
-// SAFETY: every field is touched only by the thread that holds the server's lock.
-unsafe impl Sync for Room {}
-
-static ROOM: once_cell::sync::Lazy<Room> = once_cell::sync::Lazy::new(|| Room {
-    state: UnsafeCell::new(State::default()),
-    inside: Cell::new(false),
-    own_writes: Cell::new(0),
-    deferred: RefCell::new(Vec::new()),
-});
-
-struct Leave;
-impl Drop for Leave {
-    fn drop(&mut self) {
-        ROOM.inside.set(false);
-    }
-}
-
-/// Runs `f` on the state. Only while the server's lock is held: in a callback of the server, or under [`lock`].
-/// A call from inside (a bug) is refused by returning `None`.
-#[inline]
-pub(crate) fn enter<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
-    let room = &*ROOM;
-    if room.inside.replace(true) {
-        return None;
-    }
-    let _leave = Leave;
-    // SAFETY: the lock is held and `inside` was false: nobody else has a reference.
-    let state = unsafe { &mut *room.state.get() };
-    let r = f(state);
-    if !room.deferred.borrow().is_empty() {
-        for d in room.deferred.take() {
-            // What expired while it was being written anew is there again.
-            if d.event == crate::server::events::Event::New
-                || !crate::server::events::is_there(&d.key)
-            {
-                crate::server::events::apply(state, &d.event, &d.key);
-            }
-        }
-    }
-    Some(r)
-}
+/// How many writes of our own are under way, one inside the other.
+struct OwnWrites(Cell<u32>);
+// SAFETY: touched only by the thread that holds the server's lock.
+unsafe impl Sync for OwnWrites {}
+static OWN_WRITES: OwnWrites = OwnWrites(Cell::new(0));
 
 /// Runs `f`, whose writes are ours: the events they raise tell us nothing.
 pub(crate) fn own_write<R>(f: impl FnOnce() -> R) -> R {
     struct Done;
     impl Drop for Done {
         fn drop(&mut self) {
-            ROOM.own_writes.set(ROOM.own_writes.get().saturating_sub(1));
+            OWN_WRITES.0.set(OWN_WRITES.0.get().saturating_sub(1));
         }
     }
-    ROOM.own_writes.set(ROOM.own_writes.get() + 1);
+    OWN_WRITES.0.set(OWN_WRITES.0.get() + 1);
     let _done = Done;
     f()
 }
 
 /// Is the event that is being raised of our own making?
 pub(crate) fn is_own_write() -> bool {
-    ROOM.own_writes.get() > 0
-}
-
-/// Keeps an event for when the state is free; false if it is free now.
-pub(crate) fn defer(event: crate::server::events::Event, key: &[u8]) -> bool {
-    if !ROOM.inside.get() {
-        return false;
-    }
-    ROOM.deferred.borrow_mut().push(Deferred {
-        event,
-        key: key.to_vec(),
-    });
-    true
+    OWN_WRITES.0.get() > 0
 }

@@ -9,6 +9,7 @@ use podium_core::freshness::Windows;
 use podium_core::key;
 use std::ffi::{c_char, c_int, c_void, CString};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 /// One numeric setting.
 pub(crate) struct Number {
@@ -152,8 +153,23 @@ static TEXTS: [&Text; 5] = [
 /// Raised by every change, so that workers know when to build their client anew.
 pub(crate) static CHANGES: AtomicU64 = AtomicU64::new(0);
 
+/// What the client for Airtable is made of.
+pub(crate) fn client() -> podium_airtable::Config {
+    podium_airtable::Config {
+        url: AIRTABLE_URL.get(),
+        connect_timeout: Duration::from_millis(CONNECT_TIMEOUT_MS.get().max(1) as u64),
+        max_response_bytes: MAX_RESPONSE_BYTES.get().max(1) as u64,
+        user_agent: concat!("podium/", env!("CARGO_PKG_VERSION")).to_string(),
+    }
+}
+
 fn check_url(s: &str) -> Result<(), String> {
-    crate::server::upstream::client::check_url(s)
+    // Would a client for this URL be possible?
+    podium_airtable::Client::new(podium_airtable::Config {
+        url: s.to_string(),
+        ..client()
+    })
+    .map(drop)
 }
 fn check_base(s: &str) -> Result<(), String> {
     if s.is_empty() || key::base_ok(s.as_bytes()) {

@@ -5,7 +5,6 @@
 //! is told then. What it brings tells nobody, so that who waited is told of the next change. If the key was read from the
 //! cache in between, that reader is owed a signal; it follows when the last who waits has its reply.
 
-use crate::server::state::query::Alias;
 use crate::server::valkey::ffi::{self, rm, Ctx, RString};
 use crate::server::valkey::lock;
 use hashbrown::HashMap;
@@ -126,6 +125,9 @@ pub(crate) fn set_landed(key: &[u8]) -> bool {
         None => true,
     }
 }
+
+/// The key of an index set, and another name it was given by.
+pub(crate) type Alias = (Arc<[u8]>, Arc<[u8]>);
 
 /// Names by which index sets were read that are not their keys': the server registers a reader under the name it gave.
 #[derive(Default)]

@@ -13,6 +13,7 @@ pub(crate) use crate::server::store::targets::{is_known, learn, says, targets};
 use crate::server::desk;
 use crate::server::fetching::columns;
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::waiting::Op;
 use crate::server::store::own_keys;
@@ -132,7 +133,7 @@ pub(crate) fn tick() {
     {
         let held = lock::lock();
         let idle = ffi::is_replica(held.ctx()) || !settings::enabled();
-        lock::enter(|st| {
+        cell::enter(|st| {
             let idle = idle || st.loading;
             for (base, b) in &mut st.schemas {
                 if !idle && !b.asking && b.due.is_some_and(|at| at <= now) {
@@ -162,7 +163,7 @@ fn by_itself(b: &mut OfBase, base: &str, class: Class) {
         let mut readers = Vec::new();
         {
             let _held = lock::lock();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 let Some(b) = st.schemas.get_mut(&*of) else {
                     return;
                 };
@@ -203,7 +204,7 @@ pub(crate) fn take_in(base: &str, schema: &Value) -> Vec<Problem> {
     let (specs, names) = {
         let held = lock::lock();
         let ctx = held.ctx();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if st.loading || ffi::is_replica(ctx) {
                 return (Vec::new(), Vec::new());
             }
@@ -228,7 +229,7 @@ pub(crate) fn take_in(base: &str, schema: &Value) -> Vec<Problem> {
     let names: Vec<&str> = names.iter().map(|n| &**n).collect();
     let problems = known::check(schema, &subjects, &names);
     let _held = lock::lock();
-    lock::enter(|st| compared(st, base, &specs, problems.clone()));
+    cell::enter(|st| compared(st, base, &specs, problems.clone()));
     problems
 }
 

@@ -4,6 +4,7 @@
 use crate::server::changes::written;
 use crate::server::desk::desk;
 use crate::server::feed::apply::renew;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi::{self, Ctx};
@@ -82,7 +83,7 @@ pub(super) fn doubt(
             if !ffi::removable(ctx) {
                 return None;
             }
-            lock::enter(|st| {
+            cell::enter(|st| {
                 let hit: Vec<CompactString> = part
                     .iter()
                     .filter(|id| {
@@ -117,7 +118,7 @@ fn who_depends<'a>(
     if !ffi::removable(ctx) {
         return None;
     }
-    let found = lock::enter(|st| {
+    let found = cell::enter(|st| {
         let all = st.of_base(base);
         let of = |st: &State, ix| {
             st.get(ix)

@@ -2,6 +2,7 @@
 
 use crate::server::desk::desk;
 use crate::server::feed::apply::{entities_of, renew, SLICE};
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
 use crate::server::store::cluster;
@@ -35,7 +36,7 @@ pub(super) fn doubt(
     let own = entities_of(base, schema, table);
     for part in changes.links.chunks(SLICE) {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for cell in part {
                 if let Some((to, column)) = schema.link(table, &cell.field) {
                     gather(st, &own, cell, column, ends.entry(to).or_default());
@@ -62,7 +63,7 @@ pub(super) fn doubt(
             if !ffi::removable(ctx) {
                 return None;
             }
-            lock::enter(|st| {
+            cell::enter(|st| {
                 for t in &targets {
                     let mut wanted = Vec::new();
                     for end in part {
@@ -132,7 +133,7 @@ struct Target {
 fn targets(base: &str, schema: &Schema, to: &str, from: &str) -> Vec<Target> {
     let all = entities_of(base, schema, to);
     let _held = lock::lock();
-    lock::enter(|st| {
+    cell::enter(|st| {
         let of = |ix| {
             let leads_back = |column: &str| schema.link_target(to, column) == Some(from);
             let spec = &st.get(ix)?.spec;

@@ -6,6 +6,7 @@ pub(crate) mod ends;
 
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::landing;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::cluster;
 use crate::server::store::{self, By, Copy};
@@ -33,7 +34,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
             if changes.reshaped || changes.destroyed || changes.unclear {
                 // Cells may have another name, another type, or be gone.
                 let held = lock::lock();
-                lock::enter(|st| store::drop_all(st, held.ctx(), ix));
+                cell::enter(|st| store::drop_all(st, held.ctx(), ix));
             }
             for part in changes.records.chunks(SLICE) {
                 let held = lock::lock();
@@ -41,7 +42,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
                 if !ffi::removable(ctx) {
                     return None;
                 }
-                lock::enter(|st| {
+                cell::enter(|st| {
                     let wanted: Vec<CompactString> = part
                         .iter()
                         .filter(|(id, fate)| {
@@ -65,7 +66,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
 /// The entities that are made of this table.
 fn entities_of(base: &str, schema: &Schema, table: &str) -> Vec<EntityIx> {
     let _held = lock::lock();
-    lock::enter(|st| {
+    cell::enter(|st| {
         let all = st.of_base(base);
         all.into_iter()
             .filter(|ix| {
@@ -158,7 +159,7 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
 pub(super) fn settle(base: &str) {
     {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if !settings::enabled() {
                 return;
             }

@@ -4,6 +4,7 @@
 
 use crate::server::desk::{desk, Lane};
 use crate::server::fetching::Shaped;
+use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, LinkCells};
 use crate::server::store::{self, Copy, Landing};
 use crate::server::valkey::ffi;
@@ -37,7 +38,7 @@ impl Drop for Ahead {
             return;
         }
         let held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for id in &self.ids {
                 let left = st.get_mut(self.ix).and_then(|e| e.landing.remove(id));
                 if left.is_some() && ffi::removable(held.ctx()) {
@@ -83,7 +84,7 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
     let size = s.map_or(0, |s| s.bytes.len());
     let former = {
         let held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             let e = st.get(ix).filter(|e| e.generation == lane.generation)?;
             let lands = settings::enabled()
                 && ffi::writable(held.ctx())
@@ -123,7 +124,7 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
     });
     let begun = {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             let e = st.get_mut(ix)?;
             e.landing.insert(id.clone(), landing);
             Some(())
@@ -137,7 +138,7 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
         {
             let held = lock::lock();
             let ctx = held.ctx();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 if ffi::removable(ctx) {
                     for (f, other, link) in part {
                         store::doubt_other_end(st, ctx, ix, *f, id, other, *link);

@@ -14,6 +14,7 @@ use crate::server::changes::schema;
 use crate::server::desk::{self, desk, Lane, Passenger};
 use crate::server::fetching::Shaped;
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::waiting::{LandedRecord, Seen, Ticket};
 use crate::server::store::{self, By, Stored};
@@ -80,7 +81,7 @@ pub(crate) fn batch(
             coming.filter(|(id, s)| s.is_some() || (buries && !damaged.contains_key(*id))),
         );
         let held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for (id, flight) in chunk {
                 // It came along to fill the page: what is not cached any more is not brought back.
                 if flight.is_none() && !st.get(lane.ix).is_some_and(|e| e.records.contains(id)) {

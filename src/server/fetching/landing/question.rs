@@ -6,6 +6,7 @@ use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_ta
 use crate::server::fetching::landing::*;
 use crate::server::fetching::{self, Learnt, Listing, Question, Shaped};
 use crate::server::reads;
+use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State, Trust};
 use crate::server::state::waiting::{LandedQuestion, Ticket};
 use crate::server::store;
@@ -34,7 +35,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
     for chunk in all.chunks(SLICE) {
         let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
         let held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             for (id, s) in chunk {
                 put(st, held.ctx(), lane, id, s);
             }
@@ -103,7 +104,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
 pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
     for part in ids.chunks(SLICE) {
         let held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             let in_force = st.get(lane.ix).map(|e| e.generation);
             for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
                 let seq = desk().next_seq();
@@ -127,7 +128,7 @@ pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
 fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
     for part in known.told_of(&q.suffix).chunks(LOOK) {
         let held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             let ours = |e: &&Entity| e.generation == q.lane.generation;
             let Some(e) = st.get(q.lane.ix).filter(ours) else {
                 return;
@@ -168,7 +169,7 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
 fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
     {
         let _held = lock::lock();
-        lock::enter(|st| {
+        cell::enter(|st| {
             if let Some(e) = st.get_mut(q.lane.ix) {
                 e.questions = e.questions.saturating_sub(1);
             }
@@ -193,7 +194,7 @@ fn learn(q: &Question, learnt: Learnt) {
         return;
     };
     let _held = lock::lock();
-    lock::enter(|st| note_trust(st, &q.lane, *field, learnt));
+    cell::enter(|st| note_trust(st, &q.lane, *field, learnt));
 }
 
 /// A lookup was seen to agree with its link cell, or not.

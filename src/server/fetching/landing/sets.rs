@@ -5,6 +5,7 @@ use crate::server::desk::{desk, Lane};
 use crate::server::fetching::landing::question::newer;
 use crate::server::fetching::landing::SLICE;
 use crate::server::fetching::{self, Question, Shaped};
+use crate::server::state::cell;
 use crate::server::state::entities::{Complete, Entity, EntityIx, State};
 use crate::server::store;
 use crate::server::valkey::ffi;
@@ -82,7 +83,7 @@ impl Known {
         let ix = q.lane.ix;
         let lost = {
             let _held = lock::lock();
-            lock::enter(|st| st.get(ix).map_or(0, |e| e.sets_lost))
+            cell::enter(|st| st.get(ix).map_or(0, |e| e.sets_lost))
         };
         let mut known = Known {
             returned: returned.collect(),
@@ -98,7 +99,7 @@ impl Known {
         while let Some(at) = from {
             let (ids, next) = {
                 let _held = lock::lock();
-                lock::enter(|st| st.get(ix).map(|e| e.told.part(at, places, set)))
+                cell::enter(|st| st.get(ix).map(|e| e.told.part(at, places, set)))
                     .flatten()
                     .unwrap_or_default()
             };
@@ -120,7 +121,7 @@ impl Known {
         let mut unknown = Vec::new();
         for part in ids.chunks(LOOK) {
             let held = lock::lock();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 let Some(e) = st.get(q.lane.ix) else { return };
                 for id in part {
                     let Some(sets) = sets(held.ctx(), e, id) else {
@@ -160,7 +161,7 @@ impl Known {
         self.later.extend(ids);
         for part in unknown.chunks(SLICE) {
             let held = lock::lock();
-            lock::enter(|st| {
+            cell::enter(|st| {
                 for id in part {
                     self.later.remove(id);
                     doubt_dropped(st, held.ctx(), ix, self, id, sent);
@@ -225,7 +226,7 @@ pub(super) fn store_set(
     loop {
         let held = lock::lock();
         let ctx = held.ctx();
-        let step = lock::enter(|st| {
+        let step = cell::enter(|st| {
             if !current(st, q, suffix, sent) {
                 return Some(false);
             }
@@ -375,7 +376,7 @@ pub(crate) fn whole_table(
     let head = head(asked_ms, fresh_until, sent);
     {
         let _held = lock::lock();
-        lock::enter(|st| schema::fetched(st, q.lane.ix));
+        cell::enter(|st| schema::fetched(st, q.lane.ix));
     }
     let known = Known::gather(q, ids.iter().cloned(), true, sent);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
@@ -434,7 +435,7 @@ fn store_sets(
     }
     let held = lock::lock();
     let ctx = held.ctx();
-    lock::enter(|st| {
+    cell::enter(|st| {
         if !current(st, q, b"*", sent) {
             return false;
         }

@@ -124,7 +124,7 @@ pub(crate) fn unsaved() -> bool {
 pub(crate) fn save_soon(ctx: Ctx) {
     unsafe extern "C" fn job(ctx: Ctx, _: *mut c_void) {
         let _ = std::panic::catch_unwind(|| {
-            crate::server::valkey::lock::enter(|st| {
+            crate::server::state::cell::enter(|st| {
                 save_all(ctx, st);
                 cluster::clear_marks(ctx, st);
             })

@@ -1,0 +1,107 @@
+//! The register of keys: which records, tombstones and index sets are there, kept up to date by what the server tells.
+
+use crate::server::desk::desk;
+use crate::server::state::cell::Event;
+use crate::server::state::entities::State;
+use crate::server::store::cluster;
+use crate::server::valkey::ffi::{self, rm};
+use crate::server::valkey::{lock, tracking};
+use compact_str::CompactString;
+use podium_core::key::{self, Name};
+
+/// An event that was kept aside while the state was in use.
+pub(crate) fn late(st: &mut State, event: &Event, name: &[u8]) {
+    // What expired while it was being written anew is there again.
+    if *event == Event::New || !is_there(name) {
+        note(st, event, name);
+    }
+}
+
+/// Does the key exist in database 0? Under the server's lock.
+fn is_there(name: &[u8]) -> bool {
+    let ctx = lock::detached();
+    rm!(RedisModule_SelectDb(ctx, 0));
+    ffi::Key::peek(ctx, ffi::RString::new(name).raw()).kind() != ffi::KeyKind::Empty
+}
+
+/// Is an index set of our making stored under this name?
+fn is_our_set(name: &[u8]) -> bool {
+    let ctx = lock::detached();
+    rm!(RedisModule_SelectDb(ctx, 0));
+    let key = ffi::Key::peek(ctx, ffi::RString::new(name).raw());
+    key.kind() == ffi::KeyKind::Zset && crate::server::store::sentinel(&key, name).is_some()
+}
+
+/// Brings the register of keys up to date.
+pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
+    if st.loading {
+        return;
+    }
+    let (entity, id, tomb) = match key::parse(name) {
+        Some(Name::Record { entity, id }) => (entity, id, false),
+        Some(Name::Tomb { entity, id }) => (entity, id, true),
+        Some(Name::All { entity }) | Some(Name::Index { entity, .. }) => {
+            let Some(suffix) = name.get(entity.len() + 1..) else {
+                return;
+            };
+            // On a replica a set comes piece by piece; elsewhere what another puts there is ours only if it says so.
+            let ours = *event != Event::New || st.replica || is_our_set(name);
+            let Some(e) = st.by_name_mut(entity) else {
+                return;
+            };
+            match event {
+                Event::New if !ours => {}
+                Event::New => {
+                    e.sets.insert(suffix.into());
+                }
+                Event::Removed | Event::Gone => {
+                    e.lose_set(suffix);
+                    tracking::signal_names(lock::detached(), name);
+                    if *event == Event::Removed {
+                        let ix = e.ix;
+                        let seq = desk().next_seq();
+                        desk()
+                            .tokens
+                            .note(ix, &String::from_utf8_lossy(suffix), seq);
+                    }
+                }
+                Event::Written => {}
+            }
+            return;
+        }
+        _ => return,
+    };
+    let replica = st.replica;
+    let Some(e) = st.by_name_mut(entity) else {
+        return;
+    };
+    let ix = e.ix;
+    if !tomb && matches!(event, Event::Removed | Event::Gone) {
+        e.told.remove(id);
+    }
+    let keys = if tomb { &mut e.tombs } else { &mut e.records };
+    match event {
+        Event::New => {
+            keys.insert(CompactString::new(id));
+            if !tomb && !replica {
+                // Restored, or moved here from another node. (Its value may not be touched before its command is over.)
+                e.told.arrived(id);
+            }
+        }
+        Event::Removed => {
+            keys.remove(id);
+            cluster::went(e, id);
+            e.before.told(id, ffi::now_ms());
+            let mut d = desk();
+            let seq = d.next_seq();
+            d.tokens.note(ix, id, seq);
+            d.tokens.lost(ix, id);
+        }
+        Event::Gone => {
+            keys.remove(id);
+            e.before.gone(id, ffi::now_ms());
+            desk().tokens.lost(ix, id);
+        }
+        Event::Written => {}
+    }
+}

@@ -9,8 +9,9 @@ use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::query;
-use crate::server::state::waiting::{Answered, Op};
 use crate::server::upstream::fault::Fault;
+use crate::server::valkey::blocked::Answered;
+use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
@@ -103,10 +104,10 @@ unsafe fn check_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             return reply::error(ctx, &Fault::busy(busy).line);
         }
     }
-    let Some(op) = Op::keep(ctx, timeout) else {
+    let Some(op) = Blocked::block(ctx, timeout) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
-    op.when_late(Box::new(move || Body::error(Fault::timeout(timeout).line)));
+    op.when_late(Box::new(move |_| Body::error(Fault::timeout(timeout).line)));
     order(&op, asked);
     ffi::OK
 }
@@ -120,7 +121,7 @@ struct Round {
 }
 
 /// One call for each base; the last one that comes back answers.
-fn order(op: &Arc<Op>, asked: Asked) {
+fn order(op: &Arc<Blocked>, asked: Asked) {
     let round = Arc::new(Mutex::new(Round {
         left: asked.bases.len(),
         rows: asked.at_once,

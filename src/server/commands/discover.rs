@@ -9,11 +9,12 @@ use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::fetching::Errand;
 use crate::server::state::cell;
-use crate::server::state::waiting::{Answered, Op};
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
+use crate::server::valkey::blocked::Answered;
+use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Argv, Ctx, Level};
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
@@ -95,16 +96,16 @@ unsafe fn discover_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     {
         return reply::error(ctx, &Fault::busy(busy).line);
     }
-    let Some(op) = Op::keep(ctx, timeout) else {
+    let Some(op) = Blocked::block(ctx, timeout) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
-    op.when_late(Box::new(move || Body::error(Fault::timeout(timeout).line)));
+    op.when_late(Box::new(move |_| Body::error(Fault::timeout(timeout).line)));
     ask(&op, base.into(), prefix);
     ffi::OK
 }
 
 /// Orders the call; what it brings is put in force by the worker that made it.
-fn ask(op: &Arc<Op>, base: Arc<str>, prefix: String) {
+fn ask(op: &Arc<Blocked>, base: Arc<str>, prefix: String) {
     let schema: Arc<Mutex<Value>> = Arc::default();
     let (asked, brought) = (base.clone(), schema.clone());
     let (op, of) = (op.clone(), base.clone());

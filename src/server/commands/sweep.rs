@@ -45,7 +45,7 @@ unsafe fn sweep_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             }
         });
     }
-    let late = || {
+    let late = |_: Ctx| {
         Body::error("ERR the wait was ended; the sweep goes on, see podium_sweep_last_removed in INFO podium")
     };
     whole::answer_from(ctx, THREAD, Box::new(late), move || {

@@ -15,9 +15,9 @@ use crate::server::desk::desk;
 use crate::server::feed::{self, Waiter};
 use crate::server::state::cell;
 use crate::server::state::entities::State;
-use crate::server::state::waiting::Op;
 use crate::server::store::cluster;
 use crate::server::upstream::fault::{hopeless, Fault};
+use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body};
@@ -106,11 +106,11 @@ fn wait(ctx: Ctx, base: &str, timeout_ms: i64, starting: bool) -> c_int {
     if let Some(line) = in_vain(base) {
         return reply::error(ctx, &line);
     }
-    let Some(op) = Op::keep(ctx, timeout_ms) else {
+    let Some(op) = Blocked::block(ctx, timeout_ms) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     let of = base.to_string();
-    op.when_late(Box::new(move || {
+    op.when_late(Box::new(move |_| {
         if let Some(line) = in_vain(&of) {
             return Body::error(line);
         }
@@ -214,10 +214,10 @@ unsafe fn stop_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         other => return answered(ctx, other.map(|r| r.map(|_| Body::Ok))),
     };
     log::event("sync", base.as_bytes(), &[("detail", "stopped".into())]);
-    let op = ffi::may_wait(ctx).then(|| Op::keep(ctx, settings::FETCH_TIMEOUT_MS.get()));
+    let op = ffi::may_wait(ctx).then(|| Blocked::block(ctx, settings::FETCH_TIMEOUT_MS.get()));
     match op.flatten() {
         Some(op) => {
-            op.when_late(Box::new(|| Body::Ok));
+            op.when_late(Box::new(|_| Body::Ok));
             feed::delete(base, webhook, move || op.finish(Body::Ok));
             ffi::OK
         }

@@ -48,7 +48,7 @@ unsafe fn warm_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if behind {
         return whole::behind(ctx, THREAD, move || drop(warm::run(&entities)));
     }
-    let late = || {
+    let late = |_: Ctx| {
         Body::error("ERR the wait was ended; the warming goes on, see podium_warm_… in INFO podium")
     };
     whole::answer_from(ctx, THREAD, Box::new(late), move || {

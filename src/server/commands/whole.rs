@@ -4,7 +4,8 @@ use crate::server::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx};
 use crate::server::state::query;
-use crate::server::state::waiting::{Answered, Late, Op};
+use crate::server::valkey::blocked::Blocked;
+use crate::server::valkey::blocked::{Answered, Late};
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::reply::{self, Body};
 use podium_core::key::{self, Name};
@@ -106,7 +107,7 @@ pub(super) fn answer_from(
     late: Late,
     f: impl FnOnce() -> Body + Send + 'static,
 ) -> c_int {
-    let Some(op) = Op::keep(ctx, 0) else {
+    let Some(op) = Blocked::block(ctx, 0) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     op.when_late(late);

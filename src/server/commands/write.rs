@@ -11,9 +11,10 @@ use crate::server::desk::{desk, Lane};
 use crate::server::state::cell;
 use crate::server::state::entities::Entity;
 use crate::server::state::query;
-use crate::server::state::waiting::{Op, BLOCKED};
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
+use crate::server::valkey::blocked::Blocked;
+use crate::server::valkey::blocked::BLOCKED;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
@@ -188,7 +189,7 @@ fn run(ctx: Ctx, name: &[u8], order: Option<Result<(Order, bool), String>>) -> c
         .get()
         .max(1)
         .saturating_mul(writes::calls_of(&order) as i64);
-    let Some(op) = Op::keep(ctx, ms.saturating_add(GRACE_MS)) else {
+    let Some(op) = Blocked::block(ctx, ms.saturating_add(GRACE_MS)) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
     writes::begin(&op, order, name, meta, Duration::from_millis(ms as u64));

@@ -15,7 +15,7 @@ pub(crate) use crate::server::fetching::workers::{
 
 use crate::server::fetching::Job;
 use crate::server::state::entities::{Entity, EntityIx};
-use crate::server::state::waiting::{Op, Ticket};
+use crate::server::state::waiting::Passenger;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
 use crate::server::valkey::settings;
@@ -41,23 +41,6 @@ pub(crate) enum Thing {
     Record(EntityIx, CompactString, LaneKey),
     /// `<field>:<value>`, or `*` for the whole table.
     Question(EntityIx, Arc<[u8]>, LaneKey),
-}
-
-/// Somebody who waits for a flight.
-#[derive(Clone)]
-pub(crate) struct Passenger {
-    pub(crate) op: Arc<Op>,
-    /// The flight was opened for them.
-    pub(crate) led: bool,
-    /// Calls that were made for the flight before the one that lands it.
-    pub(crate) spent: Vec<Arc<Ticket>>,
-}
-
-impl Passenger {
-    /// The calls made before that count for this reader.
-    pub(crate) fn claim_spent(&self) -> u32 {
-        self.spent.iter().map(|t| t.claim()).sum()
-    }
 }
 
 /// What batches of one lane (an entity's generation) need to know.

@@ -1,9 +1,11 @@
 //! What is ordered at the desk: records, questions, and the numbers under which they are sent.
 
-use crate::server::desk::{limits, mono_ms, now_us, Desk, Lane, Passenger, QuestionCall, Thing};
+use crate::server::desk::{limits, mono_ms, now_us, Desk, Lane, QuestionCall, Thing};
 use crate::server::fetching::Job;
 use crate::server::state::entities::Entity;
-use crate::server::state::waiting::{Op, Ticket};
+use crate::server::state::outcome::Ticket;
+use crate::server::state::waiting::Op;
+use crate::server::state::waiting::Passenger;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::settings;
 use compact_str::CompactString;

@@ -1,33 +1,27 @@
 //! Who waits in vain: reads that nobody waits for any more leave the queue, and reads whose deadline comes before the next
 //! call can are told at once.
 
-use crate::server::desk::{self, desk, Desk, Passenger, Thing};
+use crate::server::desk::{self, desk, Desk, Thing};
 use crate::server::fetching::{tell_hopeless, Job};
-use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
-use crate::server::state::waiting::{LandedQuestion, LandedRecord, Op, Seen, Ticket};
+use crate::server::state::outcome::{LandedQuestion, LandedRecord, Seen, Ticket};
+use crate::server::state::waiting;
+use crate::server::state::waiting::Op;
+use crate::server::state::waiting::Passenger;
 use crate::server::upstream::fault::Fault;
-use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::Body;
 use crate::server::valkey::settings;
+use crate::server::valkey::{blocked, ffi};
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::pace::{BaseKey, Busy};
 use podium_core::spec::Spec;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 
-/// Somebody gave up waiting since the queue was last looked through.
-static GAVE_UP: AtomicBool = AtomicBool::new(false);
-
 static TICKS: AtomicU64 = AtomicU64::new(0);
-
-/// A client's deadline passed, or it went away. From the main thread: only noted.
-pub(crate) fn gave_up() {
-    GAVE_UP.store(true, Ordering::Relaxed);
-}
 
 /// Now and then, on the upkeep thread: who gave up, and who waits for a base that is left alone (its month is spent, say).
 pub(crate) fn who_gave_up() {
@@ -42,7 +36,7 @@ pub(crate) fn who_gave_up() {
                     .values()
                     .any(|b| d.sched.busy_for(*b, now).is_some()))
     };
-    if GAVE_UP.swap(false, Ordering::Relaxed) || waits_in_vain() {
+    if blocked::somebody_left() || waits_in_vain() {
         look_through(None);
         let bases: Vec<Arc<str>> = desk().bases.keys().cloned().collect();
         bases.iter().for_each(|base| tell_hopeless(base));
@@ -108,7 +102,7 @@ fn look_through(only: Option<BaseKey>) {
             stored: false,
             ticket: Ticket::new(0),
         };
-        reads::arrived_record(ix, &id, &Arc::new(landed), passengers);
+        waiting::arrived_record(ix, &id, &Arc::new(landed), passengers);
     }
     for (ix, suffix, spec, busy, passengers) in told.questions {
         let landed = LandedQuestion {
@@ -123,7 +117,7 @@ fn look_through(only: Option<BaseKey>) {
             ticket: Ticket::new(0),
             _relied: desk::Relied::new(0),
         };
-        reads::arrived_question(ix, &suffix, &Arc::new(landed), passengers);
+        waiting::arrived_question(ix, &suffix, &Arc::new(landed), passengers);
     }
 }
 

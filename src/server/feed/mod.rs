@@ -23,9 +23,9 @@ pub(crate) use crate::server::feed::views::is_table;
 pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behind, Waiter};
 
 use crate::server::desk::desk;
-use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
+use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi;
@@ -244,7 +244,7 @@ fn round() -> u64 {
         call::delete(base, webhook, || {});
     }
     if !ready.is_empty() {
-        reads::heard(ready);
+        waiting::heard(ready);
     }
     for (w, result) in over {
         w.finish(result);
@@ -292,7 +292,7 @@ pub(crate) fn end(st: &mut State, ctx: ffi::Ctx, base: &str) -> Option<String> {
     let (readers, waiters) = (f.readers, f.waiters);
     if !readers.is_empty() || !waiters.is_empty() {
         crate::server::desk::spawn(Box::new(move || {
-            reads::heard(readers);
+            waiting::heard(readers);
             for (_, w) in waiters {
                 w.finish(Err("ERR the change feed was stopped meanwhile".into()));
             }
@@ -314,7 +314,7 @@ pub(crate) fn left(st: &mut State, base: &str) {
     }
     if let Some(f) = st.feeds.remove(base) {
         crate::server::desk::spawn(Box::new(move || {
-            reads::heard(f.readers);
+            waiting::heard(f.readers);
             for (_, w) in f.waiters {
                 w.finish(Err("ERR the base went to another node".into()));
             }

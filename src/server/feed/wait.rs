@@ -1,10 +1,10 @@
 //! Who waits for a feed to be heard: reads, commands, and threads.
 
 use crate::server::feed::wake;
-use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
-use crate::server::state::waiting::Op;
+use crate::server::state::waiting::{self, Op};
+use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::Body;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub(crate) enum Waiter {
     /// PODIUM.SYNC NOW and START. The latter gives up what Airtable refuses.
     Client {
-        op: Arc<Op>,
+        op: Arc<Blocked>,
         starting: bool,
     },
     Thread(Arc<Heard>),
@@ -62,7 +62,7 @@ pub(crate) fn await_poll(st: &mut State, ix: EntityIx, op: &Arc<Op>) {
             }
             st.cool();
             let op = op.clone();
-            crate::server::desk::spawn(Box::new(move || reads::heard(vec![op])));
+            crate::server::desk::spawn(Box::new(move || waiting::heard(vec![op])));
         }
     }
 }

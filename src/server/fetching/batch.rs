@@ -4,7 +4,7 @@ use crate::server::desk::shed;
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::landing::{self, Came, Lacking};
 use crate::server::fetching::*;
-use crate::server::state::waiting::Ticket;
+use crate::server::state::outcome::Ticket;
 use crate::server::upstream::fault::{for_pace, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;

@@ -7,9 +7,7 @@ pub(crate) mod settle;
 pub(crate) mod slices;
 
 pub(crate) use crate::server::reads::order::order_refresh;
-pub(crate) use crate::server::reads::settle::{
-    arrived_question, arrived_record, count_now, heard, learned,
-};
+pub(crate) use crate::server::reads::settle::count_now;
 
 use crate::server::desk::{self, desk};
 use crate::server::reads::judge::{Judge, Progress, Start, Want};
@@ -17,12 +15,12 @@ use crate::server::reads::order::{order, WORKER};
 use crate::server::reads::slices::{collect, in_slices};
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::outcome::{Brought, LandedQuestion, LandedRecord, Seen, Ticket};
 use crate::server::state::query::{Ask, Query, RecordKey};
-use crate::server::state::waiting::{
-    Answered, Brought, LandedQuestion, LandedRecord, Op, Seen, BLOCKED,
-};
+use crate::server::state::waiting::{Hooks, Op};
 use crate::server::store;
 use crate::server::upstream::fault::Fault;
+use crate::server::valkey::blocked::{Answered, BLOCKED};
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
@@ -36,6 +34,12 @@ use std::sync::Arc;
 const AT_ONCE: usize = 1000;
 /// Candidates per hold of the server's lock.
 const SLICE: usize = 250;
+/// What happens to reads that wait.
+static HOOKS: Hooks = Hooks {
+    settle: settle::wake,
+    late,
+};
+
 /// Rounds of fetching after which the data are taken to change faster than they can be read.
 const ROUNDS: u32 = 8;
 
@@ -172,7 +176,7 @@ fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: 
         if let Some(full) = overfull(&desk(), wants.len()) {
             return Verdict::Reply(Body::error(full.line));
         }
-        let op = Op::unattended(q.clone(), asked, now);
+        let op = Op::unattended(q.clone(), asked, now, &HOOKS);
         order(ctx, st, &op, &wants, false);
         return Verdict::Reply(Body::error(reply::would_block(&name, true)));
     }
@@ -180,7 +184,7 @@ fn miss(ctx: Ctx, st: &mut State, q: &Query, wants: Vec<Want>, asked: u64, now: 
     if let Some(fault) = refuse(st, &wants, timeout) {
         return Verdict::Reply(failed_at_once(ctx, st, q, wants, fault, asked, now));
     }
-    match Op::block(ctx, q.clone(), asked, now, timeout) {
+    match Op::block(ctx, q.clone(), asked, now, timeout, &HOOKS) {
         Some(op) => {
             order(ctx, st, &op, &wants, true);
             Verdict::Waiting
@@ -286,7 +290,7 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                     sent: 0,
                     asked_ms: 0,
                     stored: false,
-                    ticket: crate::server::state::waiting::Ticket::new(0),
+                    ticket: Ticket::new(0),
                 };
                 brought.records.insert((ix, id), Arc::new(landed));
             }
@@ -301,7 +305,7 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                     asked_ms: 0,
                     fresh_until: 0,
                     stored: false,
-                    ticket: crate::server::state::waiting::Ticket::new(0),
+                    ticket: Ticket::new(0),
                     _relied: desk::Relied::new(0),
                 };
                 brought.questions.insert((ix, suffix), Arc::new(landed));
@@ -320,7 +324,7 @@ fn as_worker(f: impl FnOnce()) {
 
 /// A read has everything it asked for, or a large answer is to be collected: decide its reply, or ask on.
 fn resume(op: &Arc<Op>) {
-    let _answered = Answered(op.clone());
+    let _answered = Answered(op.client().clone());
     if op.is_done() {
         op.finish(Body::Null);
         return;
@@ -362,10 +366,7 @@ fn resume(op: &Arc<Op>) {
 }
 
 /// The deadline passed, or somebody unblocked the client: a stale copy if there is one, else the reason.
-pub(crate) fn late(ctx: Ctx, op: &Op) -> Body {
-    if let Some(late) = op.take_late() {
-        return late();
-    }
+fn late(ctx: Ctx, op: &Op) -> Body {
     let fault = Fault::timeout(settings::FETCH_TIMEOUT_MS.get());
     let now = ffi::now_ms();
     let body = cell::enter(|st| {

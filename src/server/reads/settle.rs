@@ -1,15 +1,16 @@
 //! Reads that waited for something that has landed: woken in portions, answered, and counted.
 
-use crate::server::desk::{self, Passenger};
+use crate::server::desk::{self};
 use crate::server::reads::judge;
 use crate::server::reads::{as_worker, resume};
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::outcome::Seen;
 use crate::server::state::query::Ask;
-use crate::server::state::waiting::{Answered, LandedQuestion, LandedRecord, Op, Seen, WAKING};
+use crate::server::state::waiting::Op;
+use crate::server::valkey::blocked::{Answered, WAKING};
 use crate::server::valkey::ffi;
 use crate::server::valkey::reply::{Body, CacheWord};
 use crate::server::valkey::settings;
-use compact_str::CompactString;
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
@@ -21,47 +22,8 @@ const PAUSE: Duration = Duration::from_micros(150);
 /// However busy the main thread is, the next portion is not put off longer.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-/// A record landed for those who waited for it.
-pub(crate) fn arrived_record(
-    ix: EntityIx,
-    id: &CompactString,
-    landed: &Arc<LandedRecord>,
-    passengers: Vec<Passenger>,
-) {
-    let ready: Vec<Arc<Op>> = passengers
-        .into_iter()
-        .filter(|p| p.op.record(ix, id, landed, p))
-        .map(|p| p.op)
-        .collect();
-    wake(ready);
-}
-
-/// An index question landed.
-pub(crate) fn arrived_question(
-    ix: EntityIx,
-    suffix: &Arc<[u8]>,
-    landed: &Arc<LandedQuestion>,
-    passengers: Vec<Passenger>,
-) {
-    let ready: Vec<Arc<Op>> = passengers
-        .into_iter()
-        .filter(|p| p.op.question(ix, suffix, landed, p))
-        .map(|p| p.op)
-        .collect();
-    wake(ready);
-}
-
-/// The change feed was heard for these reads, or takes too long.
-pub(crate) fn heard(waiting: Vec<Arc<Op>>) {
-    wake(waiting.into_iter().filter(|op| op.heard()).collect());
-}
-
-/// The base's schema was read for these reads, or takes too long.
-pub(crate) fn learned(waiting: Vec<Arc<Op>>) {
-    wake(waiting.into_iter().filter(|op| op.learned()).collect());
-}
-
-fn wake(mut ready: Vec<Arc<Op>>) {
+/// These have everything they waited for.
+pub(super) fn wake(mut ready: Vec<Arc<Op>>) {
     if ready.len() > PORTION {
         let rest = ready.split_off(PORTION);
         desk::spawn(Box::new(move || {
@@ -81,7 +43,7 @@ fn wake(mut ready: Vec<Arc<Op>>) {
 
 /// One read has everything: a plain record needs no lock, everything else is judged under it.
 fn settle(op: &Arc<Op>) {
-    let _answered = Answered(op.clone());
+    let _answered = Answered(op.client().clone());
     if op.is_done() {
         op.finish(Body::Null);
         return;

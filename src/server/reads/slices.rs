@@ -5,8 +5,9 @@ use crate::server::reads::judge::{self, Judge, Progress, Start, Want};
 use crate::server::reads::*;
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
+use crate::server::state::outcome::Brought;
 use crate::server::state::query::Query;
-use crate::server::state::waiting::{Brought, Op};
+use crate::server::state::waiting::Op;
 use crate::server::store;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
@@ -42,7 +43,7 @@ pub(super) fn in_slices(ctx: Ctx, q: Query, asked: u64, now: u64) -> c_int {
     if let Some(full) = full() {
         return reply::error(ctx, &full.line);
     }
-    match Op::block(ctx, q, asked, now, settings::FETCH_TIMEOUT_MS.get()) {
+    match Op::block(ctx, q, asked, now, settings::FETCH_TIMEOUT_MS.get(), &HOOKS) {
         Some(op) => {
             if ffi::tracks(ctx) {
                 // Whether anything is to be fetched for it is not known yet, so nobody is told now.

@@ -2,5 +2,6 @@
 
 pub(crate) mod cell;
 pub(crate) mod entities;
+pub(crate) mod outcome;
 pub(crate) mod query;
 pub(crate) mod waiting;

@@ -1,98 +1,30 @@
-//! A client that waits, and what has been brought for it so far.
+//! A read that waits, and what has been brought for it so far.
 
-use crate::server::desk::{Passenger, Relied};
 use crate::server::state::entities::EntityIx;
-use crate::server::state::query::{Ask, Options, Query};
-use crate::server::valkey::ffi::{rm, Ctx};
+use crate::server::state::outcome::{Brought, LandedQuestion, LandedRecord, Ticket};
+use crate::server::state::query::Query;
+use crate::server::valkey::blocked::Blocked;
+use crate::server::valkey::ffi::Ctx;
 use crate::server::valkey::reply::Body;
-use crate::server::valkey::tracking;
 use compact_str::CompactString;
-use hashbrown::HashMap;
 use parking_lot::Mutex;
-use podium_core::spec::Spec;
-use redis_module::raw;
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
 
-use crate::server::upstream::fault::Fault;
-
-/// One call to Airtable, counted in the first reply that it was made for.
-#[derive(Debug, Default)]
-pub(crate) struct Ticket {
-    claimed: AtomicBool,
-    calls: u32,
-}
-
-impl Ticket {
-    pub(crate) fn new(calls: u32) -> Arc<Ticket> {
-        Arc::new(Ticket {
-            claimed: AtomicBool::new(false),
-            calls,
-        })
-    }
-    pub(crate) fn claim(&self) -> u32 {
-        if self.claimed.swap(true, Ordering::Relaxed) {
-            0
-        } else {
-            self.calls
-        }
-    }
-}
-
-/// What a fetch says of one record.
+/// Somebody who waits for a flight.
 #[derive(Clone)]
-pub(crate) enum Seen {
-    /// The encoded entry, and the spec that shaped it.
-    Found(Arc<[u8]>, Arc<Spec>),
-    /// It is not in Airtable; for how long that holds, unix ms.
-    Gone(u64),
-    Failed(Fault),
-}
-
-/// A record that landed.
-pub(crate) struct LandedRecord {
-    pub(crate) seen: Seen,
-    /// The number it was sent under.
-    pub(crate) sent: u64,
-    pub(crate) asked_ms: u64,
-    pub(crate) stored: bool,
-    pub(crate) ticket: Arc<Ticket>,
-}
-
-/// An index question that landed.
-pub(crate) struct LandedQuestion {
-    /// The records that match, by their own cells.
-    pub(crate) records: Result<HashMap<CompactString, Arc<[u8]>>, Fault>,
-    /// Those that belong, or may, and cannot be read.
-    pub(crate) damaged: HashMap<CompactString, Fault>,
-    /// Something came that does not say which record it is.
-    pub(crate) nameless: bool,
-    pub(crate) spec: Arc<Spec>,
-    pub(crate) sent: u64,
-    pub(crate) asked_ms: u64,
-    pub(crate) fresh_until: u64,
-    pub(crate) stored: bool,
-    pub(crate) ticket: Arc<Ticket>,
-    /// Its number is given back with it.
-    pub(crate) _relied: Relied,
-}
-
-/// Everything brought for one reader.
-#[derive(Default)]
-pub(crate) struct Brought {
-    pub(crate) records: HashMap<(EntityIx, CompactString), Arc<LandedRecord>>,
-    pub(crate) questions: HashMap<(EntityIx, Arc<[u8]>), Arc<LandedQuestion>>,
-    /// Calls that count for this reply, by the record (or, for questions, the entity) they were made for.
-    pub(crate) hits: HashMap<(EntityIx, CompactString), u32>,
-    pub(crate) hits_total: u32,
-    /// It waited for a fetch that somebody else had begun.
-    pub(crate) collapsed: bool,
+pub(crate) struct Passenger {
+    pub(crate) op: Arc<Op>,
+    /// The flight was opened for them.
     pub(crate) led: bool,
-    /// The change feed was heard for this reader, or could not be.
-    pub(crate) heard: bool,
-    /// The base's schema was read for this reader, or could not be.
-    pub(crate) learned: bool,
+    /// Calls that were made for the flight before the one that lands it.
+    pub(crate) spent: Vec<Arc<Ticket>>,
+}
+
+impl Passenger {
+    /// The calls made before that count for this reader.
+    pub(crate) fn claim_spent(&self) -> u32 {
+        self.spent.iter().map(|t| t.claim()).sum()
+    }
 }
 
 #[derive(Default)]
@@ -100,8 +32,14 @@ struct Inner {
     brought: Brought,
     outstanding: u32,
     rounds: u32,
-    /// Set once, when the reply is decided.
-    reply: Option<Body>,
+}
+
+/// What reads do when something happens to them: this layer does not know how they are answered.
+pub(crate) struct Hooks {
+    /// These have everything they waited for. On a worker.
+    pub(crate) settle: fn(Vec<Arc<Op>>),
+    /// The deadline passed, or somebody unblocked the client. On the main thread.
+    pub(crate) late: fn(Ctx, &Op) -> Body,
 }
 
 /// A read under way.
@@ -111,43 +49,20 @@ pub(crate) struct Op {
     pub(crate) asked: u64,
     /// Unix ms.
     pub(crate) asked_ms: u64,
-    client: Mutex<Option<Client>>,
+    client: Arc<Blocked>,
     inner: Mutex<Inner>,
-    done: AtomicBool,
-    /// It is counted among those that wait.
-    counted: AtomicBool,
-    /// What is replied when the deadline passes, where that is not a matter of what is cached.
-    late: Mutex<Option<Late>>,
-    /// The keys that a tracking client waits for.
-    tracked: Mutex<Vec<Arc<[u8]>>>,
+    hooks: &'static Hooks,
 }
-
-/// Makes the reply of a command whose deadline passed.
-pub(crate) type Late = Box<dyn FnOnce() -> Body + Send>;
-
-struct Client(*mut raw::RedisModuleBlockedClient);
-// SAFETY: RM_UnblockClient, the only call made with it off the main thread, may be made from any thread.
-unsafe impl Send for Client {}
-
-/// Clients kept waiting.
-pub(crate) static BLOCKED: AtomicI64 = AtomicI64::new(0);
-/// Clients woken whose replies the main thread has not written yet.
-pub(crate) static WAKING: AtomicI64 = AtomicI64::new(0);
 
 impl Op {
     /// A read nobody waits for (NOWAIT, a refresh).
-    pub(crate) fn unattended(query: Query, asked: u64, asked_ms: u64) -> Arc<Op> {
-        Arc::new(Op {
-            query,
-            asked,
-            asked_ms,
-            client: Mutex::new(None),
-            inner: Mutex::new(Inner::default()),
-            done: AtomicBool::new(false),
-            counted: AtomicBool::new(false),
-            late: Mutex::new(None),
-            tracked: Mutex::default(),
-        })
+    pub(crate) fn unattended(
+        query: Query,
+        asked: u64,
+        asked_ms: u64,
+        hooks: &'static Hooks,
+    ) -> Arc<Op> {
+        Op::of(Arc::default(), query, asked, asked_ms, hooks)
     }
     /// Keeps the client of this command waiting. `None`: it cannot be; the caller answers.
     pub(crate) fn block(
@@ -156,62 +71,55 @@ impl Op {
         asked: u64,
         asked_ms: u64,
         timeout_ms: i64,
+        hooks: &'static Hooks,
     ) -> Option<Arc<Op>> {
-        let bc = rm!(RedisModule_BlockClient(
-            ctx,
-            Some(on_reply),
-            Some(on_timeout),
-            Some(on_free),
-            timeout_ms
-        ));
-        if bc.is_null() {
-            return None;
-        }
-        let op = Op::unattended(query, asked, asked_ms);
-        *op.client.lock() = Some(Client(bc));
-        op.counted.store(true, Ordering::Relaxed);
-        BLOCKED.fetch_add(1, Ordering::Relaxed);
-        let held = Arc::into_raw(op.clone()) as *mut c_void;
-        rm!(RedisModule_BlockClientSetPrivateData(bc, held));
-        rm!(RedisModule_SetDisconnectCallback(bc, Some(on_disconnect)));
+        let client = Blocked::block(ctx, timeout_ms)?;
+        let op = Op::of(client.clone(), query, asked, asked_ms, hooks);
+        let held = op.clone();
+        client.when_late(Box::new(move |ctx| (hooks.late)(ctx, &held)));
         Some(op)
     }
-    /// Keeps the client of a command that reads nothing from the cache waiting. `None`: it cannot be; the caller answers.
-    pub(crate) fn keep(ctx: Ctx, timeout_ms: i64) -> Option<Arc<Op>> {
-        let query = Query {
-            ask: Ask::Many(Vec::new()),
-            options: Options::default(),
-        };
-        Op::block(
-            ctx,
+    fn of(
+        client: Arc<Blocked>,
+        query: Query,
+        asked: u64,
+        asked_ms: u64,
+        hooks: &'static Hooks,
+    ) -> Arc<Op> {
+        Arc::new(Op {
             query,
-            0,
-            crate::server::valkey::ffi::now_ms(),
-            timeout_ms,
-        )
+            asked,
+            asked_ms,
+            client,
+            inner: Mutex::new(Inner::default()),
+            hooks,
+        })
     }
-    /// Says what to reply when the deadline passes. Before the command returns.
-    pub(crate) fn when_late(&self, late: Late) {
-        *self.late.lock() = Some(late);
+    /// The client that waits for it.
+    pub(crate) fn client(&self) -> &Arc<Blocked> {
+        &self.client
     }
-    pub(crate) fn take_late(&self) -> Option<Late> {
-        self.late.lock().take()
-    }
-    /// A tracking client waits for these keys until it is replied. Those to be signalled now are returned; see [`tracking::wait`].
+    /// As [`Blocked::track`].
     pub(crate) fn track(&self, keys: Vec<Arc<[u8]>>, signalled: bool) -> Vec<Arc<[u8]>> {
-        let begun = tracking::wait(&keys, signalled);
-        self.tracked.lock().extend(keys);
-        begun
+        self.client.track(keys, signalled)
     }
     pub(crate) fn attended(&self) -> bool {
-        self.client.lock().is_some()
+        self.client.attended()
+    }
+    /// Is it answered already (by a timeout, say)?
+    pub(crate) fn is_done(&self) -> bool {
+        self.client.is_done()
+    }
+    /// As [`Blocked::finish`].
+    pub(crate) fn finish(&self, body: Body) {
+        self.client.finish(body);
     }
     /// One more thing to wait for.
     pub(crate) fn expect(&self, n: u32) {
         self.inner.lock().outstanding += n;
     }
     /// Something landed; true if nothing is outstanding any more.
-    pub(crate) fn record(
+    fn record(
         &self,
         ix: EntityIx,
         id: &CompactString,
@@ -231,7 +139,7 @@ impl Op {
         i.outstanding = i.outstanding.saturating_sub(1);
         i.outstanding == 0
     }
-    pub(crate) fn question(
+    fn question(
         &self,
         ix: EntityIx,
         suffix: &Arc<[u8]>,
@@ -252,14 +160,14 @@ impl Op {
         i.outstanding == 0
     }
     /// The change feed was heard; true if nothing is outstanding any more.
-    pub(crate) fn heard(&self) -> bool {
+    fn heard(&self) -> bool {
         let mut i = self.inner.lock();
         i.brought.heard = true;
         i.outstanding = i.outstanding.saturating_sub(1);
         i.outstanding == 0
     }
     /// The base's schema was read; true if nothing is outstanding any more.
-    pub(crate) fn learned(&self) -> bool {
+    fn learned(&self) -> bool {
         let mut i = self.inner.lock();
         i.brought.learned = true;
         i.outstanding = i.outstanding.saturating_sub(1);
@@ -275,104 +183,52 @@ impl Op {
         i.rounds += 1;
         i.rounds
     }
-    /// The client waits no longer: it was answered, or it is gone, however long the work goes on that it waited for.
-    fn leave(&self) {
-        if self.counted.swap(false, Ordering::Relaxed) {
-            BLOCKED.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-    /// Is it answered already (by a timeout, say)?
-    pub(crate) fn is_done(&self) -> bool {
-        self.done.load(Ordering::Acquire)
-    }
-    /// Decides the reply; the first one counts. The client is woken; a client that is gone is let go.
-    pub(crate) fn finish(&self, body: Body) {
-        {
-            let mut i = self.inner.lock();
-            if i.reply.is_none() {
-                i.reply = Some(body.seal());
-            }
-        }
-        self.done.store(true, Ordering::Release);
-        self.unblock();
-    }
-    fn unblock(&self) {
-        if let Some(Client(bc)) = self.client.lock().take() {
-            let held = self as *const Op as *mut c_void;
-            WAKING.fetch_add(1, Ordering::Relaxed);
-            rm!(RedisModule_UnblockClient(bc, held));
-        }
-    }
 }
 
-impl Drop for Op {
-    fn drop(&mut self) {
-        // Reached only if nobody waits any more: the client's own reference keeps an attended read alive.
-        debug_assert!(self.client.lock().is_none());
-    }
+/// A record landed for those who waited for it.
+pub(crate) fn arrived_record(
+    ix: EntityIx,
+    id: &CompactString,
+    landed: &Arc<LandedRecord>,
+    passengers: Vec<Passenger>,
+) {
+    settle(
+        passengers
+            .into_iter()
+            .filter(|p| p.op.record(ix, id, landed, p))
+            .map(|p| p.op)
+            .collect(),
+    );
 }
 
-/// Ends reads that lost their last hope (a worker that panicked): each is answered.
-pub(crate) struct Answered(pub(crate) Arc<Op>);
-impl Drop for Answered {
-    fn drop(&mut self) {
-        if !self.0.is_done() && std::thread::panicking() {
-            self.0.finish(Body::error(
-                "ERR internal error: the fetch was dropped; ask again",
-            ));
-        }
-    }
+/// An index question landed.
+pub(crate) fn arrived_question(
+    ix: EntityIx,
+    suffix: &Arc<[u8]>,
+    landed: &Arc<LandedQuestion>,
+    passengers: Vec<Passenger>,
+) {
+    settle(
+        passengers
+            .into_iter()
+            .filter(|p| p.op.question(ix, suffix, landed, p))
+            .map(|p| p.op)
+            .collect(),
+    );
 }
 
-unsafe extern "C" fn on_reply(ctx: Ctx, _: crate::server::valkey::ffi::Argv, _: c_int) -> c_int {
-    let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
-    if p.is_null() {
-        return crate::server::valkey::reply::error(ctx, "ERR internal error: a reply was lost");
-    }
-    let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let reply = (*p).inner.lock().reply.take();
-        match reply {
-            Some(b) => b.send(ctx),
-            None => {
-                crate::server::valkey::reply::error(ctx, "ERR internal error: a reply was lost")
-            }
-        }
-    }));
-    r.unwrap_or(0)
+/// The change feed was heard for these reads, or takes too long.
+pub(crate) fn heard(waiting: Vec<Arc<Op>>) {
+    settle(waiting.into_iter().filter(|op| op.heard()).collect());
 }
 
-unsafe extern "C" fn on_timeout(ctx: Ctx, _: crate::server::valkey::ffi::Argv, _: c_int) -> c_int {
-    let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
-    let r = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        if p.is_null() {
-            return crate::server::valkey::reply::error(ctx, "UPSTREAMTIMEOUT no answer in time");
-        }
-        (*p).done.store(true, Ordering::Release);
-        (*p).leave();
-        crate::server::desk::shed::gave_up();
-        crate::server::reads::late(ctx, &*p).send(ctx)
-    }));
-    r.unwrap_or(0)
+/// What a schema says was learned for these reads, or cannot be.
+pub(crate) fn learned(waiting: Vec<Arc<Op>>) {
+    settle(waiting.into_iter().filter(|op| op.learned()).collect());
 }
 
-/// The client went away: nobody reads the reply.
-unsafe extern "C" fn on_disconnect(ctx: Ctx, _: *mut raw::RedisModuleBlockedClient) {
-    let p = rm!(RedisModule_GetBlockedClientPrivateData(ctx)) as *const Op;
-    if !p.is_null() {
-        (*p).done.store(true, Ordering::Release);
-        (*p).leave();
-        crate::server::desk::shed::gave_up();
-    }
-}
-
-unsafe extern "C" fn on_free(_: Ctx, data: *mut c_void) {
-    WAKING.fetch_sub(1, Ordering::Relaxed);
-    if !data.is_null() {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let op = Arc::from_raw(data as *const Op);
-            op.leave();
-            let tracked = std::mem::take(&mut *op.tracked.lock());
-            tracking::replied(tracked);
-        }));
+fn settle(ready: Vec<Arc<Op>>) {
+    if let Some(first) = ready.first() {
+        (first.hooks.settle)(ready);
     }
 }

@@ -3,8 +3,8 @@
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, Figures, State};
-use crate::server::state::waiting::BLOCKED;
 use crate::server::upstream::figures;
+use crate::server::valkey::blocked::BLOCKED;
 use crate::server::valkey::ffi::rm;
 use crate::server::valkey::reply::Body;
 use podium_core::pace::Breaker;

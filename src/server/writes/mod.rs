@@ -15,9 +15,9 @@ use crate::server::writes::step::{plan, send, Step};
 use crate::server::changes::written;
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::Errand;
-use crate::server::state::waiting::Op;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
+use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi;
 use crate::server::valkey::reply::Body;
 use crate::server::valkey::settings;
@@ -63,7 +63,7 @@ enum Shape {
 
 /// A write under way.
 pub(crate) struct Write {
-    op: Arc<Op>,
+    op: Arc<Blocked>,
     shape: Shape,
     /// The command's key, for META.
     key: Vec<u8>,
@@ -112,7 +112,7 @@ const LEAST: Duration = Duration::from_millis(50);
 const MARGIN: Duration = Duration::from_millis(20);
 
 /// Begins a write on behalf of a blocked client. `key`: the command's first key.
-pub(crate) fn begin(op: &Arc<Op>, order: Order, key: &[u8], meta: bool, timeout: Duration) {
+pub(crate) fn begin(op: &Arc<Blocked>, order: Order, key: &[u8], meta: bool, timeout: Duration) {
     crate::server::desk::deletes::watch();
     let (steps, names, shape) = plan(order);
     let places = names.len();
@@ -134,7 +134,7 @@ pub(crate) fn begin(op: &Arc<Op>, order: Order, key: &[u8], meta: bool, timeout:
         }),
     });
     let weak = Arc::downgrade(&write);
-    op.when_late(Box::new(move || match weak.upgrade() {
+    op.when_late(Box::new(move |_| match weak.upgrade() {
         Some(w) => w.late(),
         None => Body::error(Fault::timeout(settings::FETCH_TIMEOUT_MS.get()).line),
     }));

@@ -12,9 +12,9 @@ pub(crate) use crate::server::store::targets::{is_known, learn, says, targets};
 
 use crate::server::desk;
 use crate::server::fetching::columns;
-use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
 use crate::server::store::own_keys;
 use crate::server::valkey::ffi::{self, Ctx, Level};
@@ -122,7 +122,7 @@ pub(crate) fn await_schema(st: &mut State, ix: EntityIx, op: &Arc<Op>) {
 /// From a thread that holds the server's lock: those who waited go on elsewhere.
 fn release(ops: Vec<Arc<Op>>) {
     if !ops.is_empty() {
-        desk::spawn(Box::new(move || reads::learned(ops)));
+        desk::spawn(Box::new(move || waiting::learned(ops)));
     }
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn tick() {
         });
     }
     if !late.is_empty() {
-        reads::learned(late);
+        waiting::learned(late);
     }
 }
 
@@ -174,7 +174,7 @@ fn by_itself(b: &mut OfBase, base: &str, class: Class) {
                 }
             });
         }
-        reads::learned(readers.into_iter().map(|(_, op)| op).collect());
+        waiting::learned(readers.into_iter().map(|(_, op)| op).collect());
     });
 }
 

@@ -11,12 +11,13 @@ pub(crate) use crate::server::fetching::landing::question::{
 pub(crate) use crate::server::fetching::landing::sets::whole_table;
 
 use crate::server::changes::schema;
-use crate::server::desk::{self, desk, Lane, Passenger};
+use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::Shaped;
-use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
-use crate::server::state::waiting::{LandedRecord, Seen, Ticket};
+use crate::server::state::outcome::{LandedRecord, Seen, Ticket};
+use crate::server::state::waiting;
+use crate::server::state::waiting::Passenger;
 use crate::server::store::{self, By, Stored};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -137,7 +138,7 @@ pub(crate) fn batch(
     }
     desk::close_now();
     for (id, w, passengers) in boarded {
-        reads::arrived_record(lane.ix, &id, &w, passengers);
+        waiting::arrived_record(lane.ix, &id, &w, passengers);
     }
 }
 
@@ -236,6 +237,6 @@ pub(crate) fn failed_batch(
         ticket,
     });
     for (id, passengers) in boarded {
-        reads::arrived_record(lane.ix, &id, &landed, passengers);
+        waiting::arrived_record(lane.ix, &id, &landed, passengers);
     }
 }

@@ -5,10 +5,10 @@ use crate::server::desk::{self, desk, Lane, Relied};
 use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
 use crate::server::fetching::landing::*;
 use crate::server::fetching::{self, Learnt, Listing, Question, Shaped};
-use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State, Trust};
-use crate::server::state::waiting::{LandedQuestion, Ticket};
+use crate::server::state::outcome::{LandedQuestion, Ticket};
+use crate::server::state::waiting;
 use crate::server::store;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -185,7 +185,7 @@ fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
         d.flights.land(flight)
     };
     desk::close_now();
-    reads::arrived_question(q.lane.ix, &q.suffix, &landed, passengers);
+    waiting::arrived_question(q.lane.ix, &q.suffix, &landed, passengers);
 }
 
 /// What its pages showed of the columns that it asked.

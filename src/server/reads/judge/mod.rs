@@ -5,8 +5,8 @@ pub(crate) mod scan;
 pub(crate) use crate::server::reads::judge::scan::Start;
 
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::outcome::{Brought, LandedRecord, Seen};
 use crate::server::state::query::{Options, RecordKey, View};
-use crate::server::state::waiting::{Brought, LandedRecord, Seen};
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi::Ctx;

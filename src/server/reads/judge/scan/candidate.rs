@@ -3,8 +3,8 @@
 use crate::server::reads::judge::scan::{Item, Scan};
 use crate::server::reads::judge::{render, render_shared, Judge, Want};
 use crate::server::state::entities::{Entity, State};
+use crate::server::state::outcome::{LandedRecord, Seen};
 use crate::server::state::query::Output;
-use crate::server::state::waiting::{LandedRecord, Seen};
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::reply::Body;

@@ -1,11 +1,11 @@
 //! Cached records that refer to written ones, and that Airtable changed with them.
 
 use crate::server::changes::later::{drop_later, reread_later};
-use crate::server::changes::schema;
 use crate::server::changes::written::hold;
 use crate::server::desk::{desk, Lane, Thing};
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::store::targets;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
 use compact_str::CompactString;
@@ -147,7 +147,7 @@ pub(crate) fn outdate_flights(ix: EntityIx) {
 fn leads_to(st: &State, e: &Entity, to: EntityIx) -> bool {
     e.spec
         .link_fields()
-        .any(|f| schema::targets(st, e.ix, f).is_some_and(|t| t.sure.contains(&to)))
+        .any(|f| targets::targets(st, e.ix, f).is_some_and(|t| t.sure.contains(&to)))
 }
 
 /// Does an entity hold cells that Airtable computes from `other`, as far as its spec tells?

@@ -7,12 +7,12 @@
 //! PODIUM.SPEC DEL <entity>
 //! ```
 
-use crate::server::changes::schema;
 use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
+use crate::server::state::schemas;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
@@ -101,7 +101,7 @@ pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
                 // Another table or base: the feed says so when it is next heard.
                 e.feed = podium_core::feed::View::OFF;
             }
-            schema::spec_changed(st, name);
+            schemas::spec_changed(st, name);
             store::drop_all(st, ctx, ix);
         }
         None => {

@@ -3,7 +3,8 @@
 //! One hash for each `{tag}` among the entities (`podium:budget`, `podium:budget:{tag}`), so that in a cluster it lies on the
 //! shard that owns the bases. Each holds the node's month; what is read is the highest count.
 
-use crate::server::desk::{desk, mono_ms, Desk};
+use crate::server::desk::{desk, Desk};
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::own_keys::{self, Wrote};
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
@@ -61,7 +62,7 @@ fn digest(s: &Saved) -> Written {
 fn state() -> (Saved, Vec<(u32, Arc<str>)>) {
     let d: &Desk = &desk();
     (
-        d.sched.state(mono_ms()),
+        d.sched.state(clock::mono_ms()),
         d.bases
             .iter()
             .map(|(name, key)| (*key, name.clone()))
@@ -178,7 +179,7 @@ pub(crate) fn load(ctx: Ctx, st: &State) {
     let mut d = desk();
     // The month of a count that is read must be known by, and under which allowance Airtable refused.
     d.heed_settings();
-    d.sched.set_clock(mono_ms(), ffi::now_ms());
+    d.sched.set_clock(clock::mono_ms(), ffi::now_ms());
     for (name, bases) in keys(st) {
         let s = RString::new(&name);
         let k = Key::peek(ctx, s.raw());
@@ -210,11 +211,11 @@ pub(crate) fn load(ctx: Ctx, st: &State) {
         }
     }
     // The count read is added to what this process counted itself: a data set loaded anew holds some of that already.
-    let own = d.sched.state(mono_ms());
+    let own = d.sched.state(clock::mono_ms());
     if own.month == saved.month {
         saved.calls = saved.calls.saturating_sub(own.calls);
     }
-    d.sched.restore(saved, mono_ms());
+    d.sched.restore(saved, clock::mono_ms());
 }
 
 /// A base, in words: ms of the lock-out, month of Airtable's refusal, is the breaker open; and of the refusal the ms until

@@ -14,6 +14,7 @@ pub(crate) use crate::server::fetching::workers::{
 };
 
 use crate::server::fetching::Job;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx};
 use crate::server::state::waiting::Passenger;
 use crate::server::upstream::figures::Cause;
@@ -32,7 +33,6 @@ use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 /// What a flight is for: in one generation of its entity, so that nobody who asks in the next one (another shape, say)
 /// travels with those who asked before.
@@ -131,7 +131,6 @@ pub(crate) struct Desk {
 pub(crate) struct Office {
     pub(crate) desk: Mutex<Desk>,
     pub(crate) bell: Condvar,
-    opened: Instant,
 }
 
 pub(crate) static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy::new(|| Office {
@@ -152,18 +151,11 @@ pub(crate) static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy:
         limits_at: u64::MAX,
     }),
     bell: Condvar::new(),
-    opened: Instant::now(),
 });
 
 /// The desk. Held for moments; never while waiting for the server's lock.
 pub(crate) fn desk() -> MutexGuard<'static, Desk> {
     OFFICE.desk.lock()
-}
-
-/// Monotonic ms since the module was loaded: the scheduler's time.
-pub(crate) fn mono_ms() -> u64 {
-    // The scheduler takes 0 for "before everything": start a little later.
-    OFFICE.opened.elapsed().as_millis() as u64 + 1_000_000
 }
 
 pub(crate) fn now_us() -> u64 {
@@ -187,7 +179,7 @@ static PASS: AtomicBool = AtomicBool::new(false);
 unsafe extern "C" fn end_of_pass(_: *mut c_void) {
     PASS.store(false, Ordering::Relaxed);
     let _ = catch_unwind(|| {
-        desk().sched.flush(mono_ms());
+        desk().sched.flush(clock::mono_ms());
         OFFICE.bell.notify_one();
     });
 }
@@ -201,7 +193,7 @@ pub(crate) fn close_pass() {
 
 /// What was ordered goes out now. From a worker.
 pub(crate) fn close_now() {
-    desk().sched.flush(mono_ms());
+    desk().sched.flush(clock::mono_ms());
     OFFICE.bell.notify_one();
 }
 

@@ -1,7 +1,8 @@
 //! What is ordered at the desk: records, questions, and the numbers under which they are sent.
 
-use crate::server::desk::{limits, mono_ms, now_us, Desk, Lane, QuestionCall, Thing};
+use crate::server::desk::{limits, now_us, Desk, Lane, QuestionCall, Thing};
 use crate::server::fetching::Job;
+use crate::server::state::clock;
 use crate::server::state::entities::Entity;
 use crate::server::state::outcome::Ticket;
 use crate::server::state::waiting::Op;
@@ -37,14 +38,14 @@ impl Desk {
     pub(crate) fn busy_for(&mut self, base: &str) -> Option<Busy> {
         self.heed_settings();
         let b = self.base(base);
-        self.sched.busy_for(b, mono_ms())
+        self.sched.busy_for(b, clock::mono_ms())
     }
     /// The state of the base that is worst off.
     pub(crate) fn worst_breaker(&self) -> Breaker {
         let states: Vec<Breaker> = self
             .bases
             .values()
-            .map(|b| self.sched.breaker(*b, mono_ms()))
+            .map(|b| self.sched.breaker(*b, clock::mono_ms()))
             .collect();
         if states.contains(&Breaker::Open) {
             Breaker::Open
@@ -76,7 +77,9 @@ impl Desk {
                 .entry(lane)
                 .or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
-            let queued = self.sched.want(base, lane, id.clone(), class, mono_ms());
+            let queued = self
+                .sched
+                .want(base, lane, id.clone(), class, clock::mono_ms());
             if !queued && op.is_none() && self.sched.pending() >= self.sched.limits().max_queued {
                 // Too much waits already for what nobody waits for: no flight that never leaves.
                 self.flights.land(flight);
@@ -86,7 +89,7 @@ impl Desk {
             let base = self.base(&e.base());
             if self.flights.boarding(&thing) {
                 self.sched
-                    .want(base, e.generation, id.clone(), class, mono_ms());
+                    .want(base, e.generation, id.clone(), class, clock::mono_ms());
             }
         }
         joined
@@ -122,7 +125,9 @@ impl Desk {
                 .entry(e.generation)
                 .or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
-            let id = self.sched.submit(base, class, Arc::new(job()), mono_ms());
+            let id = self
+                .sched
+                .submit(base, class, Arc::new(job()), clock::mono_ms());
             let call = QuestionCall {
                 id,
                 repeats: false,
@@ -180,8 +185,13 @@ impl Desk {
         self.flights.reboard(flight);
         if attended {
             let base = self.base(&lane.base);
-            self.sched
-                .want(base, lane.generation, id.clone(), Class::Read, mono_ms());
+            self.sched.want(
+                base,
+                lane.generation,
+                id.clone(),
+                Class::Read,
+                clock::mono_ms(),
+            );
         }
     }
     /// As [`ask_again`](Self::ask_again), of an id that is not queued: it is, in `class` if nobody waits for it.
@@ -198,7 +208,7 @@ impl Desk {
         let class = class.max(Class::Refresh);
         let queued = self
             .sched
-            .want(base, lane.generation, id.clone(), class, mono_ms());
+            .want(base, lane.generation, id.clone(), class, clock::mono_ms());
         if !queued && self.sched.pending() >= self.sched.limits().max_queued {
             // Too much waits already for what nobody waits for; who does is queued.
             let thing = Thing::Record(lane.ix, id.clone(), lane.generation);

@@ -4,6 +4,7 @@
 use crate::server::desk::{self, desk, Desk, Thing};
 use crate::server::fetching::{tell_hopeless, Job};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::outcome::{LandedQuestion, LandedRecord, Seen, Ticket};
 use crate::server::state::waiting;
@@ -27,7 +28,7 @@ static TICKS: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn who_gave_up() {
     let waits_in_vain = || {
         let d = desk();
-        let now = desk::mono_ms();
+        let now = clock::mono_ms();
         // Behind a NOWAIT there is nobody who could give up: those are looked for now and then.
         let in_turn = TICKS.fetch_add(1, Ordering::Relaxed) % 10 == 0;
         d.sched.pending() > 0
@@ -134,7 +135,7 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
             spec: lane.spec.clone(),
         });
     }
-    let mono = desk::mono_ms();
+    let mono = clock::mono_ms();
     let busy: HashMap<BaseKey, Busy> = d
         .bases
         .values()

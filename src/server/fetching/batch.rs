@@ -4,6 +4,7 @@ use crate::server::desk::shed;
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::landing::{self, Came, Lacking};
 use crate::server::fetching::*;
+use crate::server::state::clock;
 use crate::server::state::outcome::Ticket;
 use crate::server::upstream::fault::{for_pace, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
@@ -45,7 +46,7 @@ pub(super) fn carry_out(
     let again = again && (flights.len() > 1 || !plan.columns.is_empty());
     match result {
         Ok(page) => {
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             let evidence = lookup_evidence(&lane, &page.records);
             let mut found: HashMap<CompactString, Shaped> =
                 HashMap::with_capacity(page.records.len());
@@ -67,7 +68,7 @@ pub(super) fn carry_out(
         Err(_) if again => {
             // With other columns it may do; Airtable itself is well.
             figures::error(false);
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             let came = Came {
                 found: HashMap::new(),
                 damaged: HashMap::new(),

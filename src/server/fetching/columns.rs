@@ -7,6 +7,7 @@
 
 use crate::server::changes::schema;
 use crate::server::desk::{self, desk, Lane};
+use crate::server::state::clock;
 use crate::server::upstream::fault::is_refusal;
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::settings;
@@ -68,7 +69,7 @@ pub(crate) fn learn(base: &str, schema: &Value) {
     let b = known.entry(base.to_string()).or_default();
     b.tables.clear();
     b.schema = Arc::new(slim);
-    b.read_ms = Some(desk::mono_ms());
+    b.read_ms = Some(clock::mono_ms());
     b.refused_ms = None;
 }
 
@@ -113,7 +114,7 @@ fn known(base: &str, table: &str) -> Option<Arc<Names>> {
 
 /// Is nothing to be expected of asking for the schema now?
 fn is_futile(base: &str) -> bool {
-    let now = desk::mono_ms();
+    let now = clock::mono_ms();
     let known = bases();
     known.get(base).is_some_and(|b| {
         b.refused_ms.is_some_and(|at| now < at + REFUSED_MS)
@@ -130,7 +131,7 @@ fn also<T>(
     {
         let mut d = desk();
         let base = d.base(&lane.base);
-        d.sched.also(base, Class::Read, desk::mono_ms());
+        d.sched.also(base, Class::Read, clock::mono_ms());
     }
     let begun = Instant::now();
     let result = call();
@@ -154,7 +155,7 @@ fn fresh(client: &Client, ask: &Ask, lane: &Lane) -> Option<Arc<Names>> {
             if refused {
                 let mut known = bases();
                 let b = known.entry(ask.base.to_string()).or_default();
-                b.refused_ms = Some(desk::mono_ms());
+                b.refused_ms = Some(clock::mono_ms());
             }
             None
         }

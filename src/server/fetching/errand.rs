@@ -3,6 +3,7 @@
 use crate::server::desk::shed;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::{deadline, note_failure, settle_failure, silenced, Job};
+use crate::server::state::clock;
 use crate::server::upstream::client;
 use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
@@ -38,7 +39,7 @@ impl Errand {
             if busy.is_none() {
                 let b = d.base(&self.base);
                 d.sched
-                    .submit(b, class, Arc::new(Job::Errand(self)), desk::mono_ms());
+                    .submit(b, class, Arc::new(Job::Errand(self)), clock::mono_ms());
                 drop(d);
                 desk::close_now();
                 return;
@@ -91,7 +92,7 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
     }
     match result {
         Ok(_) => {
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             // Whoever ran the errand lands what it brought before this number is given back.
             (e.done)(sent, Ok(()));
         }

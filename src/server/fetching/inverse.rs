@@ -4,6 +4,7 @@
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Question};
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::upstream::fault::is_refusal;
 use compact_str::CompactString;
@@ -176,7 +177,7 @@ fn go_on(
     };
     match listing {
         Some(listing) => {
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             landing::question(q, sent, asked_ms, listing, false);
         }
         None => fetching::go_on(id, job, q, sent),

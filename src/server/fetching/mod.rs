@@ -17,6 +17,7 @@ pub(crate) use crate::server::fetching::pages::{endless, go_on, page_failed, EMP
 pub(crate) use crate::server::fetching::waited::{page as waited_page, Got};
 
 use crate::server::desk::{self, desk, Desk, Lane, Thing};
+use crate::server::state::clock;
 use crate::server::upstream::fault::{for_pace, never_begun, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;
@@ -172,7 +173,7 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
             Job::Errand(e) => errand::carry_out(id, e, sent),
         },
         Order::Nothing => {
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
         }
     }
 }
@@ -246,7 +247,7 @@ fn settle_failure(
         }
     };
     d.sched
-        .done(id, outcome, desk::mono_ms(), ffi::random_u64())
+        .done(id, outcome, clock::mono_ms(), ffi::random_u64())
 }
 
 fn log_error(f: &Failure) {

@@ -6,6 +6,7 @@ use crate::server::desk::{self, desk};
 use crate::server::fetching::inverse;
 use crate::server::fetching::landing;
 use crate::server::fetching::*;
+use crate::server::state::clock;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures;
 use crate::server::valkey::settings;
@@ -67,7 +68,7 @@ pub(super) fn question_page(
 pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
     let gone = {
         let mut d = desk();
-        let next = d.sched.call_more(id, job.clone(), desk::mono_ms());
+        let next = d.sched.call_more(id, job.clone(), clock::mono_ms());
         if let Some(id) = next {
             d.calls.insert(
                 q.flight.load(Ordering::Relaxed),
@@ -141,14 +142,14 @@ fn page_came(
     let limit = settings::WARM_LIMIT.get().max(0) as usize;
     if table && q.asks.is_some() && p.records.len() > limit {
         drop(p);
-        desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+        desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
         return landing::question_failed(q, sent, no_lookup(q, limit));
     }
     match page.offset {
         Some(next) if !probing && (p.offsets.contains(&next) || p.empty > EMPTY_PAGES) => {
             let fault = endless(&q.lane.entity, p.empty);
             drop(p);
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             landing::question_failed(q, sent, fault);
         }
         Some(next) if !probing => {
@@ -160,7 +161,7 @@ fn page_came(
         _ => {
             let listing = std::mem::take(&mut *p);
             drop(p);
-            desk().sched.done(id, Outcome::Ok, desk::mono_ms(), 0);
+            desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             landing::question(q, sent, asked_ms, listing, table);
         }
     }

@@ -1,7 +1,8 @@
 //! The workers, who take calls and tasks from the desk: hired, told of changes, and sent home.
 
-use crate::server::desk::{desk, limits, mono_ms, Desk, OFFICE};
+use crate::server::desk::{desk, limits, Desk, OFFICE};
 use crate::server::fetching;
+use crate::server::state::clock;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi;
 use crate::server::valkey::settings;
@@ -25,7 +26,7 @@ pub(crate) fn start() -> Result<(), String> {
     let mut d = desk();
     d.stopping = false;
     d.sched.set_limits(limits());
-    d.sched.set_clock(mono_ms(), ffi::now_ms());
+    d.sched.set_clock(clock::mono_ms(), ffi::now_ms());
     crate::server::reads::ahead::start();
     hire(&mut d)
 }
@@ -59,7 +60,7 @@ pub(crate) fn tick() {
     if let Err(why) = hire(&mut d) {
         ffi::log(ffi::Level::Warning, &why);
     }
-    d.sched.set_clock(mono_ms(), ffi::now_ms());
+    d.sched.set_clock(clock::mono_ms(), ffi::now_ms());
     d.forget_idle_lanes();
     drop(d);
     OFFICE.bell.notify_one();
@@ -180,7 +181,7 @@ fn work() {
             let Desk {
                 sched, soon, lanes, ..
             } = &mut *d;
-            sched.next_with(mono_ms(), |lane, room| {
+            sched.next_with(clock::mono_ms(), |lane, room| {
                 lanes
                     .get(&lane)
                     .map_or_else(Vec::new, |lane| soon.fill(lane, room))
@@ -218,7 +219,7 @@ fn work() {
             // No call is due.
             Next::Wait(_) if room && !d.tasks.is_empty() => {}
             Next::Wait(Some(at)) => {
-                let ms = at.saturating_sub(mono_ms()).clamp(1, 60_000);
+                let ms = at.saturating_sub(clock::mono_ms()).clamp(1, 60_000);
                 OFFICE.bell.wait_for(&mut d, Duration::from_millis(ms));
             }
             Next::Wait(None) => {

@@ -1,6 +1,6 @@
 //! Reads that waited for something that has landed: woken in portions, answered, and counted.
 
-use crate::server::desk::{self};
+use crate::server::desk;
 use crate::server::reads::judge;
 use crate::server::reads::{as_worker, resume};
 use crate::server::state::entities::{EntityIx, State};

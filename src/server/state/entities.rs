@@ -1,7 +1,8 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
-use crate::server::changes::schema;
 use crate::server::feed::Follower;
+use crate::server::state::schemas;
+use crate::server::state::waiting::Op;
 use crate::server::store::cluster::{Departed, Standing};
 use crate::server::store::Landing;
 use crate::server::valkey::ffi;
@@ -103,7 +104,7 @@ pub(crate) struct Entity {
     /// Its spec was not compared with the base's schema since it is in force.
     pub(crate) unchecked: bool,
     /// Of the records in doubt, those that may not be of this entity at all, with the links that led to them.
-    pub(crate) strays: HashMap<CompactString, Vec<schema::Through>>,
+    pub(crate) strays: HashMap<CompactString, Vec<schemas::Through>>,
     pub(crate) old_links: HashMap<CompactString, LinkCells>,
     /// Records about to be stored whose other ends are put in doubt ahead.
     pub(crate) landing: HashMap<CompactString, Arc<Landing>>,
@@ -294,7 +295,9 @@ pub(crate) struct State {
     pub(crate) past: Figures,
     pub(crate) sweep_last_removed: u64,
     /// What is known of bases' schemas beside what their entities keep of it.
-    pub(crate) schemas: HashMap<Arc<str>, schema::OfBase>,
+    pub(crate) schemas: HashMap<Arc<str>, schemas::OfBase>,
+    /// Reads that waited for the schema of a base that is gone: let go in the next round.
+    pub(crate) released: Vec<Arc<Op>>,
     /// The change feeds that are followed, by base.
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
     /// Tags of which something was told while their keys were coming from another node.
@@ -351,7 +354,7 @@ impl State {
         let mut e = self.entities.remove(&ix)?;
         self.past.add(&e.figures);
         self.bury(&mut e);
-        schema::entity_left(self, &e);
+        schemas::entity_left(self, &e);
         Some(e)
     }
     /// The keys known of an entity become a grave: constant time, whatever their number.

@@ -1,7 +1,10 @@
 //! What is known in memory, and what a read that waits has.
 
 pub(crate) mod cell;
+pub(crate) mod clock;
 pub(crate) mod entities;
 pub(crate) mod outcome;
 pub(crate) mod query;
+pub(crate) mod rounds;
+pub(crate) mod schemas;
 pub(crate) mod waiting;

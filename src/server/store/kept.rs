@@ -2,6 +2,7 @@
 //! found, what is known of its table, and where its links were seen to lead.
 
 use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::state::schemas::Through;
 use crate::server::store::own_keys::{self, SPEC};
 use crate::server::valkey::ffi::Ctx;
 use compact_str::CompactString;
@@ -15,15 +16,6 @@ use std::sync::Arc;
 const FOUND: &[u8] = b"found";
 const TABLE: &[u8] = b"table";
 const SEEN: &[u8] = b"links";
-
-/// A link by which a record got into doubt.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Through {
-    pub(crate) ix: EntityIx,
-    pub(crate) field: u16,
-    /// The record that has it, or had it.
-    pub(crate) from: CompactString,
-}
 
 impl Entity {
     /// The id of its table, where that is known.

@@ -1,8 +1,9 @@
 //! Links have two ends: what a changed link cell gained and lost is in doubt at its own end too.
 
-use crate::server::changes::schema::{self, Through};
 use crate::server::desk::desk;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
+use crate::server::state::schemas::Through;
+use crate::server::store::targets;
 use crate::server::store::{copy, invalidate, tomb, Copy};
 use crate::server::valkey::ffi::Ctx;
 use compact_str::CompactString;
@@ -156,12 +157,12 @@ pub(crate) fn doubt_other_end(
     let Some(base) = st.get(ix).map(Entity::base) else {
         return;
     };
-    if st.get(ix).is_some_and(|e| !schema::says(e, field)) {
+    if st.get(ix).is_some_and(|e| !targets::says(e, field)) {
         if let Some(holder) = holder_of(st, &base, other) {
-            schema::learn(st, ctx, ix, field, holder);
+            targets::learn(st, ctx, ix, field, holder);
         }
     }
-    let (sure, unsure) = match schema::targets(st, ix, field) {
+    let (sure, unsure) = match targets::targets(st, ix, field) {
         Some(t) => (t.sure, t.unsure),
         // Whichever entity it is of, that one's index sets may hold it.
         None => (Vec::new(), st.of_base(&base)),
@@ -248,7 +249,7 @@ pub(super) fn learn_targets(st: &mut State, ctx: Ctx, ix: EntityIx, entry: &Entr
     let unknown: Vec<(u16, CompactString)> = e
         .spec
         .link_fields()
-        .filter(|f| !schema::is_known(e, *f))
+        .filter(|f| !targets::is_known(e, *f))
         .filter_map(|f| Some((f, ids_in(entry, f).into_iter().next()?)))
         .collect();
     if unknown.is_empty() {
@@ -257,7 +258,7 @@ pub(super) fn learn_targets(st: &mut State, ctx: Ctx, ix: EntityIx, entry: &Entr
     let base = e.base();
     for (f, id) in unknown {
         if let Some(t) = holder_of(st, &base, &id) {
-            schema::learn(st, ctx, ix, f, t);
+            targets::learn(st, ctx, ix, f, t);
         }
     }
 }

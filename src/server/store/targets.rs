@@ -1,7 +1,7 @@
 //! Which entities a link leads to: by the base's schema, by what a discovery found, by what was ever seen.
 
-use crate::server::changes::schema::Through;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::schemas::Through;
 use crate::server::valkey::ffi::Ctx;
 
 /// Entities of the table that a link leads to.
@@ -109,7 +109,7 @@ pub(crate) fn learn(st: &mut State, ctx: Ctx, ix: EntityIx, field: u16, t: Entit
     // The last one counts: the column may lead elsewhere by now.
     e.seen_links.insert(column, table.as_str().into());
     if !replica {
-        crate::server::changes::schema::save_seen_links(ctx, e);
+        crate::server::store::kept::save_seen_links(ctx, e);
     }
 }
 

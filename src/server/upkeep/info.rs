@@ -57,7 +57,7 @@ fn cache(f: &Figures) -> List {
 }
 
 fn spec_problems(st: &State, entity: Option<&str>) -> (String, Value) {
-    let n = crate::server::changes::schema::problems(st, entity).count();
+    let n = crate::server::state::schemas::problems(st, entity).count();
     ("podium_spec_problems".into(), Value::Number(n as i64))
 }
 

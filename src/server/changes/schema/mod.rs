@@ -7,13 +7,13 @@
 pub(crate) mod ask;
 
 pub(crate) use crate::server::changes::schema::ask::ask;
-pub(crate) use crate::server::store::kept::{load, save, save_seen_links, Through};
-pub(crate) use crate::server::store::targets::{is_known, learn, says, targets};
 
 use crate::server::desk;
 use crate::server::fetching::columns;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::schemas::{of_base, OfBase};
 use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
 use crate::server::store::own_keys;
@@ -27,9 +27,6 @@ use podium_core::spec::Spec;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// So long after a spec's first fetch it is compared with the schema: those who read first have been answered then, and the
-/// first fetches of several specs are one call.
-const BEHIND_MS: u64 = 3_000;
 /// Schemas change without anybody being told.
 const DAY_MS: u64 = 86_400_000;
 /// The first new attempt after a failure; the pause doubles up to a day.
@@ -40,83 +37,17 @@ const PATIENCE_MS: u64 = 1_000;
 /// Problems logged of one check; what is beyond is counted, and told by PODIUM.SPEC CHECK.
 const MOST_LOGGED: usize = 200;
 
-/// What is known of one base's schema, beside what its entities keep of their tables.
-#[derive(Default)]
-pub(crate) struct OfBase {
-    /// What is wrong with the specs of its entities, by the schema as it was read last.
-    problems: Vec<Problem>,
-    /// When it is to be read by itself, in the engine's ms; none: no spec was fetched yet.
-    due: Option<u64>,
-    asking: bool,
-    failures: u32,
-    /// The token may not read it, or Airtable knows no such base.
-    refused: bool,
-    /// Reads that wait for it, and until when.
-    readers: Vec<(u64, Arc<Op>)>,
-}
-
-fn of_base<'a>(st: &'a mut State, base: &str) -> &'a mut OfBase {
-    st.schemas.entry(base.into()).or_default()
-}
-
-/// A fetch of an entity's landed: if it was the first since its spec is in force, that is compared with the schema soon.
-pub(crate) fn fetched(st: &mut State, ix: EntityIx) {
-    let Some(e) = st.get_mut(ix) else { return };
-    let base = e.base();
-    // (Another base than before, where that is the setting's: all specs are new to it.)
-    if std::mem::take(&mut e.unchecked) || !st.schemas.contains_key(&*base) {
-        let at = desk::mono_ms() + BEHIND_MS;
-        let b = of_base(st, &base);
-        b.due = Some(b.due.map_or(at, |due| due.min(at)));
-    }
-}
-
-/// A spec was replaced: what was wrong with the one before says nothing of it.
-pub(crate) fn spec_changed(st: &mut State, entity: &str) {
-    for b in st.schemas.values_mut() {
-        b.problems.retain(|p| p.entity != entity);
-    }
-}
-
-/// An entity is gone; with the last one of a base goes what is known of its schema.
-pub(crate) fn entity_left(st: &mut State, e: &Entity) {
-    spec_changed(st, &e.name);
-    let base = e.base();
-    if st.of_base(&base).is_empty() {
-        if let Some(b) = st.schemas.remove(&*base) {
-            release(b.readers.into_iter().map(|(_, op)| op).collect());
-        }
-    }
-}
-
-/// What is wrong with one entity's spec, or with all, as far as schemas were read.
-pub(crate) fn problems<'a>(
-    st: &'a State,
-    entity: Option<&'a str>,
-) -> impl Iterator<Item = &'a Problem> {
-    st.schemas
-        .values()
-        .flat_map(|b| &b.problems)
-        .filter(move |p| entity.is_none_or(|e| p.entity == e))
-}
-
-/// Could the schema of a base be asked for, as far as anybody knows?
-pub(crate) fn may_ask(st: &State, base: &str) -> bool {
-    let b = st.schemas.get(base);
-    !st.replica && !base.is_empty() && b.is_none_or(|b| !b.refused && b.failures == 0)
-}
-
 /// A read waits until the schema of its base was read.
 pub(crate) fn await_schema(st: &mut State, ix: EntityIx, op: &Arc<Op>) {
     let Some(base) = st.get(ix).map(Entity::base) else {
         return release(vec![op.clone()]);
     };
     let b = of_base(st, &base);
-    b.readers.push((desk::mono_ms() + PATIENCE_MS, op.clone()));
+    b.readers.push((clock::mono_ms() + PATIENCE_MS, op.clone()));
     if !b.asking {
         by_itself(b, &base, Class::Read);
     }
-    crate::server::upkeep::wake();
+    crate::server::state::rounds::wake();
 }
 
 /// From a thread that holds the server's lock: those who waited go on elsewhere.
@@ -129,9 +60,10 @@ fn release(ops: Vec<Arc<Op>>) {
 /// From the upkeep thread: asks for the schemas that are due, and lets go who waited long enough.
 pub(crate) fn tick() {
     let mut late: Vec<Arc<Op>> = Vec::new();
-    let now = desk::mono_ms();
+    let now = clock::mono_ms();
     {
         let held = lock::lock();
+        cell::enter(|st| late.append(&mut st.released));
         let idle = ffi::is_replica(held.ctx()) || !settings::enabled();
         cell::enter(|st| {
             let idle = idle || st.loading;
@@ -184,7 +116,7 @@ fn failed(b: &mut OfBase, base: &str, refused: bool, line: &str) {
     } else {
         (AGAIN_MS << b.failures.min(12)).min(DAY_MS)
     };
-    b.due = Some(desk::mono_ms() + pause);
+    b.due = Some(clock::mono_ms() + pause);
     if b.failures == 0 && !b.refused {
         let again = pause / 60_000;
         ffi::log(
@@ -329,5 +261,5 @@ fn compared(
     b.problems = problems;
     b.failures = 0;
     b.refused = false;
-    b.due = Some(desk::mono_ms() + DAY_MS);
+    b.due = Some(clock::mono_ms() + DAY_MS);
 }

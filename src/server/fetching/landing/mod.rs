@@ -10,12 +10,12 @@ pub(crate) use crate::server::fetching::landing::question::{
 };
 pub(crate) use crate::server::fetching::landing::sets::whole_table;
 
-use crate::server::changes::schema;
 use crate::server::desk::{self, desk, Lane};
 use crate::server::fetching::Shaped;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::outcome::{LandedRecord, Seen, Ticket};
+use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::state::waiting::Passenger;
 use crate::server::store::{self, By, Stored};
@@ -119,7 +119,7 @@ pub(crate) fn batch(
             for (field, agrees) in &evidence {
                 note_lookup(st, lane, *field, *agrees);
             }
-            schema::fetched(st, lane.ix);
+            schemas::fetched(st, lane.ix);
         });
     }
     let mut boarded: Vec<(CompactString, Arc<LandedRecord>, Vec<Passenger>)> =

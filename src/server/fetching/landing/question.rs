@@ -1,6 +1,5 @@
 //! What an index question brought: its records, its set, or with a whole table every set of the entity.
 
-use crate::server::changes::schema;
 use crate::server::desk::{self, desk, Lane, Relied};
 use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
 use crate::server::fetching::landing::*;
@@ -8,6 +7,7 @@ use crate::server::fetching::{self, Learnt, Listing, Question, Shaped};
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State, Trust};
 use crate::server::state::outcome::{LandedQuestion, Ticket};
+use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::store;
 use crate::server::upstream::fault::Fault;
@@ -174,7 +174,7 @@ fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
                 e.questions = e.questions.saturating_sub(1);
             }
             if landed.records.is_ok() {
-                schema::fetched(st, q.lane.ix);
+                schemas::fetched(st, q.lane.ix);
             }
         });
     }

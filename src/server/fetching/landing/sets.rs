@@ -1,12 +1,12 @@
 //! The index sets that an answer completes: its own, or with a whole table every one of the entity.
 
-use crate::server::changes::schema;
 use crate::server::desk::{desk, Lane};
 use crate::server::fetching::landing::question::newer;
 use crate::server::fetching::landing::SLICE;
 use crate::server::fetching::{self, Question, Shaped};
 use crate::server::state::cell;
 use crate::server::state::entities::{Complete, Entity, EntityIx, State};
+use crate::server::state::schemas;
 use crate::server::store;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
@@ -376,7 +376,7 @@ pub(crate) fn whole_table(
     let head = head(asked_ms, fresh_until, sent);
     {
         let _held = lock::lock();
-        cell::enter(|st| schema::fetched(st, q.lane.ix));
+        cell::enter(|st| schemas::fetched(st, q.lane.ix));
     }
     let known = Known::gather(q, ids.iter().cloned(), true, sent);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)

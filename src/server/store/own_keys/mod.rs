@@ -44,7 +44,7 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
         ],
         decides,
     );
-    crate::server::changes::schema::save(ctx, e, &name);
+    crate::server::store::kept::save(ctx, e, &name);
 }
 
 /// Writes an entity's generations; before any fill that carries them.
@@ -209,7 +209,7 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
         },
     }
     if let Some(e) = st.by_name_mut(entity) {
-        crate::server::changes::schema::load(e, &fields);
+        crate::server::store::kept::load(e, &fields);
     }
     load_doubts(ctx, st, entity);
 }

@@ -1,12 +1,13 @@
 //! Which records are candidates of an index question: those of a set that is known, or what must be fetched first.
 
-use crate::server::changes::schema::{self, Through};
 use crate::server::desk::desk;
 use crate::server::reads::judge::scan::{Scan, Start};
 use crate::server::reads::judge::{entity_of, Judge, Want};
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{LandedQuestion, Seen};
 use crate::server::state::query::{self, Condition};
+use crate::server::state::schemas;
+use crate::server::state::schemas::Through;
 use crate::server::store::{self, Set};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::reply::{self, Body};
@@ -227,7 +228,7 @@ impl Judge<'_> {
                 // Those that may be of another table altogether are not asked of this one before it is known.
                 if open.iter().any(|id| e.strays.contains_key(id))
                     && !self.brought.learned
-                    && schema::may_ask(st, &e.base())
+                    && schemas::may_ask(st, &e.base())
                 {
                     let own = open.into_iter().filter(|id| !e.strays.contains_key(id));
                     let mut wants: Vec<Want> = own.map(|id| Want::Record(ix, id)).collect();

@@ -186,7 +186,7 @@ unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _:
                 _ => st.loading = true,
             }
         });
-        crate::server::upkeep::wake();
+        crate::server::state::rounds::wake();
     }));
 }
 
@@ -214,7 +214,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
             }
             crate::server::feed::role_changed(st);
         });
-        crate::server::upkeep::wake();
+        crate::server::state::rounds::wake();
     }));
 }
 
@@ -237,7 +237,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
             }
             own_keys::save_later();
         });
-        crate::server::upkeep::wake();
+        crate::server::state::rounds::wake();
     }));
 }
 

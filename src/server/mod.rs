@@ -99,9 +99,12 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
         rm!(RedisModule_SelectDb(detached, 0));
         crate::server::store::own_keys::rebuild(detached, st);
     });
+    crate::server::reads::ahead::start();
     // Threads last: a load that fails after them would unmap the code they run.
     upkeep::start()?;
-    if let Err(why) = crate::server::feed::start().and_then(|()| crate::server::desk::start()) {
+    if let Err(why) = crate::server::feed::start()
+        .and_then(|()| crate::server::desk::start(crate::server::fetching::workers::work))
+    {
         let _ = crate::server::feed::stop();
         let _ = upkeep::stop();
         return Err(why);

@@ -2,9 +2,10 @@
 
 use crate::server::changes::referrers::doubt_referrers;
 use crate::server::changes::written::paused;
-use crate::server::desk::{self, desk, Lane};
+use crate::server::desk::{self, desk};
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
+use crate::server::state::lane::Lane;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;

@@ -2,9 +2,10 @@
 
 use crate::server::changes::later::{drop_later, reread_later};
 use crate::server::changes::written::hold;
-use crate::server::desk::{desk, Lane, Thing};
+use crate::server::desk::{desk, Thing};
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::lane::Lane;
 use crate::server::store::targets;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;

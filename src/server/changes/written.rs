@@ -5,8 +5,10 @@ pub(crate) use crate::server::changes::later::reread;
 use crate::server::changes::later::{look_again, reread_later};
 use crate::server::changes::referrers::doubt_referrers;
 pub(crate) use crate::server::changes::referrers::outdate_flights;
+use crate::server::state::lane::Lane;
+use crate::server::store::form;
 
-use crate::server::desk::{self, desk, Lane};
+use crate::server::desk::{self, desk};
 use crate::server::fetching;
 use crate::server::fetching::landing;
 use crate::server::state::cell;
@@ -133,7 +135,7 @@ fn one(
         (d.next_seq(), undisputed)
     };
     // A list may lack it yet: the sets asked for from here on hold it all the same.
-    let stored = fetching::encode(&lane, id, &shaped, seq, asked_ms, WRITTEN);
+    let stored = form::encode(&lane, id, &shaped, seq, asked_ms, WRITTEN);
     let mut links: Vec<(u16, Vec<CompactString>)> = Vec::new();
     let (mut body, mut fresh_until) = (Body::Null, asked_ms);
     let beyond = cluster::out_of_reach(st, &lane.entity, id);
@@ -273,7 +275,7 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, St
             let now = ffi::now_ms();
             for id in ids {
                 let seq = desk().next_seq();
-                let (header, expire_at) = landing::tombstone(&lane, seq, now, now);
+                let (header, expire_at) = form::tombstone(&lane, seq, now, now);
                 store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Told);
                 store::signal_fetch(ctx, &key::record(&lane.entity, id));
             }

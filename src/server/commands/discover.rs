@@ -7,7 +7,7 @@
 use crate::server::changes::schema::take_in;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
-use crate::server::fetching::Errand;
+use crate::server::desk::job::Errand;
 use crate::server::state::cell;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;

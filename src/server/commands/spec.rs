@@ -12,11 +12,11 @@ use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
+use crate::server::state::rounds;
 use crate::server::state::schemas;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
-use crate::server::upkeep;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
@@ -188,7 +188,7 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             desk().tokens.note_entity(e.ix, seq);
         }
         own_keys::delete_spec(ctx, name);
-        upkeep::wake();
+        rounds::wake();
         Ok(Body::Int(1))
     });
     answer(ctx, r)

@@ -12,9 +12,10 @@
 
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
-use crate::server::feed::{self, Waiter};
+use crate::server::feed;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
+use crate::server::state::feeds::Waiter;
 use crate::server::store::cluster;
 use crate::server::upstream::fault::{hopeless, Fault};
 use crate::server::valkey::blocked::Blocked;

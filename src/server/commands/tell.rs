@@ -7,14 +7,16 @@
 //! ```
 
 use crate::server::commands::{entry, words};
-use crate::server::desk::{believes, desk, Lane};
+use crate::server::desk::{believes, desk};
 use crate::server::fetching;
 use crate::server::fetching::columns;
 use crate::server::fetching::landing;
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::lane::Lane;
 use crate::server::state::query::{self, RecordKey};
 use crate::server::store::cluster;
+use crate::server::store::form;
 use crate::server::store::{self, By, Copy, Set, Stored};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
@@ -149,7 +151,7 @@ pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u
     let Some(e) = st.get(k.ix) else { return false };
     let lane = Lane::of(e, Cause::Get);
     let seq = desk().next_seq();
-    let (header, expire_at) = landing::tombstone(&lane, seq, now, told_at);
+    let (header, expire_at) = form::tombstone(&lane, seq, now, told_at);
     let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
     store::signal_fetch(ctx, &k.name);
     log::event(
@@ -260,7 +262,7 @@ pub(crate) fn tell(
     };
     let shaped = record::shape(&lane.spec, &k.id, &cells, source);
     let seq = desk().next_seq();
-    let stored = fetching::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
+    let stored = form::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
     let before = store::links_before(st, ctx, k.ix, &k.id);
     let links = Entry::read(&stored.bytes, &k.name)
         .map(|entry| store::link_cells(st, k.ix, &entry))

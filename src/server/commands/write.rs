@@ -7,9 +7,10 @@
 //! ```
 
 use crate::server::commands::{entry, words};
-use crate::server::desk::{desk, Lane};
+use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::Entity;
+use crate::server::state::lane::Lane;
 use crate::server::state::query;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;

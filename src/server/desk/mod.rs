@@ -5,17 +5,21 @@
 
 pub(crate) mod budget;
 pub(crate) mod deletes;
+pub(crate) mod job;
 pub(crate) mod orders;
 pub(crate) mod shed;
+pub(crate) mod soon;
+pub(crate) mod threads;
 pub(crate) mod way;
 
-pub(crate) use crate::server::fetching::workers::{
+pub(crate) use crate::server::desk::threads::{
     background, idle, reset, shutting_down, start, stop, stopping, tick,
 };
 
-use crate::server::fetching::Job;
+use crate::server::desk::job::Job;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::state::lane::Lane;
 use crate::server::state::waiting::Passenger;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
@@ -41,32 +45,6 @@ pub(crate) enum Thing {
     Record(EntityIx, CompactString, LaneKey),
     /// `<field>:<value>`, or `*` for the whole table.
     Question(EntityIx, Arc<[u8]>, LaneKey),
-}
-
-/// What batches of one lane (an entity's generation) need to know.
-#[derive(Clone)]
-pub(crate) struct Lane {
-    pub(crate) ix: EntityIx,
-    pub(crate) entity: Arc<str>,
-    pub(crate) spec: Arc<Spec>,
-    pub(crate) generation: LaneKey,
-    pub(crate) base: Arc<str>,
-    pub(crate) table: Arc<str>,
-    pub(crate) cause: Cause,
-}
-
-impl Lane {
-    pub(crate) fn of(e: &Entity, cause: Cause) -> Lane {
-        Lane {
-            ix: e.ix,
-            entity: e.name.clone(),
-            spec: e.spec.clone(),
-            generation: e.generation,
-            base: e.base().into(),
-            table: e.spec.table().into(),
-            cause,
-        }
-    }
 }
 
 /// A question's number: what is told is remembered until the last who relies on its answer is done with it.
@@ -117,12 +95,14 @@ pub(crate) struct Desk {
     /// The call that each question's flight waits for.
     pub(crate) calls: HashMap<FlightId, QuestionCall>,
     /// What is next to go stale, by entity.
-    pub(crate) soon: crate::server::reads::ahead::Shelf,
+    pub(crate) soon: soon::Shelf,
     /// Work that needs no call: scans in slices, wake-ups in portions.
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) at_tasks: usize,
     pub(crate) busy: usize,
     pub(crate) stopping: bool,
+    /// What the workers do.
+    pub(crate) work: Option<fn()>,
     pub(crate) workers: Vec<JoinHandle<()>>,
     pub(crate) errands: Vec<JoinHandle<()>>,
     pub(crate) limits_at: u64,
@@ -141,11 +121,12 @@ pub(crate) static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy:
         bases: HashMap::new(),
         lanes: HashMap::new(),
         calls: HashMap::new(),
-        soon: crate::server::reads::ahead::Shelf::default(),
+        soon: soon::Shelf::default(),
         tasks: VecDeque::new(),
         at_tasks: 0,
         busy: 0,
         stopping: false,
+        work: None,
         workers: Vec::new(),
         errands: Vec::new(),
         limits_at: u64::MAX,

@@ -1,9 +1,10 @@
 //! What is ordered at the desk: records, questions, and the numbers under which they are sent.
 
-use crate::server::desk::{limits, now_us, Desk, Lane, QuestionCall, Thing};
-use crate::server::fetching::Job;
+use crate::server::desk::job::Job;
+use crate::server::desk::{limits, now_us, Desk, QuestionCall, Thing};
 use crate::server::state::clock;
 use crate::server::state::entities::Entity;
+use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
 use crate::server::state::waiting::Op;
 use crate::server::state::waiting::Passenger;

@@ -1,8 +1,9 @@
 //! Who waits in vain: reads that nobody waits for any more leave the queue, and reads whose deadline comes before the next
 //! call can are told at once.
 
+use crate::server::desk::job::Job;
 use crate::server::desk::{self, desk, Desk, Thing};
-use crate::server::fetching::{tell_hopeless, Job};
+use crate::server::fetching::tell_hopeless;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;

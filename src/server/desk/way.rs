@@ -4,7 +4,6 @@
 //! the link's own cells. A field that is not declared to be a link may be one all the same, or hold ids as texts: if its lookup
 //! is of no use, its own text is asked, and a record that has an id there has to be found by it.
 
-use crate::server::fetching::Listing;
 use crate::server::state::entities::{Entity, Trust};
 use compact_str::CompactString;
 use podium_airtable::Record;
@@ -219,18 +218,12 @@ impl Evidence {
     pub(crate) fn is_probing(&self) -> bool {
         self.probing
     }
-    fn learnt(&self) -> Learnt {
+    pub(crate) fn learnt(&self) -> Learnt {
         match (self.shown, self.lookup_broken) {
             (Some(true), _) => Some(Trust::Shown),
             (Some(false), _) => Some(Trust::Hidden),
             (None, true) => Some(Trust::Broken),
             (None, false) => self.lookup_proven.then_some(Trust::Proven),
         }
-    }
-}
-
-impl Listing {
-    pub(crate) fn learnt(&self) -> Learnt {
-        self.evidence.learnt()
     }
 }

@@ -1,8 +1,8 @@
 //! The feeds' calls to Airtable, through the scheduler: a poll that is due goes before all other calls.
 
 use crate::server::desk::desk;
+use crate::server::desk::job::Errand;
 use crate::server::feed::{Landed, Sent, THREAD};
-use crate::server::fetching::Errand;
 use crate::server::upstream::fault::{is_refusal, Fault};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;

@@ -20,11 +20,12 @@ pub(crate) use crate::server::feed::ping::{genuine, names as ping_names};
 pub(crate) use crate::server::feed::saved::{follow_key, load_all, save_all};
 pub(crate) use crate::server::feed::told::{figures, status};
 pub(crate) use crate::server::feed::views::is_table;
-pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behind, Waiter};
+pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behind};
 
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
+use crate::server::state::feeds::{Follower, Waiter};
 use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
 use crate::server::store::cluster;
@@ -39,44 +40,6 @@ use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The feed of one base, and who waits for it.
-pub(crate) struct Follower {
-    pub(crate) feed: Feed,
-    /// Which following it is: an answer to an earlier one is not for this.
-    incarnation: u64,
-    schema: Arc<Schema>,
-    /// Tables that specs name and the schema lacks.
-    missing: HashSet<String>,
-    /// The keys that hold its place in the data set: one, but for a moment when its entities got another tag.
-    keys: Cell<Vec<Vec<u8>>>,
-    /// Reads that wait until the feed was heard.
-    readers: Vec<Arc<Op>>,
-    /// Commands that wait for the poll they asked for.
-    waiters: Vec<(Asked, Waiter)>,
-    saved_polled: u64,
-    kept_ms: u64,
-    changes: u64,
-    calls: u64,
-}
-
-impl Follower {
-    fn new(feed: Feed) -> Follower {
-        Follower {
-            saved_polled: feed.polled,
-            feed,
-            incarnation: ffi::random_u64(),
-            schema: Arc::default(),
-            missing: HashSet::new(),
-            keys: Cell::default(),
-            readers: Vec::new(),
-            waiters: Vec::new(),
-            kept_ms: ffi::now_ms(),
-            changes: 0,
-            calls: 0,
-        }
-    }
-}
 
 /// An answer for the thread.
 pub(crate) struct Landed {

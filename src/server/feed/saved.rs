@@ -2,8 +2,9 @@
 
 use crate::server::desk::{desk, now_us};
 use crate::server::feed::views;
-use crate::server::feed::{key_of, Follower, KEY};
+use crate::server::feed::{key_of, KEY};
 use crate::server::state::entities::State;
+use crate::server::state::feeds::Follower;
 use crate::server::store::own_keys;
 use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};

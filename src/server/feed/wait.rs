@@ -3,6 +3,7 @@
 use crate::server::feed::wake;
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::feeds::{Heard, Waiter};
 use crate::server::state::waiting::{self, Op};
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi;
@@ -13,38 +14,6 @@ use parking_lot::{Condvar, Mutex};
 use podium_core::feed::View;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Somebody who asked for a poll.
-pub(crate) enum Waiter {
-    /// PODIUM.SYNC NOW and START. The latter gives up what Airtable refuses.
-    Client {
-        op: Arc<Blocked>,
-        starting: bool,
-    },
-    Thread(Arc<Heard>),
-}
-
-/// A thread that waits for a poll.
-#[derive(Default)]
-pub(crate) struct Heard {
-    over: Mutex<Option<bool>>,
-    bell: Condvar,
-}
-
-impl Waiter {
-    pub(super) fn finish(self, result: Result<(), String>) {
-        match self {
-            Waiter::Client { op, .. } => op.finish(match result {
-                Ok(()) => Body::Ok,
-                Err(why) => Body::error(why),
-            }),
-            Waiter::Thread(h) => {
-                *h.over.lock() = Some(result.is_ok());
-                h.bell.notify_all();
-            }
-        }
-    }
-}
 
 /// A read waits until the feed was heard.
 pub(crate) fn await_poll(st: &mut State, ix: EntityIx, op: &Arc<Op>) {

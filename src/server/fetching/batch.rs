@@ -1,11 +1,20 @@
 //! Records asked for by id, a hundred to a call, and what a page leaves open of them.
 
 use crate::server::desk::shed;
-use crate::server::desk::{self, desk, Lane};
+use crate::server::desk::{self, desk};
 use crate::server::fetching::landing::{self, Came, Lacking};
-use crate::server::fetching::*;
+use crate::server::fetching::list;
+use crate::server::fetching::lookup_evidence;
+use crate::server::fetching::note_failure;
+use crate::server::fetching::settle_failure;
+use crate::server::fetching::silenced;
+use crate::server::fetching::size;
 use crate::server::state::clock;
+use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
+use crate::server::store::form::shape_cells;
+use crate::server::store::form::shape_one;
+use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::{for_pace, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;

@@ -1,9 +1,12 @@
 //! A call that is neither a batch of records nor an index question: somebody's own, carried out as they say.
 
+use crate::server::desk::job::Errand;
+use crate::server::desk::job::Job;
 use crate::server::desk::shed;
 use crate::server::desk::{self, desk};
-use crate::server::fetching::{deadline, note_failure, settle_failure, silenced, Job};
+use crate::server::fetching::{deadline, note_failure, settle_failure, silenced};
 use crate::server::state::clock;
+use crate::server::store::form::matches;
 use crate::server::upstream::client;
 use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
@@ -11,21 +14,6 @@ use podium_airtable::{Client, Failure, Token};
 use podium_core::pace::{Busy, CallId, Class, Outcome, Verdict};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Makes the call, within that time; how many records it brought.
-type Run = dyn Fn(&Client, &Token, Duration) -> Result<usize, Failure> + Send + Sync;
-
-/// A call on behalf of a thread that waits for it (a sweep, say).
-pub(crate) struct Errand {
-    pub(crate) base: Arc<str>,
-    pub(crate) cause: Cause,
-    pub(crate) write: bool,
-    pub(crate) run: Box<Run>,
-    /// Told once: the number it was sent under, and how it ended.
-    pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
-    pub(crate) what: &'static str,
-    pub(crate) scope: &'static str,
-}
 
 impl Errand {
     /// Hands it to the scheduler; it goes out as soon as its turn comes. While the base's month is spent it is told so

@@ -1,11 +1,15 @@
 //! An index question about a link for which the table has no usable lookup, by the way back: the linked record's own cell
 //! holds the ids, and those are read by id. Instead of the whole table.
 
-use crate::server::desk::{self, desk, Lane};
+use crate::server::desk::job;
+use crate::server::desk::job::Question;
+use crate::server::desk::job::WayBack;
+use crate::server::desk::{self, desk};
+use crate::server::fetching;
 use crate::server::fetching::landing;
-use crate::server::fetching::{self, Question};
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::is_refusal;
 use compact_str::CompactString;
 use podium_airtable::{ListQuery, Page};
@@ -15,27 +19,10 @@ use podium_core::spec::record_id_ok;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// The linked table, and the id of its field that holds the way back. By id: a column that was renamed since would look
-/// like an empty cell.
-#[derive(Clone)]
-pub(crate) struct Way {
-    table: Arc<str>,
-    field: Arc<str>,
-}
-
-/// How far it has come.
-#[derive(Default)]
-pub(crate) struct Steps {
-    /// Ids still to be read; none: the linked record was not asked yet.
-    left: Option<Vec<CompactString>>,
-    /// The schema has changed since it was discovered: the whole table it is.
-    pub(crate) closed: bool,
-}
-
 /// The way back of a link field, where the base's schema is known.
-pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
+pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<WayBack> {
     let (_, link) = st.link_found(ix, field)?;
-    Some(Way {
+    Some(WayBack {
         table: link.table.as_str().into(),
         field: link.inverse.as_deref()?.into(),
     })
@@ -45,9 +32,9 @@ pub(crate) fn of(st: &State, ix: EntityIx, field: u16) -> Option<Way> {
 pub(crate) fn step(
     id: CallId,
     class: Class,
-    job: &Arc<fetching::Job>,
+    job: &Arc<job::Job>,
     q: &Question,
-    way: &Way,
+    way: &WayBack,
     sent: u64,
     asked_ms: u64,
 ) {
@@ -160,7 +147,7 @@ fn linked(page: &Page, id: &str, field: &str) -> Vec<CompactString> {
 
 fn go_on(
     id: CallId,
-    job: &Arc<fetching::Job>,
+    job: &Arc<job::Job>,
     q: &Question,
     sent: u64,
     asked_ms: u64,
@@ -184,7 +171,7 @@ fn go_on(
     }
 }
 
-fn close(id: CallId, job: &Arc<fetching::Job>, q: &Question, sent: u64) {
+fn close(id: CallId, job: &Arc<job::Job>, q: &Question, sent: u64) {
     q.progress.lock().back.closed = true;
     fetching::go_on(id, job, q, sent);
 }

@@ -10,14 +10,16 @@ pub(crate) mod size;
 pub(crate) mod waited;
 pub(crate) mod workers;
 
-pub(crate) use crate::server::desk::way::{Learnt, Way};
 pub(crate) use crate::server::fetching::batch::{damaged, not_asked_for};
-pub(crate) use crate::server::fetching::errand::{tell_hopeless, Errand};
+pub(crate) use crate::server::fetching::errand::tell_hopeless;
 pub(crate) use crate::server::fetching::pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use crate::server::fetching::waited::{page as waited_page, Got};
 
-use crate::server::desk::{self, desk, Desk, Lane, Thing};
+use crate::server::desk::job::{Job, Question};
+use crate::server::desk::{self, desk, Desk, Thing};
 use crate::server::state::clock;
+use crate::server::state::lane::Lane;
+use crate::server::store::form::{matches, Shaped};
 use crate::server::upstream::fault::{for_pace, never_begun, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;
@@ -54,75 +56,6 @@ pub(crate) enum Order {
         flight: Option<FlightId>,
     },
     Nothing,
-}
-
-/// A call that cannot be merged with others.
-#[allow(clippy::large_enum_variant)] // Always behind an Arc: moved once, when it is made.
-pub(crate) enum Job {
-    Question(Question),
-    Errand(Errand),
-}
-
-/// An index question, page by page.
-pub(crate) struct Question {
-    pub(crate) lane: Lane,
-    pub(crate) suffix: Arc<[u8]>,
-    /// Field and value; none: the whole table.
-    pub(crate) asks: Option<(u16, Arc<[u8]>)>,
-    /// How it is put.
-    pub(crate) way: Way,
-    /// Where the linked record holds the ids, should the lookup be of no use.
-    pub(crate) way_back: Option<inverse::Way>,
-    pub(crate) flight: AtomicU64,
-    pub(crate) progress: Mutex<Listing>,
-}
-
-impl Question {
-    /// The whole table.
-    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>) -> Question {
-        let progress = Mutex::new(Listing::default());
-        Question {
-            lane,
-            suffix,
-            asks: None,
-            way: Way::default(),
-            way_back: None,
-            flight: AtomicU64::new(0),
-            progress,
-        }
-    }
-}
-
-/// How far a question has come.
-#[derive(Default)]
-pub(crate) struct Listing {
-    /// The number its first page was sent under; the answer is as old as that.
-    sent: Option<u64>,
-    asked_ms: u64,
-    offset: Option<String>,
-    offsets: HashSet<String>,
-    /// Calls made for it, failed ones included.
-    calls: u32,
-    /// Pages in a row that held nothing.
-    empty: u32,
-    restarts: u32,
-    /// No formula can ask it, as it turned out: the whole table is read instead.
-    table: bool,
-    evidence: crate::server::desk::way::Evidence,
-    pub(crate) back: inverse::Steps,
-    pub(crate) records: HashMap<CompactString, Shaped>,
-    /// Those that came and cannot be read.
-    pub(crate) damaged: HashMap<CompactString, Fault>,
-    /// What came and does not say which record it is.
-    pub(crate) nameless: u64,
-}
-
-/// A fetched record in its stored form.
-#[derive(Clone, Debug)]
-pub(crate) struct Shaped {
-    pub(crate) bytes: Arc<[u8]>,
-    pub(crate) expire_at: u64,
-    pub(crate) violations: u32,
 }
 
 impl Job {
@@ -301,11 +234,6 @@ pub(crate) fn list_for(
     result
 }
 
-/// A spec's own ttl, in s.
-pub(crate) fn ttl_s(spec: &podium_core::spec::Spec) -> Option<u64> {
-    spec.ttl().map(|s| s.max(1) as u64)
-}
-
 /// What fetched records say of the lookups beside their link cells: field, and whether they agree.
 pub(crate) fn lookup_evidence(lane: &Lane, records: &[Record]) -> Vec<(u16, bool)> {
     let mut out: Vec<(u16, bool)> = Vec::new();
@@ -328,63 +256,4 @@ pub(crate) fn lookup_evidence(lane: &Lane, records: &[Record]) -> Vec<(u16, bool
         }
     }
     out
-}
-
-/// The stored form of a fetched record.
-pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Shaped {
-    shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
-}
-
-/// The stored form of a record's cells.
-pub(crate) fn shape_cells(
-    lane: &Lane,
-    id: &str,
-    cells: &Map<String, Value>,
-    seq: u64,
-    asked_ms: u64,
-    source: Source,
-) -> Shaped {
-    let shaped = record::shape(&lane.spec, id, cells, source);
-    encode(lane, id, &shaped, seq, asked_ms, 0)
-}
-
-/// `told_at`: see [`Header`].
-pub(crate) fn encode(
-    lane: &Lane,
-    id: &str,
-    shaped: &record::Shaped,
-    seq: u64,
-    asked_ms: u64,
-    told_at: u64,
-) -> Shaped {
-    let windows = settings::windows(ttl_s(&lane.spec), lane.spec.jitter());
-    let ends = freshness::ends(&windows, asked_ms, shaped.attachments, ffi::random_u64());
-    let header = Header {
-        generation: lane.generation,
-        asked_ms,
-        fresh_until: ends.fresh_until,
-        dead_at: ends.dead_at,
-        seq,
-        told_at,
-    };
-    let name = key::record(&lane.entity, id);
-    Shaped {
-        bytes: entry::encode(&name, &header, shaped).into(),
-        expire_at: ends.expire_at,
-        violations: shaped.violations,
-    }
-}
-
-/// Does a stored record hold the value that a question asks for?
-pub(crate) fn matches(
-    lane: &Lane,
-    id: &str,
-    bytes: &[u8],
-    asks: &Option<(u16, Arc<[u8]>)>,
-) -> bool {
-    let Some((field, value)) = asks else {
-        return true;
-    };
-    let name = key::record(&lane.entity, id);
-    Entry::read(bytes, &name).is_some_and(|e| e.has(*field, value))
 }

@@ -1,12 +1,24 @@
 //! An index question, page by page: it goes on, starts over, or reads the whole table for want of a lookup.
 
+use crate::server::desk::job::{Job, Listing, Question};
 use crate::server::desk::shed;
+use crate::server::desk::way::Learnt;
 use crate::server::desk::way::Next;
 use crate::server::desk::{self, desk};
+use crate::server::fetching::batch::damaged;
 use crate::server::fetching::inverse;
 use crate::server::fetching::landing;
-use crate::server::fetching::*;
+use crate::server::fetching::list_for;
+use crate::server::fetching::note_failure;
+use crate::server::fetching::settle_failure;
+use crate::server::fetching::silenced;
+use crate::server::fetching::size;
 use crate::server::state::clock;
+use crate::server::state::lane::Lane;
+use crate::server::store::form::matches;
+use crate::server::store::form::shape_one;
+use crate::server::store::form::Shaped;
+use crate::server::upstream::fault::for_pace;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures;
 use crate::server::valkey::settings;
@@ -341,4 +353,10 @@ fn no_lookup(q: &Question, limit: usize) -> Fault {
         e = q.lane.entity,
         t = q.lane.table,
     ))
+}
+
+impl Listing {
+    pub(crate) fn learnt(&self) -> Learnt {
+        self.evidence.learnt()
+    }
 }

@@ -5,7 +5,8 @@
 //! as many records. What was found out is remembered. Airtable refuses to name a column that the base lacks: that one is left
 //! out, and of too many such none is named.
 
-use crate::server::desk::Lane;
+use crate::server::state::lane::Lane;
+use crate::server::store::form::matches;
 use crate::server::valkey::settings;
 use hashbrown::HashMap;
 use once_cell::sync::Lazy;

@@ -1,9 +1,10 @@
 //! A page of a table for a thread that waits for it: a sweep's, or a warming's.
 
-use crate::server::desk::{self, desk, Lane};
+use crate::server::desk::job::Errand;
+use crate::server::desk::{self, desk};
 use crate::server::fetching::columns;
 use crate::server::fetching::size;
-use crate::server::fetching::Errand;
+use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;

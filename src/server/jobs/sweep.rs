@@ -1,10 +1,13 @@
 //! Sweeping: a thread of its own asks what [`podium_core::sweep`] decides, call by call through the scheduler, and lands it.
 
-use crate::server::desk::{desk, Lane};
+use crate::server::desk::desk;
 use crate::server::fetching::landing;
-use crate::server::fetching::{self, Got, Shaped};
+use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
+use crate::server::state::lane::Lane;
+use crate::server::store::form;
+use crate::server::store::form::Shaped;
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
@@ -215,7 +218,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             .iter()
             .filter(|r| ids.iter().any(|id| *id == r.id))
         {
-            let shaped = fetching::shape_one(lane, r, number, asked_ms);
+            let shaped = form::shape_one(lane, r, number, asked_ms);
             let refs = refs_of(lane, &r.id, &shaped);
             found.insert(CompactString::new(&r.id), (Some(shaped), refs));
         }

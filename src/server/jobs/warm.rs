@@ -4,11 +4,14 @@
 //! What is told while it runs is newer than what the table held when its first page was asked for: everything is stored
 //! under that page's number, and the sets are amended by what changed since.
 
-use crate::server::desk::{desk, Lane};
+use crate::server::desk::desk;
+use crate::server::desk::job::Question;
 use crate::server::fetching::landing;
-use crate::server::fetching::{self, Got, Question};
+use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
+use crate::server::state::lane::Lane;
+use crate::server::store::form;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
@@ -325,7 +328,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
             .map(|r| {
                 (
                     CompactString::new(&r.id),
-                    fetching::shape_one(lane, r, all.sent, all.asked_ms),
+                    form::shape_one(lane, r, all.sent, all.asked_ms),
                 )
             })
             .collect();

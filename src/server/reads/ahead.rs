@@ -1,10 +1,11 @@
 //! Copies renewed before they end: hits that start a refresh, and calls with room that take along what ends next.
 
-use crate::server::desk::Lane;
 use crate::server::fetching;
 use crate::server::reads;
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
+use crate::server::state::lane::Lane;
+use crate::server::store::form;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::settings;
@@ -66,45 +67,4 @@ pub(crate) fn renew(ctx: Ctx, name: &[u8], h: &Header, now: u64) {
             )],
         );
     });
-}
-
-/// What ends next, for each entity in its generation.
-#[derive(Default)]
-pub(crate) struct Shelf {
-    entities: HashMap<EntityIx, (LaneKey, Soon)>,
-}
-
-impl Shelf {
-    /// A copy was stored.
-    pub(crate) fn note(&mut self, ix: EntityIx, generation: LaneKey, id: &str, fresh_until: u64) {
-        let (lane, soon) = self
-            .entities
-            .entry(ix)
-            .or_insert_with(|| (generation, Soon::default()));
-        if *lane != generation {
-            *lane = generation;
-            *soon = Soon::default();
-        }
-        soon.note(id, fresh_until);
-    }
-    /// Ids for a call of this lane that has room: those that end within an eighth of a life.
-    pub(crate) fn fill(&mut self, lane: &Lane, room: usize) -> Vec<CompactString> {
-        let Some((_, soon)) = self
-            .entities
-            .get_mut(&lane.ix)
-            .filter(|(g, _)| *g == lane.generation)
-        else {
-            return Vec::new();
-        };
-        let ttl = settings::windows(fetching::ttl_s(&lane.spec), None).ttl_ms;
-        if soon.is_empty() || !settings::enabled() {
-            return Vec::new();
-        }
-        let now = ffi::now_ms();
-        soon.take(room, now, now.saturating_add(ttl / 8))
-    }
-    /// An entity is gone.
-    pub(crate) fn forget(&mut self, keep: impl Fn(EntityIx) -> bool) {
-        self.entities.retain(|ix, _| keep(*ix));
-    }
 }

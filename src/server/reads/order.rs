@@ -1,10 +1,12 @@
 //! What a read lacks is ordered: one flight per thing, and who read it before is told.
 
-use crate::server::desk::{self, desk, Lane};
-use crate::server::fetching::{Job, Listing, Question, Way};
+use crate::server::desk::job::{Job, Listing, Question};
+use crate::server::desk::way::Way;
+use crate::server::desk::{self, desk};
+use crate::server::reads::ix_of;
 use crate::server::reads::judge::Want;
-use crate::server::reads::*;
 use crate::server::state::entities::State;
+use crate::server::state::lane::Lane;
 use crate::server::state::query::{Ask, Query, RecordKey};
 use crate::server::state::waiting::Op;
 use crate::server::store;

@@ -1,8 +1,17 @@
 //! Large answers, collected slice by slice while the client waits.
 
 use crate::server::desk;
+use crate::server::reads::as_worker;
+use crate::server::reads::evaluate;
+use crate::server::reads::full;
 use crate::server::reads::judge::{self, Judge, Progress, Start, Want};
-use crate::server::reads::*;
+use crate::server::reads::order;
+use crate::server::reads::order::order_refresh;
+use crate::server::reads::resume;
+use crate::server::reads::Evaluated;
+use crate::server::reads::HOOKS;
+use crate::server::reads::ROUNDS;
+use crate::server::reads::SLICE;
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::outcome::Brought;

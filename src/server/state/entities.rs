@@ -1,6 +1,6 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
-use crate::server::feed::Follower;
+use crate::server::state::feeds::Follower;
 use crate::server::state::schemas;
 use crate::server::state::waiting::Op;
 use crate::server::store::cluster::{Departed, Standing};

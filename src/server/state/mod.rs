@@ -3,6 +3,8 @@
 pub(crate) mod cell;
 pub(crate) mod clock;
 pub(crate) mod entities;
+pub(crate) mod feeds;
+pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod query;
 pub(crate) mod rounds;

@@ -5,6 +5,7 @@
 //! index set that holds it.
 
 pub(crate) mod cluster;
+pub(crate) mod form;
 pub(crate) mod graves;
 pub(crate) mod kept;
 pub(crate) mod links;
@@ -19,7 +20,11 @@ pub(crate) use crate::server::store::links::{
     changed_links, doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before,
     links_in, relink, Landing, Link,
 };
-pub(crate) use crate::server::store::sets::*;
+pub(crate) use crate::server::store::sets::{
+    amend_set, begin_set, drop_set, extend_set, finish_set, holders, index_newcomer, observe_sets,
+    open_set, read_part, read_set, reindex, sentinel, set_state, set_suffixes, signal_by,
+    signal_landed, signal_set, Set,
+};
 
 use crate::server::desk::{believes, desk, now_us};
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
@@ -564,7 +569,7 @@ pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
         own_keys::save_generations(ctx, e);
     }
     cluster::outdated(st, ctx, ix);
-    crate::server::upkeep::wake();
+    crate::server::state::rounds::wake();
 }
 
 /// Drops everything of an entity, in constant time on this thread; how many records were cached.
@@ -582,7 +587,7 @@ pub(crate) fn drop_all(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
     if let Some(name) = own {
         signal_modified(ctx, &RString::new(&name));
     }
-    crate::server::upkeep::wake();
+    crate::server::state::rounds::wake();
     n
 }
 

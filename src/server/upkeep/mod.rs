@@ -4,17 +4,15 @@ pub(crate) mod info;
 
 use crate::server::desk::{self, desk};
 use crate::server::state::cell;
+use crate::server::state::rounds::THREAD;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
-use crate::server::valkey::thread::Thread;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Duration, Instant};
-
-static THREAD: Thread<()> = Thread::new();
 
 /// Keys unlinked per hold of the lock.
 const SLICE: usize = 32;
@@ -23,11 +21,6 @@ const TICK: Duration = Duration::from_millis(500);
 
 pub(crate) fn start() -> Result<(), String> {
     THREAD.start("podium-upkeep", run)
-}
-
-/// There is something to do.
-pub(crate) fn wake() {
-    THREAD.wake();
 }
 
 /// Stops the thread; called with the server's lock held.

@@ -1,6 +1,6 @@
 //! Why a fetch brought nothing, in the words of the contract.
 
-use crate::server::fetching::Shaped;
+use crate::server::store::form::Shaped;
 use podium_airtable::{Failure, FailureKind, Phase};
 use podium_core::pace::{Busy, Fault as PaceFault, Why};
 

@@ -1,8 +1,8 @@
 //! A call of a write ended: the cache is told, the reply gets its parts, and what remains to be done is queued.
 
 use crate::server::changes::written::{self, Landed};
-use crate::server::desk::Lane;
 use crate::server::fetching;
+use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::{never_begun, Fault};
 use crate::server::valkey::reply::Body;
 use crate::server::writes::step::Step;

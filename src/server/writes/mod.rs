@@ -9,12 +9,13 @@ pub(crate) mod ended;
 pub(crate) mod reply;
 pub(crate) mod step;
 
+use crate::server::desk::job::Errand;
+use crate::server::state::lane::Lane;
 pub(crate) use crate::server::writes::step::calls_of;
 use crate::server::writes::step::{plan, send, Step};
 
 use crate::server::changes::written;
-use crate::server::desk::{self, desk, Lane};
-use crate::server::fetching::Errand;
+use crate::server::desk::{self, desk};
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::blocked::Blocked;

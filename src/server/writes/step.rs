@@ -1,7 +1,7 @@
 //! The steps of a write, each one call to Airtable.
 
-use crate::server::desk::Lane;
 use crate::server::fetching::columns;
+use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
 use crate::server::writes::{Answer, Cells, Order, Place, Shape};
 use compact_str::CompactString;

@@ -2,7 +2,7 @@
 
 use crate::server::changes::schema::take_in;
 use crate::server::desk::desk;
-use crate::server::fetching::Errand;
+use crate::server::desk::job::Errand;
 use crate::server::upstream::fault::is_refusal;
 use crate::server::upstream::figures::Cause;
 use parking_lot::Mutex;

@@ -4,11 +4,13 @@
 pub(crate) mod dependents;
 pub(crate) mod ends;
 
-use crate::server::desk::{self, desk, Lane};
+use crate::server::desk::{self, desk};
 use crate::server::fetching::landing;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::lane::Lane;
 use crate::server::store::cluster;
+use crate::server::store::form;
 use crate::server::store::{self, By, Copy};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
@@ -108,7 +110,7 @@ fn change(
     if fate == Fate::Destroyed && undisputed && !outlived {
         let lane = Lane::of(e, Cause::Sync);
         let name = key::record(&e.name, id);
-        let (header, expire_at) = landing::tombstone(&lane, seq, ffi::now_ms(), 0);
+        let (header, expire_at) = form::tombstone(&lane, seq, ffi::now_ms(), 0);
         store::entomb(st, ctx, ix, id, header, expire_at, By::Told);
         store::signal_fetch(ctx, &name);
         return false;

@@ -2,10 +2,11 @@
 //! stored, in slices. What is read of them from then on was asked for after the record itself; and as long as it agrees with
 //! what the record is about to show, it is no reason to doubt that.
 
-use crate::server::desk::{desk, Lane};
-use crate::server::fetching::Shaped;
+use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, LinkCells};
+use crate::server::state::lane::Lane;
+use crate::server::store::form::Shaped;
 use crate::server::store::{self, Copy, Landing};
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;

@@ -10,14 +10,17 @@ pub(crate) use crate::server::fetching::landing::question::{
 };
 pub(crate) use crate::server::fetching::landing::sets::whole_table;
 
-use crate::server::desk::{self, desk, Lane};
-use crate::server::fetching::Shaped;
+use crate::server::desk::{self, desk};
 use crate::server::state::cell;
 use crate::server::state::entities::State;
+use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedRecord, Seen, Ticket};
 use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::state::waiting::Passenger;
+use crate::server::store::form::matches;
+use crate::server::store::form::tombstone;
+use crate::server::store::form::Shaped;
 use crate::server::store::{self, By, Stored};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -187,26 +190,6 @@ fn is_stored(st: &mut State, lane: &Lane, id: &str, stored: Stored) -> bool {
         }
         Stored::Refused => false,
     }
-}
-
-/// A tombstone's header, and when its key expires.
-pub(crate) fn tombstone(lane: &Lane, seq: u64, asked_ms: u64, told_at: u64) -> (Header, u64) {
-    let ttl = lane.spec.tombstone_ttl().map_or_else(
-        || settings::TOMBSTONE_TTL.seconds_as_ms(),
-        |s| (s.max(1) as u64).saturating_mul(1000),
-    );
-    let until = asked_ms.saturating_add(ttl);
-    (
-        Header {
-            generation: lane.generation,
-            asked_ms,
-            fresh_until: until,
-            dead_at: until,
-            seq,
-            told_at,
-        },
-        until,
-    )
 }
 
 /// A batch failed for good: everybody on it is told.

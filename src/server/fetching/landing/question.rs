@@ -1,15 +1,22 @@
 //! What an index question brought: its records, its set, or with a whole table every set of the entity.
 
-use crate::server::desk::{self, desk, Lane, Relied};
+use crate::server::desk::job::{Listing, Question};
+use crate::server::desk::way::Learnt;
+use crate::server::desk::{self, desk, Relied};
+use crate::server::fetching;
+use crate::server::fetching::landing::ends::ahead;
+use crate::server::fetching::landing::put;
 use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
-use crate::server::fetching::landing::*;
-use crate::server::fetching::{self, Learnt, Listing, Question, Shaped};
+use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State, Trust};
+use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedQuestion, Ticket};
 use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::store;
+use crate::server::store::form;
+use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
@@ -43,7 +50,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
     }
     let mut matching: HashMap<CompactString, Arc<[u8]>> = all
         .iter()
-        .filter(|(id, s)| fetching::matches(lane, id, &s.bytes, &q.asks))
+        .filter(|(id, s)| form::matches(lane, id, &s.bytes, &q.asks))
         .map(|(id, s)| (id.clone(), s.bytes.clone()))
         .collect();
     // What can be read of the others says which sets they are in; their own cells decide for them too.
@@ -62,7 +69,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         .chain(damaged.keys().cloned())
         .collect();
     for (id, cells) in &in_part {
-        if !fetching::matches(lane, id, &cells.bytes, &q.asks) {
+        if !form::matches(lane, id, &cells.bytes, &q.asks) {
             damaged.remove(id);
         }
     }
@@ -135,7 +142,7 @@ fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, A
             };
             for id in part {
                 if let store::Copy::Record(b) = store::copy(held.ctx(), e, id, false) {
-                    if fetching::matches(&q.lane, id, b, &q.asks) {
+                    if form::matches(&q.lane, id, b, &q.asks) {
                         matching.insert(id.clone(), b.into());
                     }
                 }

@@ -1,13 +1,17 @@
 //! The index sets that an answer completes: its own, or with a whole table every one of the entity.
 
-use crate::server::desk::{desk, Lane};
+use crate::server::desk::desk;
+use crate::server::desk::job::Question;
+use crate::server::fetching;
 use crate::server::fetching::landing::question::newer;
 use crate::server::fetching::landing::SLICE;
-use crate::server::fetching::{self, Question, Shaped};
 use crate::server::state::cell;
 use crate::server::state::entities::{Complete, Entity, EntityIx, State};
+use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
 use crate::server::store;
+use crate::server::store::form;
+use crate::server::store::form::Shaped;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
@@ -23,7 +27,7 @@ pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
         let until = asked_ms.saturating_add(settings::EMPTY_TTL.seconds_as_ms());
         return (until, until);
     }
-    let windows = settings::windows(fetching::ttl_s(&lane.spec), lane.spec.jitter());
+    let windows = settings::windows(form::ttl_s(&lane.spec), lane.spec.jitter());
     let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::random_u64());
     (ends.fresh_until, ends.expire_at)
 }

@@ -62,7 +62,7 @@ fn unregistered(st: &mut State, ix: EntityIx) {
         e.unregistered = true;
     }
     UNREGISTERED.store(true, Ordering::Relaxed);
-    crate::server::upkeep::wake();
+    crate::server::state::rounds::wake();
 }
 
 /// The whole keyspace was looked through.

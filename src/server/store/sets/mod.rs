@@ -40,7 +40,7 @@ pub(crate) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u
     out
 }
 
-pub(super) fn set_name(e: &Entity, suffix: &[u8]) -> Vec<u8> {
+pub(crate) fn set_name(e: &Entity, suffix: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(e.name.len() + 1 + suffix.len());
     name.extend_from_slice(e.name.as_bytes());
     name.push(b':');
@@ -49,7 +49,7 @@ pub(super) fn set_name(e: &Entity, suffix: &[u8]) -> Vec<u8> {
 }
 
 /// Tells who read an index set that it, or a member of it, changed; whether or not its key is still there.
-pub(super) fn signal_set(ctx: Ctx, e: &Entity, suffix: &[u8]) {
+pub(crate) fn signal_set(ctx: Ctx, e: &Entity, suffix: &[u8]) {
     tracking::signal(ctx, &set_name(e, suffix));
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn signal_landed(ctx: Ctx, e: &Entity, suffix: &[u8]) {
     }
 }
 
-pub(super) fn signal_by(ctx: Ctx, e: &Entity, suffix: &[u8], by: By) {
+pub(crate) fn signal_by(ctx: Ctx, e: &Entity, suffix: &[u8], by: By) {
     match by {
         By::Fetch => signal_landed(ctx, e, suffix),
         By::Told => signal_set(ctx, e, suffix),
@@ -70,7 +70,7 @@ pub(super) fn signal_by(ctx: Ctx, e: &Entity, suffix: &[u8], by: By) {
 
 /// Moves a record between the index sets that exist. `seq`: the number under which its new cells were seen.
 #[allow(clippy::too_many_arguments)]
-pub(super) fn reindex(
+pub(crate) fn reindex(
     st: &mut State,
     ctx: Ctx,
     ix: EntityIx,
@@ -169,7 +169,7 @@ pub(super) struct OpenSet {
 }
 
 /// An existing index set that what was seen under `seq` may still change.
-pub(super) fn open_set(ctx: Ctx, e: &Entity, suffix: &[u8], seq: u64) -> Option<OpenSet> {
+pub(crate) fn open_set(ctx: Ctx, e: &Entity, suffix: &[u8], seq: u64) -> Option<OpenSet> {
     if !e.sets.contains(suffix) || !ffi::writable(ctx) {
         return None;
     }
@@ -315,7 +315,7 @@ pub(crate) fn drop_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) ->
 const FEW_SETS: usize = 256;
 
 /// The index sets that hold a record whose copy is gone: who read them is told of its change too.
-pub(super) fn holders(ctx: Ctx, e: &Entity, id: &str) -> Vec<Box<[u8]>> {
+pub(crate) fn holders(ctx: Ctx, e: &Entity, id: &str) -> Vec<Box<[u8]>> {
     if e.sets.len() > FEW_SETS {
         return Vec::new();
     }

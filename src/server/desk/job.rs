@@ -1,0 +1,107 @@
+//! Calls that cannot be merged with others, as data: index questions, and somebody's errands.
+
+use crate::server::desk::way::{self, Way};
+use crate::server::state::lane::Lane;
+use crate::server::store::form::Shaped;
+use crate::server::upstream::fault::Fault;
+use crate::server::upstream::figures::Cause;
+use compact_str::CompactString;
+use hashbrown::{HashMap, HashSet};
+use parking_lot::Mutex;
+use podium_airtable::{Client, Failure, Token};
+use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A call that cannot be merged with others.
+#[allow(clippy::large_enum_variant)] // Always behind an Arc: moved once, when it is made.
+pub(crate) enum Job {
+    Question(Question),
+    Errand(Errand),
+}
+
+/// An index question, page by page.
+pub(crate) struct Question {
+    pub(crate) lane: Lane,
+    pub(crate) suffix: Arc<[u8]>,
+    /// Field and value; none: the whole table.
+    pub(crate) asks: Option<(u16, Arc<[u8]>)>,
+    /// How it is put.
+    pub(crate) way: Way,
+    /// Where the linked record holds the ids, should the lookup be of no use.
+    pub(crate) way_back: Option<WayBack>,
+    pub(crate) flight: AtomicU64,
+    pub(crate) progress: Mutex<Listing>,
+}
+
+impl Question {
+    /// The whole table.
+    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>) -> Question {
+        let progress = Mutex::new(Listing::default());
+        Question {
+            lane,
+            suffix,
+            asks: None,
+            way: Way::default(),
+            way_back: None,
+            flight: AtomicU64::new(0),
+            progress,
+        }
+    }
+}
+
+/// How far a question has come.
+#[derive(Default)]
+pub(crate) struct Listing {
+    /// The number its first page was sent under; the answer is as old as that.
+    pub(crate) sent: Option<u64>,
+    pub(crate) asked_ms: u64,
+    pub(crate) offset: Option<String>,
+    pub(crate) offsets: HashSet<String>,
+    /// Calls made for it, failed ones included.
+    pub(crate) calls: u32,
+    /// Pages in a row that held nothing.
+    pub(crate) empty: u32,
+    pub(crate) restarts: u32,
+    /// No formula can ask it, as it turned out: the whole table is read instead.
+    pub(crate) table: bool,
+    pub(crate) evidence: crate::server::desk::way::Evidence,
+    pub(crate) back: Steps,
+    pub(crate) records: HashMap<CompactString, Shaped>,
+    /// Those that came and cannot be read.
+    pub(crate) damaged: HashMap<CompactString, Fault>,
+    /// What came and does not say which record it is.
+    pub(crate) nameless: u64,
+}
+
+/// The linked table, and the id of its field that holds the way back. By id: a column that was renamed since would look
+/// like an empty cell.
+#[derive(Clone)]
+pub(crate) struct WayBack {
+    pub(crate) table: Arc<str>,
+    pub(crate) field: Arc<str>,
+}
+
+/// How far it has come.
+#[derive(Default)]
+pub(crate) struct Steps {
+    /// Ids still to be read; none: the linked record was not asked yet.
+    pub(crate) left: Option<Vec<CompactString>>,
+    /// The schema has changed since it was discovered: the whole table it is.
+    pub(crate) closed: bool,
+}
+
+/// Makes the call, within that time; how many records it brought.
+type Run = dyn Fn(&Client, &Token, Duration) -> Result<usize, Failure> + Send + Sync;
+
+/// A call on behalf of a thread that waits for it (a sweep, say).
+pub(crate) struct Errand {
+    pub(crate) base: Arc<str>,
+    pub(crate) cause: Cause,
+    pub(crate) write: bool,
+    pub(crate) run: Box<Run>,
+    /// Told once: the number it was sent under, and how it ended.
+    pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
+    pub(crate) what: &'static str,
+    pub(crate) scope: &'static str,
+}

@@ -1,0 +1,33 @@
+//! A lane: what calls for one entity in one generation need to know of it.
+
+use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::upstream::figures::Cause;
+use podium_core::pace::LaneKey;
+use podium_core::spec::Spec;
+use std::sync::Arc;
+
+/// What batches of one lane (an entity's generation) need to know.
+#[derive(Clone)]
+pub(crate) struct Lane {
+    pub(crate) ix: EntityIx,
+    pub(crate) entity: Arc<str>,
+    pub(crate) spec: Arc<Spec>,
+    pub(crate) generation: LaneKey,
+    pub(crate) base: Arc<str>,
+    pub(crate) table: Arc<str>,
+    pub(crate) cause: Cause,
+}
+
+impl Lane {
+    pub(crate) fn of(e: &Entity, cause: Cause) -> Lane {
+        Lane {
+            ix: e.ix,
+            entity: e.name.clone(),
+            spec: e.spec.clone(),
+            generation: e.generation,
+            base: e.base().into(),
+            table: e.spec.table().into(),
+            cause,
+        }
+    }
+}

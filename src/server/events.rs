@@ -102,7 +102,7 @@ unsafe extern "C" fn on_key(
             }
         });
         if lost_own == Some(true) {
-            own_keys::save_soon(ctx);
+            crate::server::upkeep::saved::save_soon(ctx);
         }
     }));
     OK
@@ -158,7 +158,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
             !st.replica && !st.loading && st.len() > 0
         });
         if keep == Some(true) && !ffi::is_loading(ctx) {
-            own_keys::save_soon(ctx);
+            crate::server::upkeep::saved::save_soon(ctx);
         }
     }));
 }
@@ -181,7 +181,7 @@ unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _:
                     st.replica = ffi::is_replica(ctx);
                     let detached = lock::detached();
                     rm!(RedisModule_SelectDb(detached, 0));
-                    own_keys::rebuild(detached, st);
+                    crate::server::upkeep::rebuild::rebuild(detached, st);
                 }
                 _ => st.loading = true,
             }

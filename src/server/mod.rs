@@ -97,7 +97,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
         st.from_file = from_file;
         let detached = crate::server::valkey::lock::detached();
         rm!(RedisModule_SelectDb(detached, 0));
-        crate::server::store::own_keys::rebuild(detached, st);
+        crate::server::upkeep::rebuild::rebuild(detached, st);
     });
     crate::server::reads::ahead::start();
     // Threads last: a load that fails after them would unmap the code they run.

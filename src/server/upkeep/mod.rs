@@ -1,6 +1,8 @@
 //! The upkeep thread: unlinks what generations left behind, writes what could not be written, keeps settings and clock current.
 
 pub(crate) mod info;
+pub(crate) mod rebuild;
+pub(crate) mod saved;
 
 use crate::server::desk::{self, desk};
 use crate::server::state::cell;
@@ -41,12 +43,13 @@ const BUCKETS: usize = 64;
 
 /// Notes the keys that came before their entity's spec did.
 fn register() {
-    let mut cursor: Option<own_keys::Cursor> = None;
+    let mut cursor: Option<crate::server::upkeep::rebuild::Cursor> = None;
     loop {
         let held = lock::lock();
         let more = cell::enter(|st| {
-            let cursor = cursor.get_or_insert_with(own_keys::Cursor::new);
-            let more = own_keys::register_some(held.ctx(), st, cursor, BUCKETS);
+            let cursor = cursor.get_or_insert_with(crate::server::upkeep::rebuild::Cursor::new);
+            let more =
+                crate::server::upkeep::rebuild::register_some(held.ctx(), st, cursor, BUCKETS);
             if !more {
                 cluster::registered(st);
             }
@@ -83,7 +86,7 @@ fn round(swept: &mut Instant) {
                     cluster::settle(ctx, st);
                 }
                 if own_keys::unsaved() && ffi::removable(ctx) {
-                    own_keys::save_all(ctx, st);
+                    crate::server::upkeep::saved::save_all(ctx, st);
                 }
                 if ffi::removable(ctx) {
                     crate::server::desk::budget::save(ctx, st);

@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 pub(crate) const SPEC: &str = "spec";
-const DOUBT: &str = "doubt";
+pub(crate) const DOUBT: &str = "doubt";
 
 /// Something could not be written when it should have been; upkeep tries again.
-static UNSAVED: AtomicBool = AtomicBool::new(false);
+pub(crate) static UNSAVED: AtomicBool = AtomicBool::new(false);
 
 /// Writes an entity's spec and generations.
 pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
@@ -88,28 +88,6 @@ pub(crate) fn clear_doubts(ctx: Ctx, e: &Entity) {
     }
 }
 
-/// Writes everything anew (after FLUSHALL, or when an earlier write was not allowed).
-pub(crate) fn save_all(ctx: Ctx, st: &State) {
-    if st.replica || st.loading {
-        return;
-    }
-    UNSAVED.store(false, Ordering::Relaxed);
-    crate::server::desk::budget::lost();
-    for e in st.entities() {
-        save_spec(ctx, e);
-        let name = key::own(DOUBT, &e.name);
-        clear_doubts(ctx, e);
-        for (id, seq) in e.doubts.iter() {
-            write(
-                ctx,
-                c"HSET",
-                &[&name, id.as_bytes(), seq.to_string().as_bytes()],
-            );
-        }
-    }
-    crate::server::feed::save_all(ctx, st);
-}
-
 /// Upkeep writes everything anew.
 pub(crate) fn save_later() {
     UNSAVED.store(true, Ordering::Relaxed);
@@ -118,27 +96,6 @@ pub(crate) fn save_later() {
 /// Is there something left to write?
 pub(crate) fn unsaved() -> bool {
     UNSAVED.load(Ordering::Relaxed)
-}
-
-/// Rewrites the keys right behind the event that took them away, in the same atomic unit.
-pub(crate) fn save_soon(ctx: Ctx) {
-    unsafe extern "C" fn job(ctx: Ctx, _: *mut c_void) {
-        let _ = std::panic::catch_unwind(|| {
-            crate::server::state::cell::enter(|st| {
-                save_all(ctx, st);
-                cluster::clear_marks(ctx, st);
-            })
-        });
-    }
-    if rm!(RedisModule_AddPostNotificationJob(
-        ctx,
-        Some(job),
-        std::ptr::null_mut(),
-        None
-    )) != ffi::OK
-    {
-        UNSAVED.store(true, Ordering::Relaxed);
-    }
 }
 
 pub(crate) fn hash_of(ctx: Ctx, name: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
@@ -235,168 +192,4 @@ pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
         let seq = if believed { seq } else { desk().next_seq() };
         e.doubts.raise(id, seq);
     }
-}
-
-/// A place in a walk through the keyspace.
-pub(crate) struct Cursor(*mut redis_module::raw::RedisModuleScanCursor);
-
-impl Cursor {
-    pub(crate) fn new() -> Cursor {
-        Cursor(rm!(RedisModule_ScanCursorCreate()))
-    }
-}
-
-impl Drop for Cursor {
-    fn drop(&mut self) {
-        rm!(RedisModule_ScanCursorDestroy(self.0));
-    }
-}
-
-/// Walks a bucket of the keyspace, in database 0; false: it was the last.
-fn step(ctx: Ctx, cursor: &Cursor, each: &mut dyn FnMut(Ctx, &[u8])) -> bool {
-    struct Walk<'a>(&'a mut dyn FnMut(Ctx, &[u8]));
-    unsafe extern "C" fn visit(
-        ctx: Ctx,
-        name: ffi::RawString,
-        _: *mut redis_module::raw::RedisModuleKey,
-        data: *mut c_void,
-    ) {
-        let walk = &mut *(data as *mut Walk);
-        (walk.0)(ctx, ffi::bytes(name));
-    }
-    let mut walk = Walk(each);
-    let data = &mut walk as *mut Walk as *mut c_void;
-    rm!(RedisModule_Scan(ctx, cursor.0, Some(visit), data)) != 0
-}
-
-/// Walks the keyspace once, in database 0.
-fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
-    let cursor = Cursor::new();
-    while step(ctx, &cursor, &mut each) {}
-}
-
-/// Learns from the keyspace which entities and keys are there: at MODULE LOAD into a running server, and when a data set has been loaded.
-pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
-    let mut feeds: Vec<Vec<u8>> = Vec::new();
-    if rm!(RedisModule_DbSize(ctx)) > 0 {
-        let mut specs: Vec<String> = Vec::new();
-        scan(ctx, |_, name| {
-            if let Some(e) = key::own_entity(name, SPEC) {
-                specs.push(e.to_string());
-            } else if key::own_entity(name, crate::server::feed::KEY).is_some() {
-                feeds.push(name.to_vec());
-            }
-        });
-        let gone: Vec<std::sync::Arc<str>> = st
-            .sorted_names()
-            .into_iter()
-            .filter(|n| !specs.iter().any(|s| **s == **n))
-            .collect();
-        if st.replica {
-            for name in gone {
-                st.remove(&name);
-            }
-        }
-        for e in &specs {
-            load_spec(ctx, st, e);
-        }
-    } else if st.replica {
-        for name in st.sorted_names() {
-            st.remove(&name);
-        }
-    }
-    st.graves.clear();
-    let now = ffi::now_ms();
-    for e in st.entities_mut() {
-        // What was dropped before is remembered by nobody.
-        e.before.all(now);
-        e.records.clear();
-        e.tombs.clear();
-        e.lose_sets();
-        e.old_links.clear();
-    }
-    crate::server::store::told::lose_all(st);
-    let mut newest = 0u64;
-    scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
-    desk().tokens.observe(newest, now_us());
-    let from_file = std::mem::take(&mut st.from_file);
-    if !st.replica {
-        for (name, spec) in from_file {
-            adopt(st, &name, spec);
-        }
-        UNSAVED.store(true, Ordering::Relaxed);
-    }
-    crate::server::desk::budget::load(ctx, st);
-    crate::server::feed::load_all(ctx, st, &feeds);
-}
-
-/// A spec from the spec file: in force unless the stored one is equal in effect, whose data then stay.
-fn adopt(st: &mut State, name: &str, spec: Spec) {
-    match st.by_name(name).map(|e| (e.ix, e.spec.same_effect(&spec))) {
-        Some((_, true)) => {}
-        Some((ix, false)) => {
-            st.renew(ix);
-            if let Some(e) = st.get_mut(ix) {
-                let base = e.base();
-                let before = std::mem::replace(&mut e.spec, Arc::new(spec));
-                e.respecified(&base, before.table());
-            }
-        }
-        None => {
-            st.add(name, spec, ffi::random_u64(), ffi::random_u64());
-        }
-    }
-}
-
-/// Notes keys that were there before their entity's spec: up to `steps` of the keyspace's buckets. False: there is no more.
-pub(crate) fn register_some(ctx: Ctx, st: &mut State, cursor: &Cursor, steps: usize) -> bool {
-    let mut newest = 0;
-    let more = (0..steps).all(|_| {
-        step(ctx, cursor, &mut |ctx, name| {
-            register(ctx, st, name, &mut newest)
-        })
-    });
-    desk().tokens.observe(newest, now_us());
-    more
-}
-
-/// Notes one key of the data set; those that no generation in force knows become graves.
-fn register(ctx: Ctx, st: &mut State, name: &[u8], newest: &mut u64) {
-    let (entity, what) = match key::parse(name) {
-        Some(Name::Record { entity, id }) => (entity, What::Record(id)),
-        Some(Name::Tomb { entity, id }) => (entity, What::Tomb(id)),
-        Some(Name::All { entity }) => (entity, What::Set),
-        Some(Name::Index { entity, .. }) => (entity, What::Set),
-        _ => return,
-    };
-    let Some(e) = st.by_name_mut(entity) else {
-        return;
-    };
-    match what {
-        What::Record(id) => {
-            e.records.insert(CompactString::new(id));
-        }
-        What::Tomb(id) => {
-            e.tombs.insert(CompactString::new(id));
-        }
-        What::Set => {
-            let s = RString::new(name);
-            let k = Key::peek(ctx, s.raw());
-            if k.kind() == KeyKind::Zset {
-                let head = crate::server::store::sentinel(&k, name);
-                if let Some(h) = head.filter(|h| believes(h.seq)) {
-                    *newest = (*newest).max(h.seq);
-                }
-                if let Some(suffix) = name.get(entity.len() + 1..) {
-                    e.sets.insert(suffix.into());
-                }
-            }
-        }
-    }
-}
-
-enum What<'a> {
-    Record(&'a str),
-    Tomb(&'a str),
-    Set,
 }

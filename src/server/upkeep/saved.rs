@@ -1,0 +1,57 @@
+//! What is kept in our own keys is written anew when it was lost or could not be written, and left to the node that owns it.
+
+use crate::server::desk::{believes, budget, desk, now_us};
+use crate::server::feed;
+use crate::server::state::cell;
+use crate::server::state::entities::State;
+use crate::server::store::cluster;
+use crate::server::store::own_keys::{self, *};
+use crate::server::valkey::ffi::{self, rm, Ctx};
+use crate::server::valkey::lock::own_write;
+use podium_core::key;
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// Writes everything anew (after FLUSHALL, or when an earlier write was not allowed).
+pub(crate) fn save_all(ctx: Ctx, st: &State) {
+    if st.replica || st.loading {
+        return;
+    }
+    UNSAVED.store(false, Ordering::Relaxed);
+    budget::lost();
+    for e in st.entities() {
+        save_spec(ctx, e);
+        let name = key::own(DOUBT, &e.name);
+        clear_doubts(ctx, e);
+        for (id, seq) in e.doubts.iter() {
+            write(
+                ctx,
+                c"HSET",
+                &[&name, id.as_bytes(), seq.to_string().as_bytes()],
+            );
+        }
+    }
+    feed::save_all(ctx, st);
+}
+
+/// Rewrites the keys right behind the event that took them away, in the same atomic unit.
+pub(crate) fn save_soon(ctx: Ctx) {
+    unsafe extern "C" fn job(ctx: Ctx, _: *mut c_void) {
+        let _ = std::panic::catch_unwind(|| {
+            crate::server::state::cell::enter(|st| {
+                save_all(ctx, st);
+                cluster::clear_marks(ctx, st);
+            })
+        });
+    }
+    if rm!(RedisModule_AddPostNotificationJob(
+        ctx,
+        Some(job),
+        std::ptr::null_mut(),
+        None
+    )) != ffi::OK
+    {
+        UNSAVED.store(true, Ordering::Relaxed);
+    }
+}

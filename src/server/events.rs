@@ -2,6 +2,7 @@
 
 use crate::server::desk::desk;
 use crate::server::state::cell::{self, Event};
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
 use crate::server::store::{own_keys, register};
@@ -165,9 +166,8 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
 
 /// Nothing that is under way is stored.
 pub(crate) fn outdate_everything() {
-    let mut d = desk();
-    let seq = d.next_seq();
-    d.tokens.note_all(seq);
+    let seq = clock::next();
+    clock::order().note_all(seq);
 }
 
 unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {

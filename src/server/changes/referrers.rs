@@ -4,6 +4,7 @@ use crate::server::changes::later::{drop_later, reread_later};
 use crate::server::changes::written::hold;
 use crate::server::desk::{desk, Thing};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::store::targets;
@@ -100,7 +101,7 @@ pub(crate) fn doubt_referrers(
                     .cloned()
                     .collect();
                 for id in hit {
-                    let seq = desk().next_seq();
+                    let seq = clock::next();
                     store::invalidate(st, ctx, ix, &id, seq);
                     doubted.push(id);
                 }
@@ -138,9 +139,9 @@ pub(crate) fn outdate_flights(ix: EntityIx) {
             }
         })
         .collect();
-    let seq = d.next_seq();
+    let seq = clock::next();
     for id in ids {
-        d.tokens.note(ix, &id, seq);
+        clock::order().note(ix, &id, seq);
     }
 }
 

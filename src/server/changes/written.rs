@@ -5,6 +5,7 @@ pub(crate) use crate::server::changes::later::reread;
 use crate::server::changes::later::{look_again, reread_later};
 use crate::server::changes::referrers::doubt_referrers;
 pub(crate) use crate::server::changes::referrers::outdate_flights;
+use crate::server::state::clock;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
 
@@ -129,10 +130,9 @@ fn one(
     let shaped = record::shape(&lane.spec, id, &r.fields, Source::Airtable);
     let name = key::record(&lane.entity, id);
     let (seq, undisputed) = {
-        let mut d = desk();
         // What landed or was told while the write was under way may be older or younger than it: then neither is stored.
-        let undisputed = d.tokens.current(lane.ix, id, sent);
-        (d.next_seq(), undisputed)
+        let undisputed = clock::order().current(lane.ix, id, sent);
+        (clock::next(), undisputed)
     };
     // A list may lack it yet: the sets asked for from here on hold it all the same.
     let stored = form::encode(&lane, id, &shaped, seq, asked_ms, WRITTEN);
@@ -274,7 +274,7 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, St
             };
             let now = ffi::now_ms();
             for id in ids {
-                let seq = desk().next_seq();
+                let seq = clock::next();
                 let (header, expire_at) = form::tombstone(&lane, seq, now, now);
                 store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Told);
                 store::signal_fetch(ctx, &key::record(&lane.entity, id));
@@ -302,7 +302,7 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
             };
             match id {
                 Some(id) => {
-                    let seq = desk().next_seq();
+                    let seq = clock::next();
                     store::invalidate(st, ctx, lane.ix, id, seq);
                 }
                 // Any index set of the entity may lack it.

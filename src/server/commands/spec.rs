@@ -11,6 +11,7 @@ use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::rounds;
 use crate::server::state::schemas;
@@ -184,8 +185,8 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             return Ok(Body::Int(0));
         };
         if let Some(e) = st.remove(name) {
-            let seq = desk().next_seq();
-            desk().tokens.note_entity(e.ix, seq);
+            let seq = clock::next();
+            clock::order().note_entity(e.ix, seq);
         }
         own_keys::delete_spec(ctx, name);
         rounds::wake();

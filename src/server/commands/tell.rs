@@ -7,11 +7,12 @@
 //! ```
 
 use crate::server::commands::{entry, words};
-use crate::server::desk::{believes, desk};
+use crate::server::desk::desk;
 use crate::server::fetching;
 use crate::server::fetching::columns;
 use crate::server::fetching::landing;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::state::query::{self, RecordKey};
@@ -87,7 +88,7 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         for t in targets {
             dropped += match t {
                 Target::Record(k) => {
-                    let seq = desk().next_seq();
+                    let seq = clock::next();
                     i64::from(store::invalidate(st, ctx, k.ix, &k.id, seq))
                 }
                 Target::Index(ix, suffix) => invalidate_index(st, ctx, ix, &suffix),
@@ -109,13 +110,11 @@ fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i6
         Some(Set::Complete { ids, .. }) => ids,
         _ => Vec::new(),
     };
-    let seq = desk().next_seq();
-    desk()
-        .tokens
-        .note(ix, &String::from_utf8_lossy(suffix), seq);
+    let seq = clock::next();
+    clock::order().note(ix, &String::from_utf8_lossy(suffix), seq);
     let mut n = 0;
     for id in ids {
-        let seq = desk().next_seq();
+        let seq = clock::next();
         n += i64::from(store::invalidate(st, ctx, ix, &id, seq));
     }
     store::drop_set(st, ctx, ix, suffix);
@@ -150,7 +149,7 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u64) -> bool {
     let Some(e) = st.get(k.ix) else { return false };
     let lane = Lane::of(e, Cause::Get);
-    let seq = desk().next_seq();
+    let seq = clock::next();
     let (header, expire_at) = form::tombstone(&lane, seq, now, told_at);
     let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
     store::signal_fetch(ctx, &k.name);
@@ -217,14 +216,14 @@ pub(crate) fn too_late(
     };
     let Some(at) = at else { return Ok(false) };
     // A time that no clock has reached is not later than what is told now.
-    let known = known.filter(|h| believes(outside::of_header(h)));
+    let known = known.filter(|h| clock::believes(outside::of_header(h)));
     let as_of = known.map_or_else(|| e.before.of(&k.id), |h| h.as_of());
     if at >= as_of {
         return Ok(false);
     }
     // When a fetched copy was true is known only roughly, and clocks differ.
     if known.is_none_or(|h| !h.is_told() && h.asked_ms - at < TOO_CLOSE_MS) {
-        let seq = desk().next_seq();
+        let seq = clock::next();
         store::invalidate(st, ctx, k.ix, &k.id, seq);
     }
     Ok(true)
@@ -256,12 +255,12 @@ pub(crate) fn tell(
         return Ok(false);
     }
     let Some(cells) = columns::told(&lane.base, &lane.spec, cells) else {
-        let seq = desk().next_seq();
+        let seq = clock::next();
         store::invalidate(st, ctx, k.ix, &k.id, seq);
         return Ok(false);
     };
     let shaped = record::shape(&lane.spec, &k.id, &cells, source);
-    let seq = desk().next_seq();
+    let seq = clock::next();
     let stored = form::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
     let before = store::links_before(st, ctx, k.ix, &k.id);
     let links = Entry::read(&stored.bytes, &k.name)

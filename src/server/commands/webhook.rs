@@ -10,6 +10,7 @@ use crate::server::desk::desk;
 use crate::server::feed;
 use crate::server::fetching::columns;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::query::RecordKey;
 use crate::server::store;
@@ -129,7 +130,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
             tell(st, ctx, &k, cells, Source::Script, n.at)
         }
         (Action::Upsert, _) => {
-            let seq = desk().next_seq();
+            let seq = clock::next();
             store::invalidate(st, ctx, ix, &k.id, seq);
             // That it changed is all that such a payload says, and that is taken in.
             Ok(n.cells == Cells::Unreadable)

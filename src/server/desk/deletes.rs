@@ -8,6 +8,7 @@
 use crate::server::desk::desk;
 use crate::server::events::outdate_everything;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::valkey::ffi::{self, bytes, rm};
 use crate::server::valkey::lock;
@@ -62,7 +63,7 @@ pub(crate) fn rest() {
     let now = ffi::now_ms();
     let idle = {
         let d = desk();
-        d.flights.is_empty() && !d.tokens.any_under_way()
+        d.flights.is_empty() && !clock::order().any_under_way()
     };
     if !idle || now < WATCH.needed_ms.get() {
         WATCH.needed_ms.set(now);
@@ -145,8 +146,7 @@ fn deleted(st: &State, name: &[u8]) {
         _ => return,
     };
     if let Some(ix) = st.by_name(entity).map(|e| e.ix) {
-        let mut d = desk();
-        let seq = d.next_seq();
-        d.tokens.note(ix, &what, seq);
+        let seq = clock::next();
+        clock::order().note(ix, &what, seq);
     }
 }

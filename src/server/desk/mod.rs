@@ -8,7 +8,6 @@ pub(crate) mod deletes;
 pub(crate) mod job;
 pub(crate) mod orders;
 pub(crate) mod shed;
-pub(crate) mod soon;
 pub(crate) mod threads;
 pub(crate) mod way;
 
@@ -30,7 +29,6 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use podium_core::flight::{FlightId, Flights};
 use podium_core::pace::{BaseKey, CallId, LaneKey, Limits, Scheduler};
 use podium_core::spec::Spec;
-use podium_core::token::Tokens;
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::panic::catch_unwind;
@@ -45,32 +43,6 @@ pub(crate) enum Thing {
     Record(EntityIx, CompactString, LaneKey),
     /// `<field>:<value>`, or `*` for the whole table.
     Question(EntityIx, Arc<[u8]>, LaneKey),
-}
-
-/// A question's number: what is told is remembered until the last who relies on its answer is done with it.
-pub(crate) struct Relied(u64);
-
-/// Numbers given back while the desk was held.
-pub(crate) static GIVEN_BACK: Mutex<Vec<u64>> = Mutex::new(Vec::new());
-
-impl Relied {
-    /// `sent`: a number of [`podium_core::token::Tokens::sent`], or 0.
-    pub(crate) fn new(sent: u64) -> Relied {
-        Relied(sent)
-    }
-}
-
-impl Drop for Relied {
-    fn drop(&mut self) {
-        if self.0 == 0 {
-            return;
-        }
-        match OFFICE.desk.try_lock() {
-            Some(mut d) => d.tokens.landed(self.0),
-            // Perhaps by whoever drops this; the next tick will do.
-            None => GIVEN_BACK.lock().push(self.0),
-        }
-    }
 }
 
 type Task = Box<dyn FnOnce() + Send>;
@@ -89,13 +61,10 @@ pub(crate) struct QuestionCall {
 pub(crate) struct Desk {
     pub(crate) sched: Scheduler<Arc<Job>>,
     pub(crate) flights: Flights<Thing, Passenger>,
-    pub(crate) tokens: Tokens,
     pub(crate) bases: HashMap<Arc<str>, BaseKey>,
     pub(crate) lanes: HashMap<LaneKey, Lane>,
     /// The call that each question's flight waits for.
     pub(crate) calls: HashMap<FlightId, QuestionCall>,
-    /// What is next to go stale, by entity.
-    pub(crate) soon: soon::Shelf,
     /// Work that needs no call: scans in slices, wake-ups in portions.
     pub(crate) tasks: VecDeque<Task>,
     pub(crate) at_tasks: usize,
@@ -117,11 +86,9 @@ pub(crate) static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy:
     desk: Mutex::new(Desk {
         sched: Scheduler::new(Limits::default()),
         flights: Flights::default(),
-        tokens: Tokens::default(),
         bases: HashMap::new(),
         lanes: HashMap::new(),
         calls: HashMap::new(),
-        soon: soon::Shelf::default(),
         tasks: VecDeque::new(),
         at_tasks: 0,
         busy: 0,
@@ -137,21 +104,6 @@ pub(crate) static OFFICE: once_cell::sync::Lazy<Office> = once_cell::sync::Lazy:
 /// The desk. Held for moments; never while waiting for the server's lock.
 pub(crate) fn desk() -> MutexGuard<'static, Desk> {
     OFFICE.desk.lock()
-}
-
-pub(crate) fn now_us() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map(|d| d.as_micros() as u64)
-        .unwrap_or(0)
-}
-
-/// Can a number of a data set be one of the order of sends and changes?
-pub(crate) fn believes(seq: u64) -> bool {
-    let now = now_us();
-    seq <= podium_core::outside::latest(now)
-        // Only a clock that was put back far leads here; whoever has the desk then has no such doubt.
-        || OFFICE.desk.try_lock().is_none_or(|d| d.tokens.believes(seq, now))
 }
 
 /// Is a pass of the event loop about to be closed?

@@ -1,7 +1,7 @@
 //! What is ordered at the desk: records, questions, and the numbers under which they are sent.
 
 use crate::server::desk::job::Job;
-use crate::server::desk::{limits, now_us, Desk, QuestionCall, Thing};
+use crate::server::desk::{limits, Desk, QuestionCall, Thing};
 use crate::server::state::clock;
 use crate::server::state::entities::Entity;
 use crate::server::state::lane::Lane;
@@ -19,14 +19,10 @@ use std::sync::Arc;
 /// Has a call been in the air for about as long as a reader waits? Who asks now had better not rely on it: it may hang.
 fn overdue(begun_us: u64) -> bool {
     let patience_us = settings::FETCH_TIMEOUT_MS.get().max(1) as u64 * 900;
-    now_us().saturating_sub(begun_us) > patience_us
+    clock::now_us().saturating_sub(begun_us) > patience_us
 }
 
 impl Desk {
-    /// The next number in the order of sends and changes.
-    pub(crate) fn next_seq(&mut self) -> u64 {
-        self.tokens.next(now_us())
-    }
     pub(crate) fn base(&mut self, base: &str) -> BaseKey {
         if let Some(b) = self.bases.get(base) {
             return *b;
@@ -66,7 +62,7 @@ impl Desk {
         fresh_start: bool,
     ) -> Joined {
         let thing = Thing::Record(e.ix, id.clone(), e.generation);
-        let tokens = &self.tokens;
+        let tokens = clock::order();
         let joined = self.flights.join(&thing, None, |sent| {
             // (A number is the time it was given at.)
             !fresh_start && tokens.current(e.ix, id, sent) && !(op.is_some() && overdue(sent))
@@ -107,7 +103,7 @@ impl Desk {
     ) -> Joined {
         let thing = Thing::Question(e.ix, suffix.clone(), e.generation);
         let what = String::from_utf8_lossy(suffix).into_owned();
-        let tokens = &self.tokens;
+        let tokens = clock::order();
         let open = self.flights.open(&thing);
         let begun_us = open
             .and_then(|f| self.calls.get(&f))
@@ -224,7 +220,7 @@ impl Desk {
         lane: &Lane,
         ids: &[CompactString],
     ) -> (u64, Vec<(CompactString, Option<FlightId>)>) {
-        let sent = self.tokens.sent(now_us());
+        let sent = clock::order().sent(clock::now_us());
         let flights = ids
             .iter()
             .map(|id| {

@@ -117,7 +117,7 @@ fn look_through(only: Option<BaseKey>) {
             fresh_until: 0,
             stored: false,
             ticket: Ticket::new(0),
-            _relied: desk::Relied::new(0),
+            _relied: None,
         };
         waiting::arrived_question(ix, &suffix, &Arc::new(landed), passengers);
     }
@@ -148,7 +148,6 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
         sched,
         flights,
         calls,
-        tokens,
         ..
     } = d;
     flights.sift(|id, thing, sent, waiters| {
@@ -202,7 +201,7 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
                 };
                 if let Job::Question(q) = &*job {
                     if let Some(sent) = q.sent_as() {
-                        tokens.landed(sent);
+                        clock::order().landed(sent);
                     }
                 }
                 calls.remove(&id);

@@ -50,9 +50,6 @@ pub(crate) fn tick() {
     if d.stopping {
         return;
     }
-    for sent in std::mem::take(&mut *crate::server::desk::GIVEN_BACK.lock()) {
-        d.tokens.landed(sent);
-    }
     d.heed_settings();
     if let Err(why) = hire(&mut d) {
         ffi::log(ffi::Level::Warning, &why);

@@ -3,6 +3,7 @@
 use crate::server::desk::desk;
 use crate::server::desk::job::Errand;
 use crate::server::feed::{Landed, Sent, THREAD};
+use crate::server::state::clock;
 use crate::server::upstream::fault::{is_refusal, Fault};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
@@ -165,7 +166,7 @@ pub(super) fn delete(base: Arc<str>, webhook: String, done: impl Fn() + Send + S
                 .map(|()| 0)
         }),
         done: Box::new(move |sent, result: Result<(), Fault>| {
-            desk().tokens.landed(sent);
+            clock::order().landed(sent);
             if let Err(f) = result {
                 ffi::log(
                     ffi::Level::Notice,

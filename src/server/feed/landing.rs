@@ -10,6 +10,7 @@ use crate::server::feed::views;
 use crate::server::feed::{interval, Landed};
 use crate::server::fetching::columns;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::feeds::Follower;
 use crate::server::store;
@@ -46,7 +47,7 @@ pub(super) fn land(l: Landed) {
                 return;
             };
             let at = Landing {
-                seq: desk().next_seq(),
+                seq: clock::next(),
                 now: ffi::now_ms(),
                 interval: interval(),
                 ..l.at

@@ -24,6 +24,7 @@ pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behi
 
 use crate::server::desk::desk;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::feeds::{Follower, Waiter};
 use crate::server::state::waiting;
@@ -57,7 +58,7 @@ struct Sent(u64);
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        desk().tokens.landed(self.0);
+        clock::order().landed(self.0);
     }
 }
 

@@ -1,8 +1,9 @@
 //! A feed's place, in a native hash `podium:feed:<base>`: it survives restarts, and a promoted replica goes on from it.
 
-use crate::server::desk::{desk, now_us};
+use crate::server::desk::desk;
 use crate::server::feed::views;
 use crate::server::feed::{key_of, KEY};
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::feeds::Follower;
 use crate::server::store::own_keys;
@@ -194,9 +195,9 @@ fn read(ctx: Ctx, name: &[u8]) -> Option<Feed> {
         cursor: number(b"cursor").unwrap_or(1).max(1),
     });
     let mut from = if hook.is_some() { number(b"since")? } else { 0 };
-    if !desk().tokens.observe(from, now_us()) {
+    if !clock::order().observe(from, clock::now_us()) {
         // Without a gap since when nobody knows: nothing older than this is vouched for.
-        from = desk().next_seq();
+        from = clock::next();
     }
     let polled = number(b"polled").and_then(|ms| outside::stored_ms(ms, ffi::now_ms()));
     Some(Feed::restored(

@@ -95,7 +95,7 @@ pub(super) fn carry_out(
                 let mut d = desk();
                 match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
                     Verdict::Retrying | Verdict::Split => {
-                        d.tokens.landed(sent);
+                        clock::order().landed(sent);
                         for (id, flight) in &flights {
                             if let Some(flight) = flight {
                                 d.ask_again(&lane, id, *flight, silenced(&f), &ticket);

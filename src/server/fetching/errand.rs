@@ -42,7 +42,7 @@ impl Errand {
 
     /// Tells that the base is not called now.
     fn not_made(&self, busy: Busy) {
-        let number = desk().tokens.sent(desk::now_us());
+        let number = clock::order().sent(clock::now_us());
         (self.done)(number, Err(Fault::busy(busy)));
     }
 }
@@ -96,7 +96,7 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
                 let mut d = desk();
                 let verdict = settle_failure(&mut d, id, &f, class);
                 if matches!(verdict, Verdict::Retrying | Verdict::Split) {
-                    d.tokens.landed(sent);
+                    clock::order().landed(sent);
                     // A client waits for a write: a base that is silent for longer than that is an answer.
                     if !(e.write && silenced(&f)) {
                         return;

@@ -64,7 +64,7 @@ impl Job {
         match self {
             Job::Question(q) => {
                 let mut p = q.progress.lock();
-                let begun_us = desk::now_us();
+                let begun_us = clock::now_us();
                 if let Some(sent) = p.sent {
                     if let Some(call) = d.calls.get_mut(&q.flight.load(Ordering::Relaxed)) {
                         call.repeats = false;
@@ -72,7 +72,7 @@ impl Job {
                     }
                     return (sent, None);
                 }
-                let sent = d.tokens.sent(desk::now_us());
+                let sent = clock::order().sent(clock::now_us());
                 p.sent = Some(sent);
                 p.asked_ms = ffi::now_ms();
                 let flight = d.flights.send(
@@ -85,7 +85,7 @@ impl Job {
                 }
                 (sent, flight)
             }
-            Job::Errand(_) => (d.tokens.sent(desk::now_us()), None),
+            Job::Errand(_) => (clock::order().sent(clock::now_us()), None),
         }
     }
 }

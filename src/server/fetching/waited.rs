@@ -4,6 +4,7 @@ use crate::server::desk::job::Errand;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::columns;
 use crate::server::fetching::size;
+use crate::server::state::clock;
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -103,7 +104,7 @@ fn ask(
             asked_ms,
         }),
         (result, _) => {
-            desk().tokens.landed(sent);
+            clock::order().landed(sent);
             let fault = result
                 .err()
                 .unwrap_or_else(|| Fault::new("ERR internal error: a page was lost"));

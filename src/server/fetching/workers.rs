@@ -4,6 +4,7 @@ use crate::server::desk::threads::{AtTask, AtWork};
 use crate::server::desk::{desk, Desk, OFFICE};
 use crate::server::fetching;
 use crate::server::state::clock;
+use crate::server::state::soon;
 use crate::server::upstream::figures;
 use podium_core::pace::{Next, What};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -40,13 +41,11 @@ pub(crate) fn work() {
         tasks_turn = true;
         d.heed_settings();
         let next = {
-            let Desk {
-                sched, soon, lanes, ..
-            } = &mut *d;
+            let Desk { sched, lanes, .. } = &mut *d;
             sched.next_with(clock::mono_ms(), |lane, room| {
                 lanes
                     .get(&lane)
-                    .map_or_else(Vec::new, |lane| soon.fill(lane, room))
+                    .map_or_else(Vec::new, |lane| soon::shelf().fill(lane, room))
             })
         };
         match next {

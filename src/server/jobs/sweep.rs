@@ -4,6 +4,7 @@ use crate::server::desk::desk;
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
@@ -201,14 +202,14 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
                 Err((fault, _)) => {
                     first
                         .into_iter()
-                        .for_each(|sent| desk().tokens.landed(sent));
+                        .for_each(|sent| clock::order().landed(sent));
                     return Err(fault);
                 }
             };
         // All of it is as old as its first page.
         let number = *first.get_or_insert(sent);
         if number != sent {
-            desk().tokens.landed(sent);
+            clock::order().landed(sent);
         }
         let before = found.len();
         let strange = page.ids().any(|came| !ids.iter().any(|id| *id == came));
@@ -230,7 +231,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
         offset = page.offset;
         let all = ids.iter().all(|id| found.contains_key(id));
         if strange && !all {
-            desk().tokens.landed(number);
+            clock::order().landed(number);
             return Err(fetching::not_asked_for(&lane.entity));
         }
         if offset.is_none() || all {
@@ -242,7 +243,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             });
         }
         if found.len() == before {
-            desk().tokens.landed(number);
+            clock::order().landed(number);
             return Err(Fault::outage(format!(
                 "UPSTREAMBAD the listing of {} does not end: its pages bring nothing new",
                 lane.entity
@@ -295,7 +296,7 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
             }
         });
     }
-    desk().tokens.landed(sent);
+    clock::order().landed(sent);
 }
 
 /// The sweep that runs by itself, `podium.sweep-interval`.

@@ -9,6 +9,7 @@ use crate::server::desk::job::Question;
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
@@ -218,7 +219,7 @@ struct UnderWay<'a> {
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         if self.sent > 0 {
-            desk().tokens.landed(self.sent);
+            clock::order().landed(self.sent);
         }
         let _held = lock::lock();
         cell::enter(|st| {
@@ -263,7 +264,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
                 (all.sent, all.asked_ms) = (sent, asked_ms);
                 under_way.sent = sent;
             } else {
-                desk().tokens.landed(sent);
+                clock::order().landed(sent);
             }
             if let Some(why) = store(lane, &page, &mut all)? {
                 done.records = all.ids.len() as u64;

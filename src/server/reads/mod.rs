@@ -14,6 +14,7 @@ use crate::server::reads::judge::{Judge, Progress, Start, Want};
 use crate::server::reads::order::{order, WORKER};
 use crate::server::reads::slices::{collect, in_slices};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::outcome::{Brought, LandedQuestion, LandedRecord, Seen, Ticket};
 use crate::server::state::query::{Ask, Query, RecordKey};
@@ -61,7 +62,7 @@ fn serve(ctx: Ctx, query: Query) -> c_int {
     let nothing = Brought::default();
     let now = ffi::now_ms();
     let verdict = cell::enter(|st| {
-        let asked = desk().next_seq();
+        let asked = clock::next();
         let mut refresh = Vec::new();
         let progress = match evaluate(ctx, st, &query, &nothing, asked, now, &mut refresh, true) {
             Evaluated::Progress(p) => p,
@@ -306,7 +307,7 @@ fn all_failed(st: &State, wants: Vec<Want>, fault: Fault) -> Brought {
                     fresh_until: 0,
                     stored: false,
                     ticket: Ticket::new(0),
-                    _relied: desk::Relied::new(0),
+                    _relied: None,
                 };
                 brought.questions.insert((ix, suffix), Arc::new(landed));
             }

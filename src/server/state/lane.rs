@@ -31,3 +31,8 @@ impl Lane {
         }
     }
 }
+
+/// A spec's own ttl, in s.
+pub(crate) fn ttl_s(spec: &Spec) -> Option<u64> {
+    spec.ttl().map(|s| s.max(1) as u64)
+}

@@ -9,4 +9,5 @@ pub(crate) mod outcome;
 pub(crate) mod query;
 pub(crate) mod rounds;
 pub(crate) mod schemas;
+pub(crate) mod soon;
 pub(crate) mod waiting;

@@ -1,6 +1,6 @@
 //! What a fetch came to, as those who wait for it get to see it.
 
-use crate::server::desk::Relied;
+use crate::server::state::clock::Sent;
 use crate::server::state::entities::EntityIx;
 use crate::server::upstream::fault::Fault;
 use compact_str::CompactString;
@@ -67,7 +67,7 @@ pub(crate) struct LandedQuestion {
     pub(crate) stored: bool,
     pub(crate) ticket: Arc<Ticket>,
     /// Its number is given back with it.
-    pub(crate) _relied: Relied,
+    pub(crate) _relied: Option<Sent>,
 }
 
 /// Everything brought for one reader.

@@ -1,5 +1,6 @@
 //! The stored form of a record, a tombstone: made of cells, with the ends of its life. Pure, but for the settings and chance.
 
+use crate::server::state::lane::ttl_s;
 use crate::server::state::lane::Lane;
 use crate::server::valkey::{ffi, settings};
 use podium_airtable::Record;
@@ -15,11 +16,6 @@ pub(crate) struct Shaped {
     pub(crate) bytes: Arc<[u8]>,
     pub(crate) expire_at: u64,
     pub(crate) violations: u32,
-}
-
-/// A spec's own ttl, in s.
-pub(crate) fn ttl_s(spec: &podium_core::spec::Spec) -> Option<u64> {
-    spec.ttl().map(|s| s.max(1) as u64)
 }
 
 /// The stored form of a fetched record.

@@ -1,6 +1,7 @@
 //! Links have two ends: what a changed link cell gained and lost is in doubt at its own end too.
 
 use crate::server::desk::desk;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
 use crate::server::state::schemas::Through;
 use crate::server::store::targets;
@@ -185,7 +186,7 @@ pub(crate) fn doubt_other_end(
             // It is about to show the same.
             continue;
         }
-        let seq = desk().next_seq();
+        let seq = clock::next();
         if sure {
             invalidate(st, ctx, t, other, seq);
         } else {

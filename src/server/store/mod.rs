@@ -26,8 +26,10 @@ pub(crate) use crate::server::store::sets::{
     signal_landed, signal_set, Set,
 };
 
-use crate::server::desk::{believes, desk, now_us};
+use crate::server::desk::desk;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
+use crate::server::state::soon;
 use crate::server::store::cluster::Standing;
 use crate::server::store::links::learn_targets;
 use crate::server::store::own_keys::Wrote;
@@ -118,7 +120,7 @@ pub(crate) fn tomb(ctx: Ctx, e: &Entity, id: &str) -> Option<Header> {
 
 /// Is a copy later than what was seen under `seq`?
 fn later(h: &Header, seq: u64) -> bool {
-    h.seq > seq && believes(h.seq)
+    h.seq > seq && clock::believes(h.seq)
 }
 
 /// What became of a fill.
@@ -178,7 +180,7 @@ pub(crate) fn put(
     if fresh.header.generation != e.generation {
         return Stored::Outdated;
     }
-    if by == By::Fetch && !desk().tokens.current(ix, id, seq) {
+    if by == By::Fetch && !clock::order().current(ix, id, seq) {
         return Stored::Outdated;
     }
     if !ffi::writable(ctx) {
@@ -199,7 +201,7 @@ pub(crate) fn put(
     if let Some(o) = old.as_ref().filter(|_| by == By::Fetch) {
         if later(&o.header, seq) {
             // Numbers of a former primary whose clock ran ahead: the next fetch comes after them.
-            desk().tokens.observe(o.header.seq, now_us());
+            clock::order().observe(o.header.seq, clock::now_us());
             return Stored::Outdated;
         }
     }
@@ -251,12 +253,8 @@ pub(crate) fn put(
     let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
     reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
     settle(st, ctx, ix, id, seq);
-    {
-        let mut d = desk();
-        d.tokens.told(ix, id, seq);
-        d.soon
-            .note(ix, fresh.header.generation, id, fresh.header.fresh_until);
-    }
+    clock::order().told(ix, id, seq);
+    soon::shelf().note(ix, fresh.header.generation, id, fresh.header.fresh_until);
 
     let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
     if same || done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), seq) {
@@ -307,7 +305,7 @@ pub(crate) fn entomb(
         return (Stored::Outdated, false);
     };
     if header.generation != e.generation
-        || (by == By::Fetch && !desk().tokens.current(ix, id, header.seq))
+        || (by == By::Fetch && !clock::order().current(ix, id, header.seq))
     {
         return (Stored::Outdated, false);
     }
@@ -351,7 +349,7 @@ pub(crate) fn entomb(
         }
     }
     settle(st, ctx, ix, id, header.seq);
-    desk().tokens.told(ix, id, header.seq);
+    clock::order().told(ix, id, header.seq);
     let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
     let done = done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), header.seq);
     let before = old
@@ -367,7 +365,7 @@ pub(crate) fn entomb(
         cluster::told_of_absent(st, ctx, ix, id);
     }
     if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
-        desk().tokens.lost(ix, id);
+        clock::order().lost(ix, id);
         if let Some(e) = st.get_mut(ix) {
             e.before.told(id, header.as_of().min(ffi::now_ms()));
         }
@@ -527,8 +525,8 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
     bury_tomb(st, ctx, ix, id);
     {
         let mut d = desk();
-        d.tokens.note(ix, id, seq);
-        d.tokens.lost(ix, id);
+        clock::order().note(ix, id, seq);
+        clock::order().lost(ix, id);
     }
     cluster::told(st, ix);
     let had = had.is_some() || cluster::drop_given(st, ctx, ix, id);
@@ -547,7 +545,7 @@ pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64
     if !e.has_sets() {
         return;
     }
-    desk().tokens.doubted(ix, id, first, seq);
+    clock::order().doubted(ix, id, first, seq);
     match e.doubts.raise_since(id, first, seq) {
         // Where the doubt cannot be kept the sets that it is about are not either.
         Raised::Noted if own_keys::save_doubt(ctx, e, id, seq) == Wrote::NotHere => {
@@ -561,8 +559,8 @@ pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64
 /// Drops every index set of an entity, in constant time.
 pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
     // A question under way was asked before the doubts that are forgotten here: what it brings makes no set.
-    let seq = desk().next_seq();
-    desk().tokens.note_entity(ix, seq);
+    let seq = clock::next();
+    clock::order().note_entity(ix, seq);
     st.renew_sets(ix);
     if let Some(e) = st.get(ix) {
         own_keys::clear_doubts(ctx, e);
@@ -575,8 +573,8 @@ pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
 /// Drops everything of an entity, in constant time on this thread; how many records were cached.
 pub(crate) fn drop_all(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
     let n = st.get(ix).map_or(0, |e| e.records.len());
-    let seq = desk().next_seq();
-    desk().tokens.note_entity(ix, seq);
+    let seq = clock::next();
+    clock::order().note_entity(ix, seq);
     let own = st.get(ix).map(|e| key::all(&e.name));
     st.renew(ix);
     if let Some(e) = st.get(ix) {

@@ -2,6 +2,7 @@
 
 use crate::server::desk::desk;
 use crate::server::state::cell::Event;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, rm};
@@ -59,10 +60,8 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
                     tracking::signal_names(lock::detached(), name);
                     if *event == Event::Removed {
                         let ix = e.ix;
-                        let seq = desk().next_seq();
-                        desk()
-                            .tokens
-                            .note(ix, &String::from_utf8_lossy(suffix), seq);
+                        let seq = clock::next();
+                        clock::order().note(ix, &String::from_utf8_lossy(suffix), seq);
                     }
                 }
                 Event::Written => {}
@@ -93,14 +92,14 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
             cluster::went(e, id);
             e.before.told(id, ffi::now_ms());
             let mut d = desk();
-            let seq = d.next_seq();
-            d.tokens.note(ix, id, seq);
-            d.tokens.lost(ix, id);
+            let seq = clock::next();
+            clock::order().note(ix, id, seq);
+            clock::order().lost(ix, id);
         }
         Event::Gone => {
             keys.remove(id);
             e.before.gone(id, ffi::now_ms());
-            desk().tokens.lost(ix, id);
+            clock::order().lost(ix, id);
         }
         Event::Written => {}
     }

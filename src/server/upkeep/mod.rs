@@ -7,6 +7,7 @@ pub(crate) mod saved;
 use crate::server::desk::{self, desk};
 use crate::server::state::cell;
 use crate::server::state::rounds::THREAD;
+use crate::server::state::soon;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
@@ -90,7 +91,7 @@ fn round(swept: &mut Instant) {
                 }
                 if ffi::removable(ctx) {
                     crate::server::desk::budget::save(ctx, st);
-                    desk().soon.forget(|ix| st.get(ix).is_some());
+                    soon::shelf().forget(|ix| st.get(ix).is_some());
                 }
                 store::clear_graves(st, ctx, SLICE) && ffi::removable(ctx)
             })

@@ -1,10 +1,11 @@
 //! What is known in memory is learned anew from the keys of the data set.
 
-use crate::server::desk::{believes, budget, desk, now_us};
+use crate::server::desk::{budget, desk};
 use crate::server::feed;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
-use crate::server::store::own_keys::{self, *};
+use crate::server::store::own_keys::{load_spec, SPEC, UNSAVED};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
@@ -94,7 +95,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     crate::server::store::told::lose_all(st);
     let mut newest = 0u64;
     scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
-    desk().tokens.observe(newest, now_us());
+    clock::order().observe(newest, clock::now_us());
     let from_file = std::mem::take(&mut st.from_file);
     if !st.replica {
         for (name, spec) in from_file {
@@ -132,7 +133,7 @@ pub(crate) fn register_some(ctx: Ctx, st: &mut State, cursor: &Cursor, steps: us
             register(ctx, st, name, &mut newest)
         })
     });
-    desk().tokens.observe(newest, now_us());
+    clock::order().observe(newest, clock::now_us());
     more
 }
 
@@ -160,7 +161,7 @@ fn register(ctx: Ctx, st: &mut State, name: &[u8], newest: &mut u64) {
             let k = Key::peek(ctx, s.raw());
             if k.kind() == KeyKind::Zset {
                 let head = crate::server::store::sentinel(&k, name);
-                if let Some(h) = head.filter(|h| believes(h.seq)) {
+                if let Some(h) = head.filter(|h| clock::believes(h.seq)) {
                     *newest = (*newest).max(h.seq);
                 }
                 if let Some(suffix) = name.get(entity.len() + 1..) {

@@ -1,11 +1,11 @@
 //! What is kept in our own keys is written anew when it was lost or could not be written, and left to the node that owns it.
 
-use crate::server::desk::{believes, budget, desk, now_us};
+use crate::server::desk::{budget, desk};
 use crate::server::feed;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
-use crate::server::store::own_keys::{self, *};
+use crate::server::store::own_keys::{clear_doubts, save_spec, write, DOUBT, UNSAVED};
 use crate::server::valkey::ffi::{self, rm, Ctx};
 use crate::server::valkey::lock::own_write;
 use podium_core::key;

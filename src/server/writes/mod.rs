@@ -10,6 +10,7 @@ pub(crate) mod reply;
 pub(crate) mod step;
 
 use crate::server::desk::job::Errand;
+use crate::server::state::clock;
 use crate::server::state::lane::Lane;
 pub(crate) use crate::server::writes::step::calls_of;
 use crate::server::writes::step::{plan, send, Step};
@@ -211,7 +212,7 @@ impl Write {
             let (me, step) = (me.clone(), step.clone());
             let land = move || {
                 me.ended(&step, sent, b, result);
-                desk().tokens.landed(sent);
+                clock::order().landed(sent);
                 me.advance();
             };
             if written::paused() {

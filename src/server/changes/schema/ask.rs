@@ -3,6 +3,7 @@
 use crate::server::changes::schema::take_in;
 use crate::server::desk::desk;
 use crate::server::desk::job::Errand;
+use crate::server::state::clock;
 use crate::server::upstream::fault::is_refusal;
 use crate::server::upstream::figures::Cause;
 use parking_lot::Mutex;
@@ -47,7 +48,7 @@ pub(crate) fn ask(
             }
         }),
         done: Box::new(move |sent, result| {
-            desk().tokens.landed(sent);
+            clock::order().landed(sent);
             done(match result {
                 Ok(()) => Ok(take_in(&of, &schema.lock())),
                 Err(f) => Err((refused.load(Ordering::Relaxed), f.line)),

@@ -5,6 +5,7 @@ use crate::server::changes::written;
 use crate::server::desk::desk;
 use crate::server::feed::apply::renew;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi::{self, Ctx};
@@ -93,7 +94,7 @@ pub(super) fn doubt(
                     .cloned()
                     .collect();
                 for id in &hit {
-                    let seq = desk().next_seq();
+                    let seq = clock::next();
                     store::invalidate(st, ctx, d.ix, id, seq);
                 }
                 renew(st, d.ix, &hit);

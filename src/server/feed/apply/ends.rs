@@ -3,6 +3,7 @@
 use crate::server::desk::desk;
 use crate::server::feed::apply::{entities_of, renew, SLICE};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
 use crate::server::store::cluster;
@@ -172,7 +173,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
     }
     if told {
         if t.indexed && !in_doubt {
-            let seq = desk().next_seq();
+            let seq = clock::next();
             store::doubt(st, ctx, t.ix, &end.id, seq, seq);
         }
         return Doubted::Yes;
@@ -183,8 +184,8 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         || cluster::may_be_unseen(e, &end.id);
     if !known && e.questions == 0 && !t.indexed {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
-        let seq = desk().next_seq();
-        desk().tokens.note(t.ix, &end.id, seq);
+        let seq = clock::next();
+        clock::order().note(t.ix, &end.id, seq);
         return Doubted::Yes;
     }
     if t.shows && e.records.contains(&end.id) {
@@ -194,7 +195,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
             return Doubted::No;
         }
     }
-    let seq = desk().next_seq();
+    let seq = clock::next();
     let had = store::invalidate(st, ctx, t.ix, &end.id, seq);
     let in_doubt = st.get(t.ix).is_some_and(|e| e.doubts.holds(&end.id));
     if settings::enabled() && (had || in_doubt) {

@@ -7,6 +7,7 @@ pub(crate) mod ends;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::landing;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::store::cluster;
@@ -93,10 +94,10 @@ fn change(
     schema: &Schema,
     sent: u64,
 ) -> bool {
-    let seq = desk().next_seq();
+    let seq = clock::next();
     let Some(e) = st.get(ix) else { return false };
     // What was told or seen of it since the page was asked for may be of before its end, or of after its return.
-    let undisputed = desk().tokens.current(ix, id, sent);
+    let undisputed = clock::order().current(ix, id, sent);
     if fate == Fate::Destroyed && !undisputed && e.tombs.contains(id) {
         // It was told to be gone, and the page says nothing else.
         return false;
@@ -123,7 +124,7 @@ fn change(
     // (A question under way would take the record for gone: what it returns is older than this.)
     if fate == Fate::Changed && !known && e.questions == 0 && !moves(e, table, changes, schema) {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
-        desk().tokens.note(ix, id, seq);
+        clock::order().note(ix, id, seq);
         return false;
     }
     let had = store::invalidate(st, ctx, ix, id, seq);

@@ -4,6 +4,7 @@
 
 use crate::server::desk::desk;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, LinkCells};
 use crate::server::state::lane::Lane;
 use crate::server::store::form::Shaped;
@@ -44,7 +45,7 @@ impl Drop for Ahead {
                 let left = st.get_mut(self.ix).and_then(|e| e.landing.remove(id));
                 if left.is_some() && ffi::removable(held.ctx()) {
                     // It did not land: what was read of its ends meanwhile was not held against its copy.
-                    let seq = desk().next_seq();
+                    let seq = clock::next();
                     store::invalidate(st, held.ctx(), self.ix, id, seq);
                 }
             }
@@ -89,7 +90,7 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
             let e = st.get(ix).filter(|e| e.generation == lane.generation)?;
             let lands = settings::enabled()
                 && ffi::writable(held.ctx())
-                && desk().tokens.current(ix, id, sent);
+                && clock::order().current(ix, id, sent);
             if !lands {
                 return None;
             }

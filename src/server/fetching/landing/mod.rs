@@ -12,6 +12,7 @@ pub(crate) use crate::server::fetching::landing::sets::whole_table;
 
 use crate::server::desk::{self, desk};
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedRecord, Seen, Ticket};
@@ -129,7 +130,7 @@ pub(crate) fn batch(
         Vec::with_capacity(landed.len());
     {
         let mut d = desk();
-        d.tokens.landed(sent);
+        clock::order().landed(sent);
         for (id, flight, what) in landed {
             match (flight, what) {
                 (Some(f), Some(w)) => boarded.push((id, w, d.flights.land(f))),
@@ -204,7 +205,7 @@ pub(crate) fn failed_batch(
     let mut boarded = Vec::new();
     {
         let mut d = desk();
-        d.tokens.landed(sent);
+        clock::order().landed(sent);
         for (id, flight) in flights {
             if let Some(f) = flight {
                 boarded.push((id, d.flights.land(f)));

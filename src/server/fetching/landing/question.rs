@@ -2,13 +2,14 @@
 
 use crate::server::desk::job::{Listing, Question};
 use crate::server::desk::way::Learnt;
-use crate::server::desk::{self, desk, Relied};
+use crate::server::desk::{self, desk};
 use crate::server::fetching;
 use crate::server::fetching::landing::ends::ahead;
 use crate::server::fetching::landing::put;
 use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
 use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State, Trust};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedQuestion, Ticket};
@@ -102,7 +103,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         fresh_until,
         stored,
         ticket: Ticket::new(calls),
-        _relied: Relied::new(sent),
+        _relied: q.progress.lock().sent.take(),
     });
     arrive(q, landed);
 }
@@ -114,7 +115,7 @@ pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
         cell::enter(|st| {
             let in_force = st.get(lane.ix).map(|e| e.generation);
             for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
-                let seq = desk().next_seq();
+                let seq = clock::next();
                 store::doubt(st, held.ctx(), lane.ix, id, seq, seq);
             }
         });
@@ -123,8 +124,7 @@ pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
 
 /// What was told or seen of an entity later than `sent`.
 pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
-    desk()
-        .tokens
+    clock::order()
         .newer_than(ix, sent)
         .map(CompactString::new)
         .collect()
@@ -168,7 +168,7 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
         fresh_until: 0,
         stored: false,
         ticket: Ticket::new(calls),
-        _relied: Relied::new(sent),
+        _relied: q.progress.lock().sent.take(),
     });
     arrive(q, landed);
 }

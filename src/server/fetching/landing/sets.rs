@@ -6,7 +6,9 @@ use crate::server::fetching;
 use crate::server::fetching::landing::question::newer;
 use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::{Complete, Entity, EntityIx, State};
+use crate::server::state::lane;
 use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
 use crate::server::store;
@@ -27,7 +29,7 @@ pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
         let until = asked_ms.saturating_add(settings::EMPTY_TTL.seconds_as_ms());
         return (until, until);
     }
-    let windows = settings::windows(form::ttl_s(&lane.spec), lane.spec.jitter());
+    let windows = settings::windows(lane::ttl_s(&lane.spec), lane.spec.jitter());
     let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::random_u64());
     (ends.fresh_until, ends.expire_at)
 }
@@ -53,7 +55,7 @@ fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
         && st
             .get(q.lane.ix)
             .is_some_and(|e| e.generation == q.lane.generation)
-        && desk().tokens.current(q.lane.ix, &what, sent)
+        && clock::order().current(q.lane.ix, &what, sent)
 }
 
 /// What is known beside the answer while its sets are written.
@@ -148,7 +150,7 @@ impl Known {
         let ix = q.lane.ix;
         let (ids, until) = {
             let _held = lock::lock();
-            (newer(ix, sent), desk().next_seq())
+            (newer(ix, sent), clock::next())
         };
         let ids: Vec<CompactString> = ids
             .into_iter()
@@ -318,8 +320,8 @@ fn doubt_dropped(
 ) {
     let (seq, told) = {
         let mut d = desk();
-        d.tokens.lost(ix, id);
-        (d.next_seq(), d.tokens.first_told(ix, id, sent))
+        clock::order().lost(ix, id);
+        (clock::next(), clock::order().first_told(ix, id, sent))
     };
     if let Some(first) = told {
         store::doubt(st, ctx, ix, id, first, seq);

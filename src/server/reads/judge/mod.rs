@@ -77,7 +77,7 @@ impl Judge<'_> {
         self.options.no_cache || !settings::enabled()
     }
     fn windows(e: &Entity) -> Windows {
-        settings::windows(crate::server::store::form::ttl_s(&e.spec), e.spec.jitter())
+        settings::windows(crate::server::state::lane::ttl_s(&e.spec), e.spec.jitter())
     }
     /// What a copy is good for, the change feed's word included.
     fn usable(&self, e: &Entity, w: &Windows, h: &Header) -> Use {

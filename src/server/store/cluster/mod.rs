@@ -19,6 +19,7 @@ pub(crate) use crate::server::store::cluster::told::{
 
 use crate::server::desk::desk;
 use crate::server::feed;
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
 use crate::server::store::own_keys;
@@ -228,16 +229,16 @@ fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<St
 
 /// Everything known of an entity's records is outdated, here and in what is still to come.
 fn renew(st: &mut State, ix: EntityIx) {
-    let seq = desk().next_seq();
-    desk().tokens.note_entity(ix, seq);
+    let seq = clock::next();
+    clock::order().note_entity(ix, seq);
     st.renew(ix);
 }
 
 /// The entity's slot is another node's, and its keys went there.
 fn forget(st: &mut State, name: &str) {
     if let Some(e) = st.remove(name) {
-        let seq = desk().next_seq();
-        desk().tokens.note_entity(e.ix, seq);
+        let seq = clock::next();
+        clock::order().note_entity(e.ix, seq);
         feed::left(st, &e.base());
     }
     // What is left of its keys is the other node's business.

@@ -3,10 +3,11 @@
 
 pub(crate) mod write;
 
+use crate::server::state::clock;
 use crate::server::store::own_keys::write::write_key;
 pub(crate) use crate::server::store::own_keys::write::{write, write_unseen, Wrote};
 
-use crate::server::desk::{believes, desk, now_us};
+use crate::server::desk::desk;
 use crate::server::state::entities::{Entity, State};
 use crate::server::store::cluster::{self, Standing};
 use crate::server::valkey::ffi::slot;
@@ -127,8 +128,8 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
             let (ix, renewed) = (e.ix, e.generation != generation);
             let sets_renewed = e.sets_generation != sets;
             if renewed || sets_renewed {
-                let seq = desk().next_seq();
-                desk().tokens.note_entity(ix, seq);
+                let seq = clock::next();
+                clock::order().note_entity(ix, seq);
             }
             let Ok(spec) = Spec::parse(entity, json) else {
                 return;
@@ -188,8 +189,8 @@ pub(crate) fn load_doubts(ctx: Ctx, st: &mut State, entity: &str) {
             continue;
         };
         // Whatever its number says, the record is in doubt: one that is not believed is so from now on.
-        let believed = desk().tokens.observe(seq, now_us());
-        let seq = if believed { seq } else { desk().next_seq() };
+        let believed = clock::order().observe(seq, clock::now_us());
+        let seq = if believed { seq } else { clock::next() };
         e.doubts.raise(id, seq);
     }
 }

@@ -2,10 +2,11 @@
 
 pub(crate) mod build;
 
+use crate::server::state::clock;
 use crate::server::store::sets::build::bear_set;
 pub(crate) use crate::server::store::sets::build::{amend_set, begin_set, extend_set, finish_set};
 
-use crate::server::desk::{believes, desk, now_us};
+use crate::server::desk::desk;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::{copy, remove_key, By, Copy, ZSET_EVENT};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
@@ -238,7 +239,7 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
         Some(sentinel)
             if sentinel.generation == e.sets_generation
                 && e.sets.contains(suffix)
-                && believes(outside::of_sentinel(&sentinel)) =>
+                && clock::believes(outside::of_sentinel(&sentinel)) =>
         {
             Set::Complete { sentinel, ids }
         }
@@ -260,7 +261,7 @@ pub(crate) fn set_state(ctx: Ctx, e: &Entity, suffix: &[u8]) -> (Option<Sentinel
             let known = e.sets.contains(suffix);
             let foreign = head.is_none() && !known;
             let head = head.filter(|h| known && h.generation == e.sets_generation);
-            let head = head.filter(|h| believes(outside::of_sentinel(h)));
+            let head = head.filter(|h| clock::believes(outside::of_sentinel(h)));
             (head, k.len().saturating_sub(1), foreign)
         }
         _ => (None, 0, true),
@@ -341,11 +342,11 @@ pub(crate) fn observe_sets(ctx: Ctx, st: &State) {
             let s = RString::new(&name);
             let k = Key::peek(ctx, s.raw());
             if k.kind() == KeyKind::Zset {
-                let head = sentinel(&k, &name).filter(|h| believes(h.seq));
+                let head = sentinel(&k, &name).filter(|h| clock::believes(h.seq));
                 newest = newest.max(head.map_or(0, |h| h.seq));
             }
         }
         newest = newest.max(e.doubts.iter().map(|(_, seq)| seq).max().unwrap_or(0));
     }
-    desk().tokens.observe(newest, now_us());
+    clock::order().observe(newest, clock::now_us());
 }

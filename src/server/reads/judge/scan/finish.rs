@@ -4,6 +4,7 @@ use crate::server::desk::desk;
 use crate::server::reads::judge::scan::start::most_selective;
 use crate::server::reads::judge::scan::{Item, Scan};
 use crate::server::reads::judge::{count_fetch, entity_of, Judge, Progress, Want};
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::query::Output;
 use crate::server::upstream::fault::Fault;
@@ -28,7 +29,7 @@ impl Judge<'_> {
         if let Some(foreign) = scan.foreign {
             return Progress::Done(Body::error(reply::wrong_type(&foreign)));
         }
-        let lost = |(sent, asked)| !desk().tokens.relies(scan.ix, sent, asked);
+        let lost = |(sent, asked)| !clock::order().relies(scan.ix, sent, asked);
         if scan.relied_on.is_some_and(lost) {
             // It was collected in slices, and something that it needs was lost in between.
             return match st.get(scan.ix) {

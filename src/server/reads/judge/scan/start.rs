@@ -3,6 +3,7 @@
 use crate::server::desk::desk;
 use crate::server::reads::judge::scan::{Scan, Start};
 use crate::server::reads::judge::{entity_of, Judge, Want};
+use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{LandedQuestion, Seen};
 use crate::server::state::query::{self, Condition};
@@ -315,11 +316,11 @@ fn answered(
     records: &HashMap<CompactString, Arc<[u8]>>,
     asked: u64,
 ) -> Option<Vec<CompactString>> {
-    let d = desk();
-    if !Arc::ptr_eq(&q.spec, &e.spec) || !d.tokens.relies(e.ix, q.sent, asked) {
+    let order = clock::order();
+    if !Arc::ptr_eq(&q.spec, &e.spec) || !order.relies(e.ix, q.sent, asked) {
         return None;
     }
-    let told = d.tokens.told_between(e.ix, q.sent, asked);
+    let told = order.told_between(e.ix, q.sent, asked);
     let told = told.filter(|id| !records.contains_key(*id) && !q.damaged.contains_key(*id));
     let came = records.keys().chain(q.damaged.keys());
     let mut ids: Vec<CompactString> = came.cloned().chain(told.map(CompactString::new)).collect();

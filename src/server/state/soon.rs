@@ -1,13 +1,20 @@
 //! What ends next: taken along by calls that have room.
 
 use crate::server::state::entities::EntityIx;
-use crate::server::state::lane::Lane;
-use crate::server::store::form;
+use crate::server::state::lane::{self, Lane};
 use crate::server::valkey::{ffi, settings};
 use compact_str::CompactString;
 use hashbrown::HashMap;
+use parking_lot::{Mutex, MutexGuard};
 use podium_core::pace::LaneKey;
 use podium_core::refresh::Soon;
+
+static SHELF: once_cell::sync::Lazy<Mutex<Shelf>> = once_cell::sync::Lazy::new(Mutex::default);
+
+/// What ends next. Held for moments, with no other lock taken under it.
+pub(crate) fn shelf() -> MutexGuard<'static, Shelf> {
+    SHELF.lock()
+}
 
 /// What ends next, for each entity in its generation.
 #[derive(Default)]
@@ -37,7 +44,7 @@ impl Shelf {
         else {
             return Vec::new();
         };
-        let ttl = settings::windows(form::ttl_s(&lane.spec), None).ttl_ms;
+        let ttl = settings::windows(lane::ttl_s(&lane.spec), None).ttl_ms;
         if soon.is_empty() || !settings::enabled() {
             return Vec::new();
         }

@@ -9,7 +9,6 @@ use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::desk::job::Errand;
 use crate::server::state::cell;
-use crate::server::state::clock;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
 use crate::server::upstream::fault::Fault;
@@ -125,7 +124,7 @@ fn ask(op: &Arc<Blocked>, base: Arc<str>, prefix: String) {
             Ok(0)
         }),
         done: Box::new(move |sent, result| {
-            clock::order().landed(sent);
+            drop(sent);
             let _answered = Answered(op.clone());
             let body = match result {
                 Ok(()) => {

@@ -1,6 +1,7 @@
 //! Calls that cannot be merged with others, as data: index questions, and somebody's errands.
 
 use crate::server::desk::way::{self, Way};
+use crate::server::state::clock::Sent;
 use crate::server::state::lane::Lane;
 use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::Fault;
@@ -54,7 +55,7 @@ impl Question {
 #[derive(Default)]
 pub(crate) struct Listing {
     /// The number its first page was sent under; the answer is as old as that.
-    pub(crate) sent: Option<u64>,
+    pub(crate) sent: Option<Sent>,
     pub(crate) asked_ms: u64,
     pub(crate) offset: Option<String>,
     pub(crate) offsets: HashSet<String>,
@@ -100,8 +101,8 @@ pub(crate) struct Errand {
     pub(crate) cause: Cause,
     pub(crate) write: bool,
     pub(crate) run: Box<Run>,
-    /// Told once: the number it was sent under, and how it ended.
-    pub(crate) done: Box<dyn Fn(u64, Result<(), Fault>) + Send + Sync>,
+    /// Told once: the number it was sent under, to be kept until what it brought has landed, and how it ended.
+    pub(crate) done: Box<dyn Fn(Sent, Result<(), Fault>) + Send + Sync>,
     pub(crate) what: &'static str,
     pub(crate) scope: &'static str,
 }

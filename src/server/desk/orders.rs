@@ -2,7 +2,7 @@
 
 use crate::server::desk::job::Job;
 use crate::server::desk::{limits, Desk, QuestionCall, Thing};
-use crate::server::state::clock;
+use crate::server::state::clock::{self, Sent};
 use crate::server::state::entities::Entity;
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
@@ -219,15 +219,17 @@ impl Desk {
         &mut self,
         lane: &Lane,
         ids: &[CompactString],
-    ) -> (u64, Vec<(CompactString, Option<FlightId>)>) {
-        let sent = clock::order().sent(clock::now_us());
+    ) -> (Sent, Vec<(CompactString, Option<FlightId>)>) {
+        let sent = Sent::now();
         let flights = ids
             .iter()
             .map(|id| {
                 (
                     id.clone(),
-                    self.flights
-                        .send(&Thing::Record(lane.ix, id.clone(), lane.generation), sent),
+                    self.flights.send(
+                        &Thing::Record(lane.ix, id.clone(), lane.generation),
+                        sent.number(),
+                    ),
                 )
             })
             .collect();

@@ -1,7 +1,6 @@
 //! Who waits in vain: reads that nobody waits for any more leave the queue, and reads whose deadline comes before the next
 //! call can are told at once.
 
-use crate::server::desk::job::Job;
 use crate::server::desk::{self, desk, Desk, Thing};
 use crate::server::fetching::tell_hopeless;
 use crate::server::state::cell;
@@ -199,11 +198,8 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
                 let Some(job) = call.and_then(|c| sched.cancel(c.id)) else {
                     return false;
                 };
-                if let Job::Question(q) = &*job {
-                    if let Some(sent) = q.sent_as() {
-                        clock::order().landed(sent);
-                    }
-                }
+                // Its number goes with it.
+                drop(job);
                 calls.remove(&id);
                 told.dropped.push(*ix);
             }

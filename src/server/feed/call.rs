@@ -2,8 +2,8 @@
 
 use crate::server::desk::desk;
 use crate::server::desk::job::Errand;
-use crate::server::feed::{Landed, Sent, THREAD};
-use crate::server::state::clock;
+use crate::server::feed::{Landed, THREAD};
+use crate::server::state::clock::Sent;
 use crate::server::upstream::fault::{is_refusal, Fault};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
@@ -110,7 +110,6 @@ pub(super) fn make(
             }
         }),
         done: Box::new(move |sent, result| {
-            let sent = Sent(sent);
             let mut b = b2.lock();
             let outcome = match (result, b.outcome.take()) {
                 (Ok(()), Some(o)) => o,
@@ -166,7 +165,7 @@ pub(super) fn delete(base: Arc<str>, webhook: String, done: impl Fn() + Send + S
                 .map(|()| 0)
         }),
         done: Box::new(move |sent, result: Result<(), Fault>| {
-            clock::order().landed(sent);
+            drop(sent);
             if let Err(f) = result {
                 ffi::log(
                     ffi::Level::Notice,

@@ -96,7 +96,7 @@ pub(super) fn land(l: Landed) {
         call::delete(l.base.clone(), webhook, || {});
     }
     if let Some((page, schema)) = page {
-        match apply::page(&l.base, &schema, &page, l.sent.0) {
+        match apply::page(&l.base, &schema, &page, l.sent.number()) {
             Some(changes) => applied(&l.base, l.incarnation, &page, changes),
             None => {
                 // Writes are paused, or this node is a replica by now.

@@ -24,7 +24,7 @@ pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behi
 
 use crate::server::desk::desk;
 use crate::server::state::cell;
-use crate::server::state::clock;
+use crate::server::state::clock::{self, Sent};
 use crate::server::state::entities::State;
 use crate::server::state::feeds::{Follower, Waiter};
 use crate::server::state::waiting;
@@ -49,17 +49,8 @@ pub(crate) struct Landed {
     at: Landing,
     outcome: Outcome,
     schema: Option<serde_json::Value>,
+    /// Kept until what it brought has been applied: so long it is remembered what was told later than that.
     sent: Sent,
-}
-
-/// The number that a call was sent under, given back once what it brought has been applied: until then it is remembered
-/// what was told later than that.
-struct Sent(u64);
-
-impl Drop for Sent {
-    fn drop(&mut self) {
-        clock::order().landed(self.0);
-    }
 }
 
 static THREAD: Thread<Landed> = Thread::new();

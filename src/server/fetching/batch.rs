@@ -9,7 +9,7 @@ use crate::server::fetching::note_failure;
 use crate::server::fetching::settle_failure;
 use crate::server::fetching::silenced;
 use crate::server::fetching::size;
-use crate::server::state::clock;
+use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
 use crate::server::store::form::shape_cells;
@@ -31,7 +31,7 @@ pub(super) fn carry_out(
     id: CallId,
     class: Class,
     lane: Lane,
-    sent: u64,
+    sent: Sent,
     flights: Vec<(CompactString, Option<FlightId>)>,
 ) {
     let asked_ms = ffi::now_ms();
@@ -62,10 +62,10 @@ pub(super) fn carry_out(
             for r in &page.records {
                 found.insert(
                     CompactString::new(&r.id),
-                    shape_one(&lane, r, sent, asked_ms),
+                    shape_one(&lane, r, sent.number(), asked_ms),
                 );
             }
-            let damaged = damaged(&lane, &page, sent, asked_ms).collect();
+            let damaged = damaged(&lane, &page, sent.number(), asked_ms).collect();
             let came = Came {
                 lacking: lacking(&lane, &page, &flights),
                 found,
@@ -95,7 +95,6 @@ pub(super) fn carry_out(
                 let mut d = desk();
                 match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
                     Verdict::Retrying | Verdict::Split => {
-                        clock::order().landed(sent);
                         for (id, flight) in &flights {
                             if let Some(flight) = flight {
                                 d.ask_again(&lane, id, *flight, silenced(&f), &ticket);
@@ -105,11 +104,13 @@ pub(super) fn carry_out(
                     }
                     _ => {
                         let busy = d.busy_for(&lane.base);
-                        Some(busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy))
+                        let fault = busy.filter(|_| silenced(&f)).map_or(fault, Fault::busy);
+                        // Asked again it is under another number: this one goes on where the batch is over.
+                        Some((fault, sent))
                     }
                 }
             };
-            if let Some(fault) = over {
+            if let Some((fault, sent)) = over {
                 landing::failed_batch(&lane, sent, asked_ms, flights, fault, ticket);
             }
             shed::after_failure(&lane.base);

@@ -5,7 +5,7 @@ use crate::server::desk::job::Job;
 use crate::server::desk::shed;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::{deadline, note_failure, settle_failure, silenced};
-use crate::server::state::clock;
+use crate::server::state::clock::{self, Sent};
 use crate::server::store::form::matches;
 use crate::server::upstream::client;
 use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
@@ -42,8 +42,7 @@ impl Errand {
 
     /// Tells that the base is not called now.
     fn not_made(&self, busy: Busy) {
-        let number = clock::order().sent(clock::now_us());
-        (self.done)(number, Err(Fault::busy(busy)));
+        (self.done)(Sent::now(), Err(Fault::busy(busy)));
     }
 }
 
@@ -68,7 +67,7 @@ pub(crate) fn tell_hopeless(base: &str) {
 }
 
 /// Makes the call and tells how it ended.
-pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
+pub(super) fn carry_out(id: CallId, e: &Errand, sent: Sent) {
     let begun = Instant::now();
     let result = client::with(|client, token| (e.run)(client, token, deadline()));
     if !result.as_ref().is_err_and(never_sent) {
@@ -96,7 +95,6 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: u64) {
                 let mut d = desk();
                 let verdict = settle_failure(&mut d, id, &f, class);
                 if matches!(verdict, Verdict::Retrying | Verdict::Split) {
-                    clock::order().landed(sent);
                     // A client waits for a write: a base that is silent for longer than that is an answer.
                     if !(e.write && silenced(&f)) {
                         return;

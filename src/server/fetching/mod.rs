@@ -17,7 +17,7 @@ pub(crate) use crate::server::fetching::waited::{page as waited_page, Got};
 
 use crate::server::desk::job::{Job, Question};
 use crate::server::desk::{self, desk, Desk, Thing};
-use crate::server::state::clock;
+use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
 use crate::server::store::form::{matches, Shaped};
 use crate::server::upstream::fault::{for_pace, never_begun, never_sent, Fault};
@@ -47,46 +47,44 @@ use std::time::{Duration, Instant};
 pub(crate) enum Order {
     Batch {
         lane: Lane,
-        sent: u64,
+        sent: Sent,
         flights: Vec<(CompactString, Option<FlightId>)>,
     },
-    Job {
+    Question {
         job: Arc<Job>,
         sent: u64,
         flight: Option<FlightId>,
     },
+    Errand {
+        job: Arc<Job>,
+        sent: Sent,
+    },
     Nothing,
 }
 
-impl Job {
-    /// It goes out: its number, and its flight.
+impl Question {
+    /// It goes out: its number, which it keeps from page to page, and its flight.
     pub(crate) fn board(&self, d: &mut Desk) -> (u64, Option<FlightId>) {
-        match self {
-            Job::Question(q) => {
-                let mut p = q.progress.lock();
-                let begun_us = clock::now_us();
-                if let Some(sent) = p.sent {
-                    if let Some(call) = d.calls.get_mut(&q.flight.load(Ordering::Relaxed)) {
-                        call.repeats = false;
-                        call.begun_us = begun_us;
-                    }
-                    return (sent, None);
-                }
-                let sent = clock::order().sent(clock::now_us());
-                p.sent = Some(sent);
-                p.asked_ms = ffi::now_ms();
-                let flight = d.flights.send(
-                    &Thing::Question(q.lane.ix, q.suffix.clone(), q.lane.generation),
-                    sent,
-                );
-                q.flight.store(flight.unwrap_or(0), Ordering::Relaxed);
-                if let Some(call) = flight.and_then(|f| d.calls.get_mut(&f)) {
-                    call.begun_us = begun_us;
-                }
-                (sent, flight)
+        let mut p = self.progress.lock();
+        let begun_us = clock::now_us();
+        if let Some(sent) = p.sent.as_ref().map(Sent::number) {
+            if let Some(call) = d.calls.get_mut(&self.flight.load(Ordering::Relaxed)) {
+                call.repeats = false;
+                call.begun_us = begun_us;
             }
-            Job::Errand(_) => (clock::order().sent(clock::now_us()), None),
+            return (sent, None);
         }
+        let number = Sent::now();
+        let sent = number.number();
+        p.sent = Some(number);
+        p.asked_ms = ffi::now_ms();
+        let thing = Thing::Question(self.lane.ix, self.suffix.clone(), self.lane.generation);
+        let flight = d.flights.send(&thing, sent);
+        self.flight.store(flight.unwrap_or(0), Ordering::Relaxed);
+        if let Some(call) = flight.and_then(|f| d.calls.get_mut(&f)) {
+            call.begun_us = begun_us;
+        }
+        (sent, flight)
     }
 }
 
@@ -101,10 +99,16 @@ pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
             sent,
             flights,
         } => batch::carry_out(id, class, lane, sent, flights),
-        Order::Job { job, sent, flight } => match &*job {
-            Job::Question(q) => question_page(id, class, &job, q, sent, flight),
-            Job::Errand(e) => errand::carry_out(id, e, sent),
-        },
+        Order::Question { job, sent, flight } => {
+            if let Job::Question(q) = &*job {
+                question_page(id, class, &job, q, sent, flight);
+            }
+        }
+        Order::Errand { job, sent } => {
+            if let Job::Errand(e) = &*job {
+                errand::carry_out(id, e, sent);
+            }
+        }
         Order::Nothing => {
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
         }

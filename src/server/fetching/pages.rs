@@ -171,7 +171,9 @@ fn page_came(
             go_on(id, job, q, sent);
         }
         _ => {
-            let listing = std::mem::take(&mut *p);
+            let mut listing = std::mem::take(&mut *p);
+            // The number stays out until what came has landed.
+            p.sent = listing.sent.take();
             drop(p);
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             landing::question(q, sent, asked_ms, listing, table);
@@ -286,10 +288,6 @@ impl Question {
             Some(asks) => self.way.formula(&self.lane.spec, asks, &p.evidence),
             None => (None, None),
         }
-    }
-    /// The number it was sent under, once it was.
-    pub(crate) fn sent_as(&self) -> Option<u64> {
-        self.progress.lock().sent
     }
 }
 

@@ -4,7 +4,7 @@ use crate::server::desk::job::Errand;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::columns;
 use crate::server::fetching::size;
-use crate::server::state::clock;
+use crate::server::state::clock::Sent;
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -21,8 +21,8 @@ const SMALLER: u32 = 20;
 /// A page, and the call that brought it.
 pub(crate) struct Got {
     pub(crate) page: Page,
-    /// The number it was sent under: to be given back once the page has landed.
-    pub(crate) sent: u64,
+    /// The number it was sent under: kept until the page has landed.
+    pub(crate) sent: Sent,
     /// When the call was made, unix ms.
     pub(crate) asked_ms: u64,
 }
@@ -41,7 +41,7 @@ struct Shared {
     calls: Mutex<u64>,
     /// It is to be asked for otherwise.
     again: Mutex<bool>,
-    done: Mutex<Option<(u64, Result<(), Fault>)>>,
+    done: Mutex<Option<(Sent, Result<(), Fault>)>>,
     bell: Condvar,
 }
 
@@ -104,7 +104,6 @@ fn ask(
             asked_ms,
         }),
         (result, _) => {
-            clock::order().landed(sent);
             let fault = result
                 .err()
                 .unwrap_or_else(|| Fault::new("ERR internal error: a page was lost"));

@@ -1,9 +1,10 @@
 //! The workers, who take calls and tasks from the desk.
 
+use crate::server::desk::job::Job;
 use crate::server::desk::threads::{AtTask, AtWork};
 use crate::server::desk::{desk, Desk, OFFICE};
 use crate::server::fetching;
-use crate::server::state::clock;
+use crate::server::state::clock::{self, Sent};
 use crate::server::state::soon;
 use crate::server::upstream::figures;
 use podium_core::pace::{Next, What};
@@ -63,10 +64,20 @@ pub(crate) fn work() {
                         }
                         None => fetching::Order::Nothing,
                     },
-                    What::Solo(job) => {
-                        let (sent, flight) = job.board(&mut d);
-                        fetching::Order::Job { job, sent, flight }
-                    }
+                    What::Solo(job) => match &*job {
+                        Job::Question(q) => {
+                            let (sent, flight) = q.board(&mut d);
+                            fetching::Order::Question {
+                                job: job.clone(),
+                                sent,
+                                flight,
+                            }
+                        }
+                        Job::Errand(_) => fetching::Order::Errand {
+                            job: job.clone(),
+                            sent: Sent::now(),
+                        },
+                    },
                 };
                 // Another worker may have something to do at once.
                 OFFICE.bell.notify_one();

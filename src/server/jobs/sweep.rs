@@ -4,7 +4,7 @@ use crate::server::desk::desk;
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
-use crate::server::state::clock;
+use crate::server::state::clock::Sent;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
@@ -181,7 +181,7 @@ struct Answer {
     /// Something came that does not say which record it is: what did not come may be there.
     nameless: bool,
     asked_ms: u64,
-    sent: u64,
+    sent: Sent,
 }
 
 /// Asks for records by id, through the scheduler, in the background class. To the last page: what a short page left out is
@@ -191,7 +191,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
     let asked_ms = ffi::now_ms();
     let mut found = Found::new();
     let mut nameless = false;
-    let mut first: Option<u64> = None;
+    let mut first: Option<Sent> = None;
     let mut offset: Option<String> = None;
     loop {
         *calls += 1;
@@ -199,18 +199,10 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
         let Got { page, sent, .. } =
             match fetching::waited_page(lane, "a sweep", formula, offset.take()).result {
                 Ok(got) => got,
-                Err((fault, _)) => {
-                    first
-                        .into_iter()
-                        .for_each(|sent| clock::order().landed(sent));
-                    return Err(fault);
-                }
+                Err((fault, _)) => return Err(fault),
             };
         // All of it is as old as its first page.
-        let number = *first.get_or_insert(sent);
-        if number != sent {
-            clock::order().landed(sent);
-        }
+        let number = first.get_or_insert(sent).number();
         let before = found.len();
         let strange = page.ids().any(|came| !ids.iter().any(|id| *id == came));
         nameless |= page.nameless > 0;
@@ -231,7 +223,6 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
         offset = page.offset;
         let all = ids.iter().all(|id| found.contains_key(id));
         if strange && !all {
-            clock::order().landed(number);
             return Err(fetching::not_asked_for(&lane.entity));
         }
         if offset.is_none() || all {
@@ -239,11 +230,10 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
                 found,
                 nameless,
                 asked_ms,
-                sent: number,
+                sent: first.unwrap_or_else(Sent::now),
             });
         }
         if found.len() == before {
-            clock::order().landed(number);
             return Err(Fault::outage(format!(
                 "UPSTREAMBAD the listing of {} does not end: its pages bring nothing new",
                 lane.entity
@@ -266,8 +256,9 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
         mut found,
         nameless,
         asked_ms,
-        sent,
+        sent: number,
     } = answer;
+    let sent = number.number();
     for part in ids.chunks(32) {
         let coming = part.iter().filter_map(|id| match found.get(id) {
             Some((s, _)) => s.as_ref().map(|s| (id, Some(s))),
@@ -296,7 +287,7 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
             }
         });
     }
-    clock::order().landed(sent);
+    drop(number);
 }
 
 /// The sweep that runs by itself, `podium.sweep-interval`.

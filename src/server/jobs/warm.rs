@@ -9,7 +9,7 @@ use crate::server::desk::job::Question;
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
-use crate::server::state::clock;
+use crate::server::state::clock::Sent;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
@@ -213,14 +213,12 @@ struct Listing {
 /// The listing's number, given back whichever way it ends; doubt matters while it is under way.
 struct UnderWay<'a> {
     lane: &'a Lane,
-    sent: u64,
+    /// The number of its first page.
+    sent: Option<Sent>,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        if self.sent > 0 {
-            clock::order().landed(self.sent);
-        }
         let _held = lock::lock();
         cell::enter(|st| {
             if let Some(e) = st.get_mut(self.lane.ix) {
@@ -242,7 +240,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
                 }
             });
         }
-        let mut under_way = UnderWay { lane, sent: 0 };
+        let mut under_way = UnderWay { lane, sent: None };
         let mut all = Listing::default();
         let mut offset: Option<String> = None;
         done.records = 0;
@@ -261,10 +259,8 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
                 Err((fault, _)) => return Err(fault),
             };
             if all.sent == 0 {
-                (all.sent, all.asked_ms) = (sent, asked_ms);
-                under_way.sent = sent;
-            } else {
-                clock::order().landed(sent);
+                (all.sent, all.asked_ms) = (sent.number(), asked_ms);
+                under_way.sent = Some(sent);
             }
             if let Some(why) = store(lane, &page, &mut all)? {
                 done.records = all.ids.len() as u64;

@@ -10,7 +10,7 @@ pub(crate) mod reply;
 pub(crate) mod step;
 
 use crate::server::desk::job::Errand;
-use crate::server::state::clock;
+use crate::server::state::clock::Sent;
 use crate::server::state::lane::Lane;
 pub(crate) use crate::server::writes::step::calls_of;
 use crate::server::writes::step::{plan, send, Step};
@@ -207,12 +207,12 @@ impl Write {
             }
         };
         let me = self.clone();
-        let done = move |sent: u64, result: Result<(), Fault>| {
+        let done = move |sent: Sent, result: Result<(), Fault>| {
             let b = std::mem::take(&mut *brought.lock());
             let (me, step) = (me.clone(), step.clone());
             let land = move || {
-                me.ended(&step, sent, b, result);
-                clock::order().landed(sent);
+                me.ended(&step, sent.number(), b, result);
+                drop(sent);
                 me.advance();
             };
             if written::paused() {

@@ -48,7 +48,7 @@ pub(crate) fn ask(
             }
         }),
         done: Box::new(move |sent, result| {
-            clock::order().landed(sent);
+            drop(sent);
             done(match result {
                 Ok(()) => Ok(take_in(&of, &schema.lock())),
                 Err(f) => Err((refused.load(Ordering::Relaxed), f.line)),

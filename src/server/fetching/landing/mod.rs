@@ -12,7 +12,7 @@ pub(crate) use crate::server::fetching::landing::sets::whole_table;
 
 use crate::server::desk::{self, desk};
 use crate::server::state::cell;
-use crate::server::state::clock;
+use crate::server::state::clock::Sent;
 use crate::server::state::entities::State;
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedRecord, Seen, Ticket};
@@ -62,12 +62,13 @@ pub(crate) struct Came {
 /// A batch of ids came back, asked for in `class`.
 pub(crate) fn batch(
     lane: &Lane,
-    sent: u64,
+    number: Sent,
     asked_ms: u64,
     class: Class,
     flights: Vec<(CompactString, Option<FlightId>)>,
     came: Came,
 ) {
+    let sent = number.number();
     let Came {
         mut found,
         mut damaged,
@@ -130,7 +131,7 @@ pub(crate) fn batch(
         Vec::with_capacity(landed.len());
     {
         let mut d = desk();
-        clock::order().landed(sent);
+        drop(number);
         for (id, flight, what) in landed {
             match (flight, what) {
                 (Some(f), Some(w)) => boarded.push((id, w, d.flights.land(f))),
@@ -196,16 +197,17 @@ fn is_stored(st: &mut State, lane: &Lane, id: &str, stored: Stored) -> bool {
 /// A batch failed for good: everybody on it is told.
 pub(crate) fn failed_batch(
     lane: &Lane,
-    sent: u64,
+    number: Sent,
     asked_ms: u64,
     flights: Vec<(CompactString, Option<FlightId>)>,
     fault: Fault,
     ticket: Arc<Ticket>,
 ) {
+    let sent = number.number();
     let mut boarded = Vec::new();
     {
         let mut d = desk();
-        clock::order().landed(sent);
+        drop(number);
         for (id, flight) in flights {
             if let Some(f) = flight {
                 boarded.push((id, d.flights.land(f)));

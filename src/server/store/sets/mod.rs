@@ -163,7 +163,7 @@ pub(crate) fn index_newcomer(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
     }
 }
 
-pub(super) struct OpenSet {
+pub(crate) struct OpenSet {
     pub(super) key: Key,
     pub(super) name: Vec<u8>,
     string: RString,

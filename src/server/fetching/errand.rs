@@ -12,6 +12,7 @@ use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use podium_airtable::{Client, Failure, Token};
 use podium_core::pace::{Busy, CallId, Class, Outcome, Verdict};
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,7 +70,9 @@ pub(crate) fn tell_hopeless(base: &str) {
 /// Makes the call and tells how it ended.
 pub(super) fn carry_out(id: CallId, e: &Errand, sent: Sent) {
     let begun = Instant::now();
-    let result = client::with(|client, token| (e.run)(client, token, deadline()));
+    let made =
+        AssertUnwindSafe(|| client::with(|client, token| (e.run)(client, token, deadline())));
+    let result = catch_unwind(made).unwrap_or_else(|_| Err(client::lost()));
     if !result.as_ref().is_err_and(never_sent) {
         figures::call(
             e.cause,

@@ -5,6 +5,7 @@ pub(crate) mod columns;
 pub(crate) mod errand;
 pub(crate) mod inverse;
 pub(crate) mod landing;
+pub(crate) mod lost;
 pub(crate) mod pages;
 pub(crate) mod size;
 pub(crate) mod waited;

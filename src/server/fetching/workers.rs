@@ -4,6 +4,7 @@ use crate::server::desk::job::Job;
 use crate::server::desk::threads::{AtTask, AtWork};
 use crate::server::desk::{desk, Desk, OFFICE};
 use crate::server::fetching;
+use crate::server::fetching::lost::Remains;
 use crate::server::state::clock::{self, Sent};
 use crate::server::state::soon;
 use crate::server::upstream::figures;
@@ -84,7 +85,12 @@ pub(crate) fn work() {
                 drop(d);
                 let busy = AtWork;
                 figures::call_begins();
-                fetching::carry_out(call.id, call.class, call.attempt, order);
+                let remains = Remains::of(&order);
+                let (id, class, attempt) = (call.id, call.class, call.attempt);
+                let carried = AssertUnwindSafe(|| fetching::carry_out(id, class, attempt, order));
+                if catch_unwind(carried).is_err() {
+                    let _ = catch_unwind(AssertUnwindSafe(|| remains.give_back(id)));
+                }
                 drop(busy);
                 d = desk();
             }

@@ -47,6 +47,17 @@ fn local(kind: FailureKind, message: String) -> Failure {
     }
 }
 
+/// A call that ended in a panic of ours: whether it was sent, and what it did, is not known.
+pub(crate) fn lost() -> Failure {
+    Failure {
+        may_have_applied: true,
+        ..local(
+            FailureKind::Refused,
+            "internal error: the call was dropped".into(),
+        )
+    }
+}
+
 /// Lets the connections go, before the module does.
 pub(crate) fn forget() {
     *BUILT.lock() = None;

@@ -1,6 +1,5 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
-use crate::server::desk::desk;
 use crate::server::state::cell::{self, Event};
 use crate::server::state::clock;
 use crate::server::state::entities::State;
@@ -9,8 +8,7 @@ use crate::server::store::{own_keys, register};
 use crate::server::valkey::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use crate::server::valkey::lock;
 use crate::server::valkey::tracking;
-use compact_str::CompactString;
-use podium_core::key::{self, Name};
+use podium_core::key::{self};
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};

@@ -127,7 +127,7 @@ pub(crate) fn doubt_referrers(
 
 /// Copies of an entity that are being fetched just now may show what was before: they are not stored.
 pub(crate) fn outdate_flights(ix: EntityIx) {
-    let mut d = desk();
+    let d = desk();
     let ids: Vec<CompactString> = d
         .flights
         .things()

@@ -9,9 +9,7 @@ use crate::server::state::clock;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
 
-use crate::server::desk::{self, desk};
-use crate::server::fetching;
-use crate::server::fetching::landing;
+use crate::server::desk::{self};
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, LinkCells, State};
 use crate::server::store::cluster;

@@ -5,10 +5,10 @@
 //! ```
 
 use crate::server::changes::schema;
+use crate::server::commands::args;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::state::cell;
-use crate::server::state::query;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::blocked::Answered;
 use crate::server::valkey::blocked::Blocked;
@@ -39,7 +39,7 @@ fn asked(given: Option<&[u8]>) -> Result<Asked, String> {
             None => None,
             Some(raw) => {
                 let name = std::str::from_utf8(raw).unwrap_or("");
-                query::entity(st, name).map_err(|_| reply::no_entity(&key::shown(raw)))?;
+                args::entity(st, name).map_err(|_| reply::no_entity(&key::shown(raw)))?;
                 Some(name.to_string())
             }
         };

@@ -1,8 +1,10 @@
 //! The commands: their declarations ([`table`]), and one file per family.
 
+pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod discover;
 pub(crate) mod read;
+pub(crate) mod rights;
 pub(crate) mod spec;
 pub(crate) mod stats;
 pub(crate) mod sweep;
@@ -69,7 +71,7 @@ unsafe fn words<'a>(
 pub(crate) unsafe fn numkeys_positions(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if argc >= 2 {
         let n = crate::server::valkey::ffi::bytes(*argv.add(1));
-        if let Some(n) = crate::server::state::query::decimal(n) {
+        if let Some(n) = args::decimal(n) {
             if n <= (argc as u64).saturating_sub(2) {
                 let flags = redis_module::raw::REDISMODULE_CMD_KEY_RO
                     | redis_module::raw::REDISMODULE_CMD_KEY_ACCESS;

@@ -7,12 +7,14 @@
 //! PODIUM.INTER <numkeys> <entity>:<field>:<value> […] [options of INDEX]
 //! ```
 
+use crate::server::commands::args;
+use crate::server::commands::rights;
 use crate::server::commands::{entry, in_database_0, numkeys_positions};
 use crate::server::reads;
 use crate::server::reads::ahead;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
-use crate::server::state::query::{self, Ask, Options, Query};
+use crate::server::state::query::{Ask, Options, Query};
 use crate::server::valkey::ffi::{self, args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
@@ -144,8 +146,8 @@ fn run(ctx: Ctx, query: Option<Result<Query, String>>) -> c_int {
 }
 
 fn parse_get(ctx: Ctx, st: &State, a: &[&[u8]]) -> Result<Query, String> {
-    let options = query::options(a.get(2..).unwrap_or(&[]), false)?;
-    let k = query::record_key(st, a.get(1).copied().unwrap_or(b""))?;
+    let options = args::options(a.get(2..).unwrap_or(&[]), false)?;
+    let k = args::record_key(st, a.get(1).copied().unwrap_or(b""))?;
     check_entity(ctx, st, k.ix, &options)?;
     Ok(Query {
         ask: Ask::Get(k),
@@ -155,7 +157,7 @@ fn parse_get(ctx: Ctx, st: &State, a: &[&[u8]]) -> Result<Query, String> {
 
 fn check_entity(ctx: Ctx, st: &State, ix: u32, options: &Options) -> Result<(), String> {
     let Some(e) = st.get(ix) else { return Ok(()) };
-    query::check_view(ctx, e, &options.view)
+    rights::check_view(ctx, e, &options.view)
 }
 
 unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
@@ -166,7 +168,7 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     if argc > 2 && settings::enabled() && !settings::logging() {
-        let n = query::decimal(bytes(*argv.add(1)));
+        let n = args::decimal(bytes(*argv.add(1)));
         if n == u64::try_from(argc - 2).ok()
             && argc - 2 <= MOST_KEYS as c_int
             && all_hit(ctx, argv, argc - 2)
@@ -176,11 +178,11 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
     let a = args(argv, argc);
     let query = cell::enter(|st| {
-        let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
-        let options = query::options(rest, false)?;
+        let (keys, rest) = args::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
+        let options = args::options(rest, false)?;
         let keys = keys
             .iter()
-            .map(|n| query::record_key(st, n))
+            .map(|n| args::record_key(st, n))
             .collect::<Result<Vec<_>, _>>()?;
         let mut checked = Vec::new();
         for k in &keys {
@@ -206,7 +208,7 @@ unsafe fn index_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
     let a = args(argv, argc);
     let query = cell::enter(|st| {
-        let options = query::options(a.get(2..).unwrap_or(&[]), true)?;
+        let options = args::options(a.get(2..).unwrap_or(&[]), true)?;
         parse_index(ctx, st, a.get(1..2).unwrap_or(&[]), options)
     });
     run(ctx, query)
@@ -221,8 +223,8 @@ unsafe fn inter_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
     let a = args(argv, argc);
     let query = cell::enter(|st| {
-        let (keys, rest) = query::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
-        let options = query::options(rest, true)?;
+        let (keys, rest) = args::counted(a.get(1..).unwrap_or(&[]), MOST_KEYS)?;
+        let options = args::options(rest, true)?;
         if let Some(all) = keys
             .iter()
             .find(|k| matches!(key::parse(k), Some(key::Name::All { .. })))
@@ -241,7 +243,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
     let mut names: Vec<Arc<[u8]>> = Vec::with_capacity(keys.len());
     let mut given = Vec::new();
     for name in keys {
-        let (i, condition) = query::index_key(st, name)?;
+        let (i, condition) = args::index_key(st, name)?;
         if ix.is_some_and(|x| x != i) {
             return Err(format!(
                 "BADKEY all keys of PODIUM.INTER are of one entity; '{}' is of another",
@@ -252,9 +254,9 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
         let e = st.get(i).ok_or("ERR internal error")?;
         match condition {
             Some(c) => {
-                query::check_field(ctx, e, c.field)?;
+                rights::check_field(ctx, e, c.field)?;
                 let normal = [e.name.as_bytes(), b":", &c.suffix].concat();
-                query::check_normal_form(ctx, name, &normal)?;
+                rights::check_normal_form(ctx, name, &normal)?;
                 let normal: Arc<[u8]> = normal.into();
                 if *normal != **name {
                     given.push((normal.clone(), (*name).into()));
@@ -267,7 +269,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
     }
     let ix = ix.ok_or("ERR syntax error: no key")?;
     let e = st.get(ix).ok_or("ERR internal error")?;
-    query::check_view(ctx, e, &options.view)?;
+    rights::check_view(ctx, e, &options.view)?;
     if let Some((field, _)) = &options.sort {
         let f = e.spec.field(field).filter(|f| e.spec.fields().get(*f as usize).is_some_and(|f| f.sortable)).ok_or_else(|| {
             let have: Vec<&str> = e.spec.fields().iter().filter(|f| f.sortable).map(|f| f.name.as_str()).collect();
@@ -278,7 +280,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
                 if have.is_empty() { "none".to_string() } else { have.join(", ") }
             )
         })?;
-        query::check_field(ctx, e, f)?;
+        rights::check_field(ctx, e, f)?;
     }
     Ok(Query {
         ask: Ask::Index {

@@ -9,7 +9,6 @@
 
 use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
-use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;

@@ -5,11 +5,11 @@
 //! PODIUM.STATS RESET
 //! ```
 
+use crate::server::commands::args;
 use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
 use crate::server::state::cell;
 use crate::server::state::entities::Figures;
-use crate::server::state::query;
 use crate::server::upkeep::info;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi::{rm, Argv, Ctx, RString, OK};
@@ -46,7 +46,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             Some(name) => {
                 let text = std::str::from_utf8(name).unwrap_or("");
                 crate::server::reads::count_now(st);
-                let e = query::entity(st, text)
+                let e = args::entity(st, text)
                     .map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
                 info::of_entity(st, e)
             }

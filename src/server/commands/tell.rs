@@ -6,16 +6,15 @@
 //! PODIUM.UPSERT     <entity>:<id> <json> [AT <unix-ms>]
 //! ```
 
+use crate::server::commands::args;
+use crate::server::commands::rights;
 use crate::server::commands::{entry, words};
-use crate::server::desk::desk;
-use crate::server::fetching;
 use crate::server::fetching::columns;
-use crate::server::fetching::landing;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
-use crate::server::state::query::{self, RecordKey};
+use crate::server::state::query::RecordKey;
 use crate::server::store::cluster;
 use crate::server::store::form;
 use crate::server::store::{self, By, Copy, Set, Stored};
@@ -52,17 +51,17 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 continue;
             }
             targets.push(match key::parse(name) {
-                Some(Name::Record { .. }) => Target::Record(query::record_key(st, name)?),
-                Some(Name::All { entity }) => Target::All(query::entity(st, entity)?.ix),
+                Some(Name::Record { .. }) => Target::Record(args::record_key(st, name)?),
+                Some(Name::All { entity }) => Target::All(args::entity(st, entity)?.ix),
                 Some(Name::Index { .. }) => {
-                    let (ix, c) = query::index_key(st, name)?;
+                    let (ix, c) = args::index_key(st, name)?;
                     // How many records have a value tells of it as a read does.
                     if let (Some(e), Some(c)) = (st.get(ix), &c) {
-                        query::check_field(ctx, e, c.field)?;
+                        rights::check_field(ctx, e, c.field)?;
                     }
                     let suffix = c.map(|c| c.suffix.to_vec()).unwrap_or_default();
                     let normal = st.get(ix).map(|e| [e.name.as_bytes(), b":", &suffix[..]].concat()).unwrap_or_default();
-                    query::check_normal_form(ctx, name, &normal)?;
+                    rights::check_normal_form(ctx, name, &normal)?;
                     Target::Index(ix, suffix)
                 }
                 _ => {
@@ -133,7 +132,7 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             .get(1..)
             .unwrap_or(&[])
             .iter()
-            .map(|n| query::record_key(st, n))
+            .map(|n| args::record_key(st, n))
             .collect::<Result<Vec<_>, _>>()?;
         let now = ffi::now_ms();
         let mut n = 0i64;
@@ -167,12 +166,12 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let at = match a.get(3..) {
         None | Some([]) => None,
-        Some([word, ms]) if word.eq_ignore_ascii_case(b"AT") => match query::decimal(ms) {
+        Some([word, ms]) if word.eq_ignore_ascii_case(b"AT") => match args::decimal(ms) {
             Some(ms) => Some(outside::told_ms(ms, ffi::now_ms())),
-            None => return reply::error(ctx, &query::syntax(ms, "is no unix time in ms (AT)")),
+            None => return reply::error(ctx, &args::syntax(ms, "is no unix time in ms (AT)")),
         },
         Some([word, ..]) => {
-            return reply::error(ctx, &query::syntax(word, "is no option of this command"))
+            return reply::error(ctx, &args::syntax(word, "is no option of this command"))
         }
     };
     let (name, json) = (
@@ -180,7 +179,7 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         a.get(2).copied().unwrap_or(b""),
     );
     let r = cell::enter(|st| {
-        let k = query::record_key(st, name)?;
+        let k = args::record_key(st, name)?;
         let (cells, source) = record::read_upsert(&k.id, json)
             .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
         let stored = as_of(st, at, |st| tell(st, ctx, &k, &cells, source, at))?;

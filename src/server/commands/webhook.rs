@@ -6,7 +6,6 @@
 
 use crate::server::commands::tell::{answer, as_of, bury, tell, told_at, too_late};
 use crate::server::commands::{entry, in_database_0};
-use crate::server::desk::desk;
 use crate::server::feed;
 use crate::server::fetching::columns;
 use crate::server::state::cell;

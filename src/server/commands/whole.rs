@@ -1,9 +1,9 @@
 //! What the commands over whole entities (`<entity>:*|* [options]`) share: options, entities, and a thread to answer from.
 
+use crate::server::commands::args;
 use crate::server::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx};
-use crate::server::state::query;
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::blocked::{Answered, Late};
 use crate::server::valkey::ffi::{self, Ctx};
@@ -24,9 +24,9 @@ pub(super) fn flags<const N: usize>(
             .position(|n| word.eq_ignore_ascii_case(n.as_bytes()));
         let flag = at
             .and_then(|at| found.get_mut(at))
-            .ok_or_else(|| query::syntax(word, "is no option of this command"))?;
+            .ok_or_else(|| args::syntax(word, "is no option of this command"))?;
         if std::mem::replace(flag, true) {
-            return Err(query::syntax(word, "is given twice"));
+            return Err(args::syntax(word, "is given twice"));
         }
     }
     Ok(found)
@@ -47,7 +47,7 @@ pub(super) fn entities(
             true,
         )),
         (_, Some(Name::All { entity })) => {
-            let e = query::entity(st, entity)?;
+            let e = args::entity(st, entity)?;
             fits(e)?;
             Ok((vec![e.ix], false))
         }

@@ -6,12 +6,12 @@
 //! PODIUM.DELETE <entity>:<id> [<entity>:<id> …]
 //! ```
 
+use crate::server::commands::args;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::Entity;
 use crate::server::state::lane::Lane;
-use crate::server::state::query;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::blocked::Blocked;
@@ -54,13 +54,13 @@ fn options<'a, 'b>(rest: &'b [&'a [u8]]) -> Result<(&'b [&'a [u8]], Words), Stri
             _ => break,
         };
         if std::mem::replace(flag, true) {
-            return Err(query::syntax(last, "is given twice"));
+            return Err(args::syntax(last, "is given twice"));
         }
         left = before;
     }
     for word in left.iter().skip(1) {
         if word.first().is_some_and(u8::is_ascii_alphabetic) {
-            return Err(query::syntax(word, "is no option of this command"));
+            return Err(args::syntax(word, "is no option of this command"));
         }
     }
     Ok((left, w))
@@ -78,7 +78,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 key::shown(name)
             ));
         };
-        let e = query::entity(st, entity)?;
+        let e = args::entity(st, entity)?;
         let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
         if given.len() > MOST {
             return Err(format!(
@@ -110,7 +110,7 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let name = a.get(1).copied().unwrap_or(b"");
     let order = cell::enter(|st| {
-        let k = query::record_key(st, name)?;
+        let k = args::record_key(st, name)?;
         let e = st.get(k.ix).ok_or("ERR internal error")?;
         let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
         let [json] = given else {
@@ -146,7 +146,7 @@ unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         }
         let mut tables: Vec<(Lane, Vec<CompactString>)> = Vec::new();
         for name in names {
-            let k = query::record_key(st, name)?;
+            let k = args::record_key(st, name)?;
             let at = match tables.iter().position(|(l, _)| l.ix == k.ix) {
                 Some(at) => at,
                 None => {

@@ -1,6 +1,6 @@
 //! Calls that cannot be merged with others, as data: index questions, and somebody's errands.
 
-use crate::server::desk::way::{self, Way};
+use crate::server::desk::way::Way;
 use crate::server::state::clock::Sent;
 use crate::server::state::lane::Lane;
 use crate::server::store::form::Shaped;

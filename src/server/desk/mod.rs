@@ -17,10 +17,9 @@ pub(crate) use crate::server::desk::threads::{
 
 use crate::server::desk::job::Job;
 use crate::server::state::clock;
-use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
 use crate::server::state::waiting::Passenger;
-use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
@@ -28,7 +27,6 @@ use hashbrown::HashMap;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use podium_core::flight::{FlightId, Flights};
 use podium_core::pace::{BaseKey, CallId, LaneKey, Limits, Scheduler};
-use podium_core::spec::Spec;
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::panic::catch_unwind;

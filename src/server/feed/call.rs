@@ -1,9 +1,7 @@
 //! The feeds' calls to Airtable, through the scheduler: a poll that is due goes before all other calls.
 
-use crate::server::desk::desk;
 use crate::server::desk::job::Errand;
 use crate::server::feed::{Landed, THREAD};
-use crate::server::state::clock::Sent;
 use crate::server::upstream::fault::{is_refusal, Fault};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;

@@ -1,7 +1,6 @@
 //! An answer of Airtable is taken in: by the feed first, then by the cache.
 
 use crate::server::changes::schema;
-use crate::server::desk::desk;
 use crate::server::feed::apply;
 use crate::server::feed::call;
 use crate::server::feed::keep;

@@ -1,6 +1,5 @@
 //! A feed's place, in a native hash `podium:feed:<base>`: it survives restarts, and a promoted replica goes on from it.
 
-use crate::server::desk::desk;
 use crate::server::feed::views;
 use crate::server::feed::{key_of, KEY};
 use crate::server::state::clock;

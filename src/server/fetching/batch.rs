@@ -1,7 +1,7 @@
 //! Records asked for by id, a hundred to a call, and what a page leaves open of them.
 
+use crate::server::desk::desk;
 use crate::server::desk::shed;
-use crate::server::desk::{self, desk};
 use crate::server::fetching::landing::{self, Came, Lacking};
 use crate::server::fetching::list;
 use crate::server::fetching::lookup_evidence;

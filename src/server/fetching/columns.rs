@@ -6,10 +6,9 @@
 //! and if the spec names other columns by their names, a second time: for those.
 
 use crate::server::changes::schema;
-use crate::server::desk::{self, desk};
+use crate::server::desk::desk;
 use crate::server::state::clock;
 use crate::server::state::lane::Lane;
-use crate::server::store::form::matches;
 use crate::server::upstream::fault::is_refusal;
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::settings;

@@ -6,15 +6,13 @@ use crate::server::desk::shed;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::{deadline, note_failure, settle_failure, silenced};
 use crate::server::state::clock::{self, Sent};
-use crate::server::store::form::matches;
 use crate::server::upstream::client;
 use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
-use crate::server::upstream::figures::{self, Cause};
-use podium_airtable::{Client, Failure, Token};
+use crate::server::upstream::figures::{self};
 use podium_core::pace::{Busy, CallId, Class, Outcome, Verdict};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 impl Errand {
     /// Hands it to the scheduler; it goes out as soon as its turn comes. While the base's month is spent it is told so

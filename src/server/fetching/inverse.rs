@@ -1,10 +1,10 @@
 //! An index question about a link for which the table has no usable lookup, by the way back: the linked record's own cell
 //! holds the ids, and those are read by id. Instead of the whole table.
 
+use crate::server::desk::desk;
 use crate::server::desk::job;
 use crate::server::desk::job::Question;
 use crate::server::desk::job::WayBack;
-use crate::server::desk::{self, desk};
 use crate::server::fetching;
 use crate::server::fetching::landing;
 use crate::server::state::clock;

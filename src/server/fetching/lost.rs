@@ -1,9 +1,9 @@
 //! A call whose carrying out ended in a panic: its slot, its flights and those who wait for it are given back.
 
+use crate::server::desk::desk;
 use crate::server::desk::job::Job;
-use crate::server::desk::{self, desk};
 use crate::server::fetching::{landing, Order};
-use crate::server::state::clock::Sent;
+use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
 use crate::server::upstream::fault::Fault;
@@ -37,7 +37,7 @@ impl Remains {
         };
         desk()
             .sched
-            .done(id, refused, desk::mono_ms(), ffi::random_u64());
+            .done(id, refused, clock::mono_ms(), ffi::random_u64());
         let fault = Fault::new("ERR internal error: the fetch was dropped; ask again");
         match self {
             Remains::Batch(lane, flights) => {

@@ -17,11 +17,10 @@ pub(crate) use crate::server::fetching::pages::{endless, go_on, page_failed, EMP
 pub(crate) use crate::server::fetching::waited::{page as waited_page, Got};
 
 use crate::server::desk::job::{Job, Question};
-use crate::server::desk::{self, desk, Desk, Thing};
+use crate::server::desk::{desk, Desk, Thing};
 use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
-use crate::server::store::form::{matches, Shaped};
-use crate::server::upstream::fault::{for_pace, never_begun, never_sent, Fault};
+use crate::server::upstream::fault::{never_begun, never_sent};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;
 use crate::server::valkey::settings;
@@ -30,17 +29,12 @@ use crate::server::fetching::pages::question_page;
 use crate::server::upstream::client;
 use crate::server::valkey::log;
 use compact_str::CompactString;
-use hashbrown::{HashMap, HashSet};
-use parking_lot::Mutex;
 use podium_airtable::{Ask, Failure, FailureKind, ListQuery, Page, Record};
-use podium_core::entry::{self, Entry, Header};
 use podium_core::flight::FlightId;
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
 use podium_core::question;
-use podium_core::record::{self, Source};
-use podium_core::{freshness, key};
-use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use serde_json::Value;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -6,7 +6,6 @@
 //! out, and of too many such none is named.
 
 use crate::server::state::lane::Lane;
-use crate::server::store::form::matches;
 use crate::server::valkey::settings;
 use hashbrown::HashMap;
 use once_cell::sync::Lazy;

@@ -1,7 +1,7 @@
 //! A page of a table for a thread that waits for it: a sweep's, or a warming's.
 
 use crate::server::desk::job::Errand;
-use crate::server::desk::{self, desk};
+use crate::server::desk::{self};
 use crate::server::fetching::columns;
 use crate::server::fetching::size;
 use crate::server::state::clock::Sent;

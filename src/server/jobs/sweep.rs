@@ -1,6 +1,5 @@
 //! Sweeping: a thread of its own asks what [`podium_core::sweep`] decides, call by call through the scheduler, and lands it.
 
-use crate::server::desk::desk;
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};
 use crate::server::state::cell;

@@ -4,7 +4,6 @@
 //! What is told while it runs is newer than what the table held when its first page was asked for: everything is stored
 //! under that page's number, and the sets are amended by what changed since.
 
-use crate::server::desk::desk;
 use crate::server::desk::job::Question;
 use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};

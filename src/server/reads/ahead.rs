@@ -1,19 +1,12 @@
 //! Copies renewed before they end: hits that start a refresh, and calls with room that take along what ends next.
 
-use crate::server::fetching;
 use crate::server::reads;
 use crate::server::state::cell;
-use crate::server::state::entities::EntityIx;
-use crate::server::state::lane::Lane;
-use crate::server::store::form;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::settings;
 use compact_str::CompactString;
-use hashbrown::HashMap;
 use podium_core::entry::Header;
-use podium_core::pace::LaneKey;
-use podium_core::refresh::{self, Soon};
+use podium_core::refresh::{self};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static CHANCE: AtomicU64 = AtomicU64::new(0);

@@ -1,11 +1,10 @@
 //! What an entity keeps of its base's schema, in memory and in fields of its key `podium:spec:<entity>`: what a discovery
 //! found, what is known of its table, and where its links were seen to lead.
 
-use crate::server::state::entities::{Entity, EntityIx};
+use crate::server::state::entities::Entity;
 use crate::server::state::schemas::Through;
 use crate::server::store::own_keys::{self, SPEC};
 use crate::server::valkey::ffi::Ctx;
-use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::discover::Found;
 use podium_core::key;

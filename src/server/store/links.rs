@@ -1,6 +1,5 @@
 //! Links have two ends: what a changed link cell gained and lost is in doubt at its own end too.
 
-use crate::server::desk::desk;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
 use crate::server::state::schemas::Through;

@@ -524,7 +524,7 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
     }
     bury_tomb(st, ctx, ix, id);
     {
-        let mut d = desk();
+        let _d = desk();
         clock::order().note(ix, id, seq);
         clock::order().lost(ix, id);
     }

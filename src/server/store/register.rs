@@ -91,7 +91,7 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
             keys.remove(id);
             cluster::went(e, id);
             e.before.told(id, ffi::now_ms());
-            let mut d = desk();
+            let _d = desk();
             let seq = clock::next();
             clock::order().note(ix, id, seq);
             clock::order().lost(ix, id);

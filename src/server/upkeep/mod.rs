@@ -4,7 +4,7 @@ pub(crate) mod info;
 pub(crate) mod rebuild;
 pub(crate) mod saved;
 
-use crate::server::desk::{self, desk};
+use crate::server::desk::{self};
 use crate::server::state::cell;
 use crate::server::state::rounds::THREAD;
 use crate::server::state::soon;

@@ -1,10 +1,9 @@
 //! What is known in memory is learned anew from the keys of the data set.
 
-use crate::server::desk::{budget, desk};
+use crate::server::desk::budget;
 use crate::server::feed;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
-use crate::server::store::cluster;
 use crate::server::store::own_keys::{load_spec, SPEC, UNSAVED};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;

@@ -1,17 +1,14 @@
 //! What is kept in our own keys is written anew when it was lost or could not be written, and left to the node that owns it.
 
-use crate::server::desk::{budget, desk};
+use crate::server::desk::budget;
 use crate::server::feed;
-use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
 use crate::server::store::own_keys::{clear_doubts, save_spec, write, DOUBT, UNSAVED};
 use crate::server::valkey::ffi::{self, rm, Ctx};
-use crate::server::valkey::lock::own_write;
 use podium_core::key;
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
 
 /// Writes everything anew (after FLUSHALL, or when an earlier write was not allowed).
 pub(crate) fn save_all(ctx: Ctx, st: &State) {

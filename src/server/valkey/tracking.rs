@@ -208,3 +208,54 @@ pub(crate) fn all_told() {
     *NAMES.lock() = Names::default();
     NAMED.store(false, Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Arc<[u8]> {
+        text.as_bytes().into()
+    }
+
+    #[test]
+    fn a_sets_other_names_are_given_out_once() {
+        let mut n = Names::default();
+        assert_eq!(n.add(&name("k"), &name("a")), None);
+        assert_eq!(n.add(&name("k"), &name("a")), None);
+        assert_eq!(n.add(&name("k"), &name("b")), None);
+        assert_eq!(n.add(&name("other"), &name("c")), None);
+        assert_eq!(n.take(b"k"), [name("a"), name("b")]);
+        assert!(n.take(b"k").is_empty());
+        assert_eq!(n.order.len(), 1, "what was given out is not remembered");
+    }
+
+    #[test]
+    fn with_one_more_than_are_remembered_the_oldest_is_told() {
+        let mut n = Names::default();
+        for at in 0..MOST_NAMES {
+            let given = name(&format!("n{at}"));
+            assert_eq!(n.add(&name("k"), &given), None);
+        }
+        assert_eq!(n.add(&name("k"), &name("last")), Some(name("n0")));
+        assert_eq!(n.take(b"k").len(), MOST_NAMES);
+        assert!(n.order.is_empty());
+    }
+
+    /// The table of awaited keys, through a wait with a second reader, a change, and two replies.
+    #[test]
+    fn who_reads_while_another_waits_is_owed_the_change() {
+        let key = name("tracking-test:a");
+        assert_eq!(wait(&[key.clone()], true), [key.clone()]);
+        assert!(is_awaited(&key));
+        assert!(wait(&[key.clone()], true).is_empty(), "it was signalled");
+        assert!(!record_landed(&key, true), "who waits is told nothing");
+        let owed = |key: &[u8]| AWAITED.lock().get(key).map(|a| a.owed);
+        assert_eq!(owed(&key), Some(false), "nobody had read it before");
+        read(&key);
+        assert!(!set_landed(&key));
+        assert_eq!(owed(&key), Some(true));
+        assert!(record_landed(b"tracking-test:other", true));
+        assert!(!record_landed(b"tracking-test:other", false));
+        AWAITED.lock().remove(&key);
+    }
+}

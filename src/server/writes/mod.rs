@@ -16,7 +16,7 @@ pub(crate) use crate::server::writes::step::calls_of;
 use crate::server::writes::step::{plan, send, Step};
 
 use crate::server::changes::written;
-use crate::server::desk::{self, desk};
+use crate::server::desk::{self};
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::blocked::Blocked;

@@ -2,7 +2,6 @@
 //! away with a record, or with a link cell of which it is not told what it held before.
 
 use crate::server::changes::written;
-use crate::server::desk::desk;
 use crate::server::feed::apply::renew;
 use crate::server::state::cell;
 use crate::server::state::clock;

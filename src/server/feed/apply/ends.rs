@@ -1,6 +1,5 @@
 //! Links have two ends: what the link cells of a page gained and lost is in doubt at its own end too.
 
-use crate::server::desk::desk;
 use crate::server::feed::apply::{entities_of, renew, SLICE};
 use crate::server::state::cell;
 use crate::server::state::clock;

@@ -5,7 +5,6 @@ pub(crate) mod dependents;
 pub(crate) mod ends;
 
 use crate::server::desk::{self, desk};
-use crate::server::fetching::landing;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};

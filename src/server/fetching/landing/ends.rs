@@ -2,7 +2,6 @@
 //! stored, in slices. What is read of them from then on was asked for after the record itself; and as long as it agrees with
 //! what the record is about to show, it is no reason to doubt that.
 
-use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, LinkCells};

@@ -3,7 +3,6 @@
 use crate::server::desk::job::{Listing, Question};
 use crate::server::desk::way::Learnt;
 use crate::server::desk::{self, desk};
-use crate::server::fetching;
 use crate::server::fetching::landing::ends::ahead;
 use crate::server::fetching::landing::put;
 use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};

@@ -2,7 +2,6 @@
 
 use crate::server::desk::desk;
 use crate::server::desk::job::Question;
-use crate::server::fetching;
 use crate::server::fetching::landing::question::newer;
 use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
@@ -12,7 +11,6 @@ use crate::server::state::lane;
 use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
 use crate::server::store;
-use crate::server::store::form;
 use crate::server::store::form::Shaped;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
@@ -319,7 +317,7 @@ fn doubt_dropped(
     sent: u64,
 ) {
     let (seq, told) = {
-        let mut d = desk();
+        let _d = desk();
         clock::order().lost(ix, id);
         (clock::next(), clock::order().first_told(ix, id, sent))
     };

@@ -17,7 +17,6 @@ pub(crate) use crate::server::store::cluster::told::{
     told_amid, told_of_absent, went, Departed,
 };
 
-use crate::server::desk::desk;
 use crate::server::feed;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};

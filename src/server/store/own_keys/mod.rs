@@ -7,15 +7,12 @@ use crate::server::state::clock;
 use crate::server::store::own_keys::write::write_key;
 pub(crate) use crate::server::store::own_keys::write::{write, write_unseen, Wrote};
 
-use crate::server::desk::desk;
 use crate::server::state::entities::{Entity, State};
-use crate::server::store::cluster::{self, Standing};
+use crate::server::store::cluster::Standing;
 use crate::server::valkey::ffi::slot;
-use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
-use compact_str::CompactString;
-use podium_core::key::{self, Name};
+use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
+use podium_core::key::{self};
 use podium_core::spec::Spec;
-use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 

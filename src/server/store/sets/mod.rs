@@ -6,7 +6,6 @@ use crate::server::state::clock;
 use crate::server::store::sets::build::bear_set;
 pub(crate) use crate::server::store::sets::build::{amend_set, begin_set, extend_set, finish_set};
 
-use crate::server::desk::desk;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::{copy, remove_key, By, Copy, ZSET_EVENT};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};

@@ -1,6 +1,5 @@
 //! What a scan came to: sorted, cut, counted and replied, or what is still lacking.
 
-use crate::server::desk::desk;
 use crate::server::reads::judge::scan::start::most_selective;
 use crate::server::reads::judge::scan::{Item, Scan};
 use crate::server::reads::judge::{count_fetch, entity_of, Judge, Progress, Want};

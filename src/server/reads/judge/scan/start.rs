@@ -1,12 +1,12 @@
 //! Which records are candidates of an index question: those of a set that is known, or what must be fetched first.
 
-use crate::server::desk::desk;
+use crate::server::commands::args;
 use crate::server::reads::judge::scan::{Scan, Start};
 use crate::server::reads::judge::{entity_of, Judge, Want};
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{LandedQuestion, Seen};
-use crate::server::state::query::{self, Condition};
+use crate::server::state::query::Condition;
 use crate::server::state::schemas;
 use crate::server::state::schemas::Through;
 use crate::server::store::{self, Set};
@@ -344,7 +344,7 @@ fn in_force(
     }
     let anew = |c: &Condition| {
         let name = [e.name.as_bytes(), b":", &c.suffix[..]].concat();
-        query::index_key(st, &name)
+        args::index_key(st, &name)
     };
     let all: Result<Vec<_>, String> = conditions.iter().map(anew).collect();
     Ok(Some(all?.into_iter().filter_map(|(_, c)| c).collect()))

@@ -5,6 +5,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::cluster;
 use crate::server::store::{own_keys, register};
+use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use crate::server::valkey::lock;
 use crate::server::valkey::tracking;
@@ -84,7 +85,7 @@ unsafe extern "C" fn on_key(
             if !key.starts_with(b"podium:") {
                 if event == Event::New {
                     if let Some(late) = cluster::came_late(st, key) {
-                        cluster::remove_soon(ctx, late);
+                        slots::remove_soon(ctx, late);
                     }
                 }
                 return false;
@@ -95,7 +96,7 @@ unsafe extern "C" fn on_key(
                     if st.replica {
                         follow_own(ctx, st, key);
                     }
-                    let moved = event == Event::Removed && cluster::own_key_left(st, key);
+                    let moved = event == Event::Removed && slots::own_key_left(st, key);
                     !st.replica && !moved
                 }
             }
@@ -117,12 +118,12 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
             if st.replica {
                 st.remove(&entity);
             }
-        } else if !cluster::has_come(st, &entity) {
+        } else if !slots::has_come(st, &entity) {
             own_keys::load_spec(ctx, st, &entity);
-            return cluster::spec_came(st, &entity);
+            return slots::spec_came(st, &entity);
         }
-    } else if let Some(entity) = cluster::marked(name) {
-        return cluster::mark_came(st, entity);
+    } else if let Some(entity) = slots::marked(name) {
+        return slots::mark_came(st, entity);
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
         own_keys::load_doubts(ctx, st, &entity);
@@ -140,10 +141,11 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let keep = cell::enter(|st| {
-            outdate_everything();
+            clock::outdate_everything();
             tracking::all_told();
             st.graves.clear();
             let now = ffi::now_ms();
+            let mut told = Vec::new();
             for e in st.entities_mut() {
                 e.records.clear();
                 e.tombs.clear();
@@ -152,8 +154,9 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
                 e.strays.clear();
                 e.before.all(now);
                 e.old_links.clear();
-                crate::server::store::told::discard(std::mem::take(&mut e.told));
+                told.push(std::mem::take(&mut e.told));
             }
+            told.into_iter().for_each(|t| st.discard(t));
             !st.replica && !st.loading && st.len() > 0
         });
         if keep == Some(true) && !ffi::is_loading(ctx) {
@@ -162,16 +165,10 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
     }));
 }
 
-/// Nothing that is under way is stored.
-pub(crate) fn outdate_everything() {
-    let seq = clock::next();
-    clock::order().note_all(seq);
-}
-
 unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         cell::enter(|st| {
-            outdate_everything();
+            clock::outdate_everything();
             match sub {
                 raw::REDISMODULE_SUBEVENT_LOADING_ENDED
                 | raw::REDISMODULE_SUBEVENT_LOADING_FAILED => {
@@ -192,8 +189,8 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
     let _ = catch_unwind(AssertUnwindSafe(|| {
         cell::enter(|st| {
             st.replica = sub != 0;
-            cluster::look_again(st);
-            outdate_everything();
+            slots::look_again(st);
+            clock::outdate_everything();
             // What the primary so far had spent is in the keys it replicated.
             let detached = lock::detached();
             rm!(RedisModule_SelectDb(detached, 0));
@@ -223,7 +220,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
         cell::enter(|st| {
-            outdate_everything();
+            clock::outdate_everything();
             if st.replica {
                 // The primary says what is in force from here on.
                 return;

@@ -5,7 +5,19 @@
 //! under another name than the one inside it (RENAME, COPY, somebody's SET) is not ours.
 
 use crate::record::{FieldValues, Shaped, Span};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+
+/// A record in its stored form.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// As [`Entry::read`] takes them.
+    pub bytes: Arc<[u8]>,
+    /// When the server may drop it, unix ms; 0: never.
+    pub expire_at: u64,
+    /// Cells that are not as the model says.
+    pub violations: u32,
+}
 
 /// Bytes in front of the name.
 pub const HEADER: usize = 88;

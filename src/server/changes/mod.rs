@@ -2,5 +2,4 @@
 
 pub(crate) mod later;
 pub(crate) mod referrers;
-pub(crate) mod schema;
 pub(crate) mod written;

@@ -6,6 +6,7 @@ use crate::server::changes::later::{look_again, reread_later};
 use crate::server::changes::referrers::doubt_referrers;
 pub(crate) use crate::server::changes::referrers::outdate_flights;
 use crate::server::state::clock;
+use crate::server::state::landing::Link;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
 
@@ -13,7 +14,7 @@ use crate::server::desk::{self};
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, LinkCells, State};
 use crate::server::store::cluster;
-use crate::server::store::{self, By, Copy, Link, Stored};
+use crate::server::store::{self, By, Copy, Stored};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;

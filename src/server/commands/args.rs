@@ -1,11 +1,12 @@
 //! What commands are given: keys and options, checked whole before anything is done.
 
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::query;
 use crate::server::state::query::{Condition, Options, Output, RecordKey, View};
+use crate::server::store::cluster;
 use crate::server::valkey::reply;
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
-use podium_core::question;
 
 const SYNTAX: &str = "ERR syntax error";
 
@@ -163,7 +164,7 @@ pub(crate) fn counted<'a, 'b>(args: &'b [&'a [u8]], most: u64) -> Result<Split<'
 
 /// The entity that a key names.
 pub(crate) fn entity<'a>(st: &'a State, name: &str) -> Result<&'a Entity, String> {
-    st.by_name(name).ok_or_else(|| reply::no_entity(name))
+    st.by_name(name).ok_or_else(|| cluster::no_entity(name))
 }
 
 /// A record's key.
@@ -191,38 +192,7 @@ pub(crate) fn index_key(st: &State, name: &[u8]) -> Result<(EntityIx, Option<Con
             value,
         }) => {
             let e = entity(st, e)?;
-            let f = e.spec.field(field).filter(|f| e.spec.fields().get(*f as usize).is_some_and(|f| f.indexed)).ok_or_else(|| {
-                let have: Vec<&str> = e.spec.fields().iter().filter(|f| f.indexed).map(|f| f.name.as_str()).collect();
-                format!(
-                    "NOINDEX '{}' is not an indexed field of {}: add it to \"indexed\" in the spec (indexed now: {})",
-                    key::shown(field.as_bytes()),
-                    e.name,
-                    if have.is_empty() { "none".to_string() } else { have.join(", ") }
-                )
-            })?;
-            if value.len() > key::MAX_VALUE {
-                return Err(format!(
-                    "BADKEY the value of {}:{field} is longer than {} bytes",
-                    e.name,
-                    key::MAX_VALUE
-                ));
-            }
-            let canonical = question::canonical(&e.spec, f, value).map_err(|why| {
-                format!(
-                    "BADKEY '{}' is no value of {}:{field}: {why}",
-                    key::shown(value),
-                    e.name
-                )
-            })?;
-            let suffix = [field.as_bytes(), b":", &canonical].concat();
-            Ok((
-                e.ix,
-                Some(Condition {
-                    field: f,
-                    value: canonical.as_ref().into(),
-                    suffix: suffix.into(),
-                }),
-            ))
+            Ok((e.ix, Some(query::condition(e, field, value)?)))
         }
         _ => Err(reply::bad_index_key(name)),
     }

@@ -4,11 +4,12 @@
 //! PODIUM.SPEC CHECK [<entity>]
 //! ```
 
-use crate::server::changes::schema;
 use crate::server::commands::args;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
+use crate::server::fetching::schema;
 use crate::server::state::cell;
+use crate::server::store::cluster;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::blocked::Answered;
 use crate::server::valkey::blocked::Blocked;
@@ -39,7 +40,7 @@ fn asked(given: Option<&[u8]>) -> Result<Asked, String> {
             None => None,
             Some(raw) => {
                 let name = std::str::from_utf8(raw).unwrap_or("");
-                args::entity(st, name).map_err(|_| reply::no_entity(&key::shown(raw)))?;
+                args::entity(st, name).map_err(|_| cluster::no_entity(&key::shown(raw)))?;
                 Some(name.to_string())
             }
         };

@@ -4,10 +4,10 @@
 //! PODIUM.SPEC DISCOVER [<base>] [<prefix>]
 //! ```
 
-use crate::server::changes::schema::take_in;
 use crate::server::commands::{entry, words};
 use crate::server::desk::desk;
 use crate::server::desk::job::Errand;
+use crate::server::fetching::schema::take_in;
 use crate::server::state::cell;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;

@@ -17,6 +17,7 @@ use crate::server::state::schemas;
 use crate::server::store;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
+use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
@@ -159,7 +160,7 @@ unsafe fn list_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     }
     let r = cell::enter(|st| {
-        cluster::look(ctx, st);
+        slots::look(ctx, st);
         Ok(Body::List(
             st.sorted_names()
                 .iter()

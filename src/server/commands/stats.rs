@@ -10,6 +10,7 @@ use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
 use crate::server::state::cell;
 use crate::server::state::entities::Figures;
+use crate::server::store::cluster;
 use crate::server::upkeep::info;
 use crate::server::upstream::figures;
 use crate::server::valkey::ffi::{rm, Argv, Ctx, RString, OK};
@@ -47,7 +48,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 let text = std::str::from_utf8(name).unwrap_or("");
                 crate::server::reads::count_now(st);
                 let e = args::entity(st, text)
-                    .map_err(|_| reply::no_entity(&podium_core::key::shown(name)))?;
+                    .map_err(|_| cluster::no_entity(&podium_core::key::shown(name)))?;
                 info::of_entity(st, e)
             }
         };

@@ -17,6 +17,7 @@ use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::feeds::Waiter;
 use crate::server::store::cluster;
+use crate::server::upkeep::slots;
 use crate::server::upstream::fault::{hopeless, Fault};
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
@@ -77,7 +78,7 @@ fn base_of(st: &State, given: Option<&[u8]>) -> Result<String, String> {
 
 /// In a cluster a base that is moving between two nodes has its feed at neither.
 fn here(st: &mut State, ctx: Ctx, base: &str) -> Result<(), String> {
-    cluster::look(ctx, st);
+    slots::look(ctx, st);
     if cluster::in_transit(st, base) {
         return Err(format!(
             "TRYAGAIN the base {base} is moving between two nodes of the cluster: ask again"
@@ -234,7 +235,7 @@ unsafe fn status_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let r = cell::enter(|st| {
-        cluster::look(ctx, st);
+        slots::look(ctx, st);
         let base = base_of(st, given)?;
         Ok(Body::Map(feed::status(st, &base)))
     });

@@ -13,6 +13,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::query::RecordKey;
 use crate::server::store;
+use crate::server::store::cluster;
 use crate::server::upstream::secrets;
 use crate::server::valkey::ffi::{self, args, rm, Argv, Ctx};
 use crate::server::valkey::reply::{self, Body};
@@ -62,7 +63,7 @@ unsafe fn webhook_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     let r = cell::enter(|st| {
         let entities = named(st, &notice.table);
         if entities.is_empty() {
-            return Err(reply::no_entity(&key::shown(notice.table.as_bytes())));
+            return Err(cluster::no_entity(&key::shown(notice.table.as_bytes())));
         }
         let mut applied = false;
         for ix in entities {

@@ -6,7 +6,6 @@
 //! not known, and may have been any key.
 
 use crate::server::desk::desk;
-use crate::server::events::outdate_everything;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
@@ -129,7 +128,7 @@ unsafe extern "C" fn look(f: *mut raw::RedisModuleCommandFilterCtx) {
                 Deletes::These(names) => {
                     cell::enter(|st| names.iter().for_each(|name| deleted(st, name)));
                 }
-                Deletes::Anything => outdate_everything(),
+                Deletes::Anything => clock::outdate_everything(),
             },
         }
     }));

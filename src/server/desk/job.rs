@@ -3,13 +3,14 @@
 use crate::server::desk::way::Way;
 use crate::server::state::clock::Sent;
 use crate::server::state::lane::Lane;
-use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use podium_airtable::{Client, Failure, Token};
+use podium_core::entry::Encoded;
+use podium_core::pace::Busy;
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,7 +69,7 @@ pub(crate) struct Listing {
     pub(crate) table: bool,
     pub(crate) evidence: crate::server::desk::way::Evidence,
     pub(crate) back: Steps,
-    pub(crate) records: HashMap<CompactString, Shaped>,
+    pub(crate) records: HashMap<CompactString, Encoded>,
     /// Those that came and cannot be read.
     pub(crate) damaged: HashMap<CompactString, Fault>,
     /// What came and does not say which record it is.
@@ -105,4 +106,11 @@ pub(crate) struct Errand {
     pub(crate) done: Box<dyn Fn(Sent, Result<(), Fault>) + Send + Sync>,
     pub(crate) what: &'static str,
     pub(crate) scope: &'static str,
+}
+
+impl Errand {
+    /// Tells that the base is not called now.
+    pub(crate) fn not_made(&self, busy: Busy) {
+        (self.done)(Sent::now(), Err(Fault::busy(busy)));
+    }
 }

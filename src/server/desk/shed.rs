@@ -1,8 +1,8 @@
 //! Who waits in vain: reads that nobody waits for any more leave the queue, and reads whose deadline comes before the next
 //! call can are told at once.
 
+use crate::server::desk::job::Job;
 use crate::server::desk::{self, desk, Desk, Thing};
-use crate::server::fetching::tell_hopeless;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
@@ -10,6 +10,7 @@ use crate::server::state::outcome::{LandedQuestion, LandedRecord, Seen, Ticket};
 use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
 use crate::server::state::waiting::Passenger;
+use crate::server::upstream::fault::hopeless;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::Body;
@@ -17,7 +18,7 @@ use crate::server::valkey::settings;
 use crate::server::valkey::{blocked, ffi};
 use compact_str::CompactString;
 use hashbrown::HashMap;
-use podium_core::pace::{BaseKey, Busy};
+use podium_core::pace::{BaseKey, Busy, Class};
 use podium_core::spec::Spec;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -54,6 +55,26 @@ pub(crate) fn after_failure(base: &str) {
     if let Some(key) = key {
         look_through(Some(key));
         tell_hopeless(base);
+    }
+}
+
+/// Errands of the base that wait although its month turned out to be spent are told. On a worker, holding nothing.
+fn tell_hopeless(base: &str) {
+    let (busy, waiting) = {
+        let mut d = desk();
+        let Some(busy) = d.busy_for(base).filter(hopeless) else {
+            return;
+        };
+        let key = d.base(base);
+        let waiting = d.sched.withdraw(key, |class, job| {
+            class != Class::Poll && matches!(**job, Job::Errand(_))
+        });
+        (busy, waiting)
+    };
+    for job in waiting {
+        if let Job::Errand(e) = &*job {
+            e.not_made(busy);
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! An answer of Airtable is taken in: by the feed first, then by the cache.
 
-use crate::server::changes::schema;
 use crate::server::feed::apply;
 use crate::server::feed::call;
 use crate::server::feed::keep;
@@ -8,6 +7,7 @@ use crate::server::feed::saved;
 use crate::server::feed::views;
 use crate::server::feed::{interval, Landed};
 use crate::server::fetching::columns;
+use crate::server::fetching::schema;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;

@@ -2,7 +2,7 @@
 
 use crate::server::feed::interval;
 use crate::server::state::entities::{Entity, EntityIx, State};
-use crate::server::store::cluster::Standing;
+use crate::server::state::standing::Standing;
 use hashbrown::HashMap;
 use podium_core::feed::{Schema, View};
 use std::sync::Arc;

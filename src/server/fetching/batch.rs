@@ -14,13 +14,13 @@ use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
 use crate::server::store::form::shape_cells;
 use crate::server::store::form::shape_one;
-use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::{for_pace, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_airtable::{ListQuery, Page};
+use podium_core::entry::Encoded;
 use podium_core::flight::FlightId;
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
 use podium_core::question;
@@ -57,7 +57,7 @@ pub(super) fn carry_out(
         Ok(page) => {
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
             let evidence = lookup_evidence(&lane, &page.records);
-            let mut found: HashMap<CompactString, Shaped> =
+            let mut found: HashMap<CompactString, Encoded> =
                 HashMap::with_capacity(page.records.len());
             for r in &page.records {
                 found.insert(

@@ -5,8 +5,8 @@
 //! that holds a column which the schema does not know is a sign that it changed. Where it may not, records are read by ids;
 //! and if the spec names other columns by their names, a second time: for those.
 
-use crate::server::changes::schema;
 use crate::server::desk::desk;
+use crate::server::fetching::schema;
 use crate::server::state::clock;
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::is_refusal;

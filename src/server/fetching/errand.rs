@@ -9,7 +9,7 @@ use crate::server::state::clock::{self, Sent};
 use crate::server::upstream::client;
 use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
 use crate::server::upstream::figures::{self};
-use podium_core::pace::{Busy, CallId, Class, Outcome, Verdict};
+use podium_core::pace::{CallId, Class, Outcome, Verdict};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,31 +36,6 @@ impl Errand {
         if let Some(busy) = busy {
             // On a worker, as if the call had failed: who orders may hold what `done` takes.
             desk::spawn(Box::new(move || self.not_made(busy)));
-        }
-    }
-
-    /// Tells that the base is not called now.
-    fn not_made(&self, busy: Busy) {
-        (self.done)(Sent::now(), Err(Fault::busy(busy)));
-    }
-}
-
-/// Errands of the base that wait although its month turned out to be spent are told. On a worker, holding nothing.
-pub(crate) fn tell_hopeless(base: &str) {
-    let (busy, waiting) = {
-        let mut d = desk();
-        let Some(busy) = d.busy_for(base).filter(hopeless) else {
-            return;
-        };
-        let key = d.base(base);
-        let waiting = d.sched.withdraw(key, |class, job| {
-            class != Class::Poll && matches!(**job, Job::Errand(_))
-        });
-        (busy, waiting)
-    };
-    for job in waiting {
-        if let Job::Errand(e) = &*job {
-            e.not_made(busy);
         }
     }
 }

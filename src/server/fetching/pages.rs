@@ -17,13 +17,13 @@ use crate::server::state::clock;
 use crate::server::state::lane::Lane;
 use crate::server::store::form::matches;
 use crate::server::store::form::shape_one;
-use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::for_pace;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use podium_airtable::{Failure, FailureKind, ListQuery, Page};
+use podium_core::entry::Encoded;
 use podium_core::flight::FlightId;
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
 use std::sync::atomic::Ordering;
@@ -104,7 +104,7 @@ pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
 }
 
 /// The records of a page in their stored form.
-fn shape_page(lane: &Lane, page: &Page, sent: u64, asked_ms: u64) -> Vec<(CompactString, Shaped)> {
+fn shape_page(lane: &Lane, page: &Page, sent: u64, asked_ms: u64) -> Vec<(CompactString, Encoded)> {
     let shaped = |r| shape_one(lane, r, sent, asked_ms);
     let all = page.records.iter();
     all.map(|r| (CompactString::new(&r.id), shaped(r)))
@@ -313,7 +313,7 @@ impl Listing {
         &mut self,
         lane: &Lane,
         page: &Page,
-        shaped: Vec<(CompactString, Shaped)>,
+        shaped: Vec<(CompactString, Encoded)>,
         sent: u64,
         asked_ms: u64,
     ) {

@@ -7,7 +7,6 @@ use crate::server::state::clock::Sent;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
-use crate::server::store::form::Shaped;
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
@@ -16,6 +15,7 @@ use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use compact_str::CompactString;
 use hashbrown::HashMap;
+use podium_core::entry::Encoded;
 use podium_core::entry::Entry;
 use podium_core::sweep::{Sweep, Tally};
 use podium_core::{key, question};
@@ -173,7 +173,7 @@ fn gather(
 }
 
 /// What is there of the records asked for: the record, if it can be read, and the ids in its link cells.
-type Found = HashMap<CompactString, (Option<Shaped>, Vec<CompactString>)>;
+type Found = HashMap<CompactString, (Option<Encoded>, Vec<CompactString>)>;
 
 struct Answer {
     found: Found,
@@ -241,7 +241,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
     }
 }
 
-fn refs_of(lane: &Lane, id: &str, shaped: &Shaped) -> Vec<CompactString> {
+fn refs_of(lane: &Lane, id: &str, shaped: &Encoded) -> Vec<CompactString> {
     let name = key::record(&lane.entity, id);
     let Some(e) = Entry::read(&shaped.bytes, &name) else {
         return Vec::new();

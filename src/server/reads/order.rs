@@ -35,7 +35,7 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
             continue;
         }
         if let Want::Schema(ix) = w {
-            crate::server::changes::schema::await_schema(st, *ix, op);
+            crate::server::fetching::schema::await_schema(st, *ix, op);
             continue;
         }
         let fresh_copy = on_main && has_copy(ctx, st, w);

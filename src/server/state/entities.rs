@@ -1,10 +1,11 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
 use crate::server::state::feeds::Follower;
+use crate::server::state::landing::Landing;
+use crate::server::state::rounds;
 use crate::server::state::schemas;
+use crate::server::state::standing::{Departed, Standing};
 use crate::server::state::waiting::Op;
-use crate::server::store::cluster::{Departed, Standing};
-use crate::server::store::Landing;
 use crate::server::valkey::ffi;
 use compact_str::CompactString;
 use hashbrown::{hash_set, HashMap, HashSet};
@@ -300,6 +301,8 @@ pub(crate) struct State {
     pub(crate) released: Vec<Arc<Op>>,
     /// The change feeds that are followed, by base.
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
+    /// Large registers that were given up: taken apart by the upkeep thread, which holds up nobody.
+    pub(crate) discarded: Vec<ToldRecords>,
     /// Tags of which something was told while their keys were coming from another node.
     pub(crate) told_amid: HashSet<String>,
 }
@@ -357,6 +360,13 @@ impl State {
         schemas::entity_left(self, &e);
         Some(e)
     }
+    /// A register is given up: a large one takes a while to be taken apart.
+    pub(crate) fn discard(&mut self, told: ToldRecords) {
+        if told.len() > 1_000 {
+            self.discarded.push(told);
+            rounds::wake();
+        }
+    }
     /// The keys known of an entity become a grave: constant time, whatever their number.
     pub(crate) fn bury(&mut self, e: &mut Entity) {
         let grave = Grave {
@@ -366,7 +376,7 @@ impl State {
             sets: e.lose_sets().into_iter(),
         };
         e.old_links.clear();
-        crate::server::store::told::discard(std::mem::take(&mut e.told));
+        self.discard(std::mem::take(&mut e.told));
         e.doubts.clear();
         e.strays.clear();
         e.before.all(ffi::now_ms());

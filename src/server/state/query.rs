@@ -1,8 +1,11 @@
 //! A read as it was asked: keys and options, as data.
 
+use crate::server::state::entities::Entity;
 use crate::server::state::entities::EntityIx;
 use crate::server::valkey::tracking::Alias;
 use compact_str::CompactString;
+use podium_core::key;
+use podium_core::question;
 use std::sync::Arc;
 
 /// Which view a read returns.
@@ -103,4 +106,37 @@ impl Query {
             }
         }
     }
+}
+
+/// What an index key of an entity asks for, the value in normal form. The error is the whole reply: NOINDEX, BADKEY.
+pub(crate) fn condition(e: &Entity, field: &str, value: &[u8]) -> Result<Condition, String> {
+    let f = e.spec.field(field).filter(|f| e.spec.fields().get(*f as usize).is_some_and(|f| f.indexed)).ok_or_else(|| {
+        let have: Vec<&str> = e.spec.fields().iter().filter(|f| f.indexed).map(|f| f.name.as_str()).collect();
+        format!(
+            "NOINDEX '{}' is not an indexed field of {}: add it to \"indexed\" in the spec (indexed now: {})",
+            key::shown(field.as_bytes()),
+            e.name,
+            if have.is_empty() { "none".to_string() } else { have.join(", ") }
+        )
+    })?;
+    if value.len() > key::MAX_VALUE {
+        return Err(format!(
+            "BADKEY the value of {}:{field} is longer than {} bytes",
+            e.name,
+            key::MAX_VALUE
+        ));
+    }
+    let canonical = question::canonical(&e.spec, f, value).map_err(|why| {
+        format!(
+            "BADKEY '{}' is no value of {}:{field}: {why}",
+            key::shown(value),
+            e.name
+        )
+    })?;
+    let suffix = [field.as_bytes(), b":", &canonical].concat();
+    Ok(Condition {
+        field: f,
+        value: canonical.as_ref().into(),
+        suffix: suffix.into(),
+    })
 }

@@ -4,22 +4,15 @@ use crate::server::state::lane::ttl_s;
 use crate::server::state::lane::Lane;
 use crate::server::valkey::{ffi, settings};
 use podium_airtable::Record;
+use podium_core::entry::Encoded;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::record::{self, Source};
 use podium_core::{freshness, key};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// A fetched record in its stored form.
-#[derive(Clone, Debug)]
-pub(crate) struct Shaped {
-    pub(crate) bytes: Arc<[u8]>,
-    pub(crate) expire_at: u64,
-    pub(crate) violations: u32,
-}
-
 /// The stored form of a fetched record.
-pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Shaped {
+pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Encoded {
     shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
 }
 
@@ -31,7 +24,7 @@ pub(crate) fn shape_cells(
     seq: u64,
     asked_ms: u64,
     source: Source,
-) -> Shaped {
+) -> Encoded {
     let shaped = record::shape(&lane.spec, id, cells, source);
     encode(lane, id, &shaped, seq, asked_ms, 0)
 }
@@ -44,7 +37,7 @@ pub(crate) fn encode(
     seq: u64,
     asked_ms: u64,
     told_at: u64,
-) -> Shaped {
+) -> Encoded {
     let windows = settings::windows(ttl_s(&lane.spec), lane.spec.jitter());
     let ends = freshness::ends(&windows, asked_ms, shaped.attachments, ffi::random_u64());
     let header = Header {
@@ -56,7 +49,7 @@ pub(crate) fn encode(
         told_at,
     };
     let name = key::record(&lane.entity, id);
-    Shaped {
+    Encoded {
         bytes: entry::encode(&name, &header, shaped).into(),
         expire_at: ends.expire_at,
         violations: shaped.violations,

@@ -18,7 +18,7 @@ pub(crate) mod told;
 pub(crate) use crate::server::store::graves::clear_graves;
 pub(crate) use crate::server::store::links::{
     changed_links, doubt_gained, doubt_other_end, holds_link_to, ids_in, link_cells, links_before,
-    links_in, relink, Landing, Link,
+    links_in, relink,
 };
 pub(crate) use crate::server::store::sets::{
     amend_set, begin_set, drop_set, extend_set, finish_set, holders, index_newcomer, observe_sets,
@@ -26,11 +26,10 @@ pub(crate) use crate::server::store::sets::{
     signal_landed, signal_set, Set,
 };
 
-use crate::server::desk::desk;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
 use crate::server::state::soon;
-use crate::server::store::cluster::Standing;
+use crate::server::state::standing::Standing;
 use crate::server::store::links::learn_targets;
 use crate::server::store::own_keys::Wrote;
 use crate::server::valkey::ffi::slot;
@@ -524,9 +523,9 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
     }
     bury_tomb(st, ctx, ix, id);
     {
-        let _d = desk();
-        clock::order().note(ix, id, seq);
-        clock::order().lost(ix, id);
+        let mut order = clock::order();
+        order.note(ix, id, seq);
+        order.lost(ix, id);
     }
     cluster::told(st, ix);
     let had = had.is_some() || cluster::drop_given(st, ctx, ix, id);

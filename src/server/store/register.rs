@@ -1,6 +1,5 @@
 //! The register of keys: which records, tombstones and index sets are there, kept up to date by what the server tells.
 
-use crate::server::desk::desk;
 use crate::server::state::cell::Event;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
@@ -91,10 +90,10 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
             keys.remove(id);
             cluster::went(e, id);
             e.before.told(id, ffi::now_ms());
-            let _d = desk();
-            let seq = clock::next();
-            clock::order().note(ix, id, seq);
-            clock::order().lost(ix, id);
+            let mut order = clock::order();
+            let seq = order.next(clock::now_us());
+            order.note(ix, id, seq);
+            order.lost(ix, id);
         }
         Event::Gone => {
             keys.remove(id);

@@ -1,28 +1,14 @@
-//! Records that clients told, in the register of their entity. Which they are is in their stored headers: after a data set was
-//! loaded, or another server's taken over, they are looked up there, in slices, before a set is asked for.
+//! Records that clients told, in the register of their entity. Which they are is in their stored headers.
 
-use crate::server::desk;
-use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
-use crate::server::valkey::ffi::{self, rm, Ctx};
-use crate::server::valkey::lock;
-use parking_lot::Mutex;
+use crate::server::valkey::ffi::Ctx;
 use podium_core::entry::{self, Entry};
-use podium_core::key::{self, Name};
-use podium_core::told::ToldRecords;
-use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use podium_core::key::{self};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Places of the keyspace looked at per hold of the lock.
-const STEPS: usize = 200;
-
-/// One at a time, whoever asks. Not held by who holds the server's lock.
-static TURN: Mutex<()> = Mutex::new(());
 /// How often everything was lost.
-static LOST: AtomicU64 = AtomicU64::new(0);
-static BEGUN: AtomicBool = AtomicBool::new(false);
-
+pub(crate) static LOST: AtomicU64 = AtomicU64::new(0);
 /// Notes a record that is cached now: told, or not.
 pub(crate) fn note(st: &mut State, ix: EntityIx, id: &str, entry: &Entry) {
     let sets = entry
@@ -52,122 +38,4 @@ pub(crate) fn note_copy(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
 pub(crate) fn lose_all(st: &mut State) {
     LOST.fetch_add(1, Ordering::Relaxed);
     st.entities_mut().for_each(|e| e.told.lose());
-}
-
-/// Of a register that is given up: large ones take a while to be taken apart.
-pub(crate) fn discard(told: ToldRecords) {
-    if told.len() > 1_000 {
-        desk::spawn(Box::new(move || drop(told)));
-    }
-}
-
-/// Begins to look up what was told, should that be needed, on a thread of its own. Now and then, under the server's lock.
-pub(crate) fn look_up_soon(st: &mut State, ctx: Ctx) {
-    let all: Vec<EntityIx> = st.entities().map(|e| e.ix).collect();
-    for ix in all {
-        look_at_arrived(st, ctx, ix);
-    }
-    let needed = !st.replica && !st.loading && st.entities().any(|e| !e.told.is_complete());
-    if needed && !BEGUN.swap(true, Ordering::Relaxed) {
-        let begun = desk::background("podium-told", || {
-            look_up();
-            BEGUN.store(false, Ordering::Relaxed);
-        });
-        if begun.is_err() {
-            BEGUN.store(false, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Every told record of the entity is in the register when this returns. Not on the main thread, and without its lock.
-pub(crate) fn complete(ix: EntityIx) {
-    let known = {
-        let _held = lock::lock();
-        cell::enter(|st| st.get(ix).is_none_or(|e| e.told.is_complete()))
-    };
-    if known == Some(false) {
-        look_up();
-    }
-    loop {
-        let held = lock::lock();
-        if cell::enter(|st| look_at_arrived(st, held.ctx(), ix)) != Some(true) {
-            return;
-        }
-    }
-}
-
-/// Looks at some of what others put there; true if there may be more.
-fn look_at_arrived(st: &mut State, ctx: Ctx, ix: EntityIx) -> bool {
-    let arrived = st.get_mut(ix).map(|e| e.told.take_arrived(STEPS));
-    let arrived = arrived.unwrap_or_default();
-    arrived.iter().for_each(|id| note_copy(st, ctx, ix, id));
-    !arrived.is_empty()
-}
-
-fn look_up() {
-    let _turn = TURN.lock();
-    while !desk::stopping() {
-        let lost = LOST.load(Ordering::Relaxed);
-        let cursor = Cursor(rm!(RedisModule_ScanCursorCreate()));
-        loop {
-            let held = lock::lock();
-            if LOST.load(Ordering::Relaxed) != lost {
-                // What was found so far is lost again.
-                break;
-            }
-            let over = cell::enter(|st| {
-                if st.entities().all(|e| e.told.is_complete()) {
-                    return true;
-                }
-                let more = (0..STEPS).all(|_| step(st, held.ctx(), &cursor));
-                if !more {
-                    st.entities_mut().for_each(|e| e.told.found_all());
-                }
-                !more
-            });
-            if over != Some(false) {
-                return;
-            }
-            drop(held);
-            if desk::stopping() {
-                return;
-            }
-        }
-    }
-}
-
-struct Cursor(*mut redis_module::raw::RedisModuleScanCursor);
-
-impl Drop for Cursor {
-    fn drop(&mut self) {
-        rm!(RedisModule_ScanCursorDestroy(self.0));
-    }
-}
-
-/// One step through the keyspace; false at its end.
-fn step(st: &mut State, ctx: Ctx, cursor: &Cursor) -> bool {
-    unsafe extern "C" fn visit(
-        _: Ctx,
-        name: ffi::RawString,
-        _: *mut redis_module::raw::RedisModuleKey,
-        names: *mut c_void,
-    ) {
-        (*(names as *mut Vec<Vec<u8>>)).push(ffi::bytes(name).to_vec());
-    }
-    let mut names: Vec<Vec<u8>> = Vec::new();
-    let more = rm!(RedisModule_Scan(
-        ctx,
-        cursor.0,
-        Some(visit),
-        &mut names as *mut Vec<Vec<u8>> as *mut c_void
-    ));
-    for name in names {
-        if let Some(Name::Record { entity, id }) = key::parse(&name) {
-            let open = st.by_name(entity).filter(|e| !e.told.is_complete());
-            if let Some(ix) = open.map(|e| e.ix) {
-                note_copy(st, ctx, ix, id);
-            }
-        }
-    }
-    more != 0
 }

@@ -3,13 +3,13 @@
 pub(crate) mod info;
 pub(crate) mod rebuild;
 pub(crate) mod saved;
+pub(crate) mod slots;
 
 use crate::server::desk::{self};
 use crate::server::state::cell;
 use crate::server::state::rounds::THREAD;
 use crate::server::state::soon;
 use crate::server::store;
-use crate::server::store::cluster;
 use crate::server::store::own_keys;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
@@ -52,7 +52,7 @@ fn register() {
             let more =
                 crate::server::upkeep::rebuild::register_some(held.ctx(), st, cursor, BUCKETS);
             if !more {
-                cluster::registered(st);
+                slots::registered(st);
             }
             more
         });
@@ -69,7 +69,13 @@ fn register() {
 fn round(swept: &mut Instant) {
     desk::tick();
     crate::server::changes::written::reread();
-    crate::server::changes::schema::tick();
+    crate::server::fetching::schema::tick();
+    // Registers that were given up are taken apart here, where nobody waits.
+    let discarded = {
+        let _held = lock::lock();
+        cell::enter(|st| std::mem::take(&mut st.discarded))
+    };
+    drop(discarded);
     let mut more = true;
     while more {
         more = {
@@ -78,13 +84,13 @@ fn round(swept: &mut Instant) {
             cell::enter(|st| {
                 crate::server::desk::deletes::rest();
                 crate::server::reads::count_now(st);
-                crate::server::store::told::look_up_soon(st, ctx);
+                crate::server::fetching::told::look_up_soon(st, ctx);
                 if st.loading {
                     return false;
                 }
                 st.replica = ffi::is_replica(ctx);
                 if ffi::removable(ctx) {
-                    cluster::settle(ctx, st);
+                    slots::settle(ctx, st);
                 }
                 if own_keys::unsaved() && ffi::removable(ctx) {
                     crate::server::upkeep::saved::save_all(ctx, st);
@@ -104,7 +110,7 @@ fn round(swept: &mut Instant) {
             std::thread::sleep(BREATH);
         }
     }
-    if cluster::take_unregistered() {
+    if slots::take_unregistered() {
         register();
     }
     let interval = settings::SWEEP_INTERVAL.get();

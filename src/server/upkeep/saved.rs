@@ -3,8 +3,8 @@
 use crate::server::desk::budget;
 use crate::server::feed;
 use crate::server::state::entities::State;
-use crate::server::store::cluster;
 use crate::server::store::own_keys::{clear_doubts, save_spec, write, DOUBT, UNSAVED};
+use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, rm, Ctx};
 use podium_core::key;
 use std::ffi::c_void;
@@ -38,7 +38,7 @@ pub(crate) fn save_soon(ctx: Ctx) {
         let _ = std::panic::catch_unwind(|| {
             crate::server::state::cell::enter(|st| {
                 save_all(ctx, st);
-                cluster::clear_marks(ctx, st);
+                slots::clear_marks(ctx, st);
             })
         });
     }

@@ -1,7 +1,7 @@
 //! Why a fetch brought nothing, in the words of the contract.
 
-use crate::server::store::form::Shaped;
 use podium_airtable::{Failure, FailureKind, Phase};
+use podium_core::entry::Encoded;
 use podium_core::pace::{Busy, Fault as PaceFault, Why};
 
 /// Did Airtable say no, whoever asks again: for want of rights, or because there is no such thing?
@@ -28,7 +28,7 @@ pub(crate) struct Fault {
 pub(crate) struct Damage {
     /// Its readable cells, in the stored form; what lacks there has no value that anybody could ask for. `None`: none can
     /// be read, and it may hold any value.
-    pub(crate) cells: Option<Shaped>,
+    pub(crate) cells: Option<Encoded>,
 }
 
 impl Fault {
@@ -47,7 +47,7 @@ impl Fault {
         }
     }
     /// A record came and cannot be read: its own error, and nobody else's.
-    pub(crate) fn damaged(name: &str, why: &str, cells: Option<Shaped>) -> Fault {
+    pub(crate) fn damaged(name: &str, why: &str, cells: Option<Encoded>) -> Fault {
         Fault {
             line: format!(
                 "BADRECORD {name} cannot be read as Airtable sends it: {why}. Put that right in Airtable"

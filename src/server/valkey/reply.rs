@@ -213,16 +213,6 @@ pub(crate) fn wrong_type(name: &[u8]) -> String {
         podium_core::key::shown(name)
     )
 }
-pub(crate) fn no_entity(entity: &str) -> String {
-    // Its spec may be with the other node.
-    if let Some(again) = crate::server::store::cluster::unsettled(entity) {
-        return again;
-    }
-    format!(
-        "NOENTITY there is no entity '{entity}': define it with PODIUM.SPEC SET {entity} '{{\"base\":\"app...\",\"schema\":{{...}}}}', \
-         or define all tables of a base with PODIUM.SPEC DISCOVER app..."
-    )
-}
 pub(crate) fn bad_record_key(name: &[u8]) -> String {
     format!(
         "BADKEY '{}' names no record: give <entity>:<id>, e.g. events:recA1b2C3d4E5f6G7",

@@ -5,13 +5,14 @@
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, LinkCells};
+use crate::server::state::landing::Landing;
 use crate::server::state::lane::Lane;
-use crate::server::store::form::Shaped;
-use crate::server::store::{self, Copy, Landing};
+use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
+use podium_core::entry::Encoded;
 use podium_core::entry::Entry;
 use podium_core::key;
 use podium_core::spec::Spec;
@@ -56,7 +57,7 @@ impl Drop for Ahead {
 pub(crate) fn ahead<'a>(
     lane: &Lane,
     sent: u64,
-    coming: impl Iterator<Item = (&'a CompactString, Option<&'a Shaped>)>,
+    coming: impl Iterator<Item = (&'a CompactString, Option<&'a Encoded>)>,
 ) -> Ahead {
     let mut ahead = Ahead {
         ix: lane.ix,
@@ -78,7 +79,7 @@ enum Former {
     Remembered(LinkCells),
 }
 
-fn one(lane: &Lane, id: &CompactString, s: Option<&Shaped>, sent: u64) -> bool {
+fn one(lane: &Lane, id: &CompactString, s: Option<&Encoded>, sent: u64) -> bool {
     let ix = lane.ix;
     let name = key::record(&lane.entity, id);
     let fresh = s.and_then(|s| Entry::read(&s.bytes, &name));

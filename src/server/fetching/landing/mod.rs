@@ -20,7 +20,6 @@ use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::state::waiting::Passenger;
 use crate::server::store::form::tombstone;
-use crate::server::store::form::Shaped;
 use crate::server::store::{self, By, Stored};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -29,6 +28,7 @@ use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
 use hashbrown::HashMap;
+use podium_core::entry::Encoded;
 use podium_core::flight::FlightId;
 use podium_core::key;
 use podium_core::pace::Class;
@@ -49,7 +49,7 @@ pub(crate) enum Lacking {
 
 /// What a batch brought.
 pub(crate) struct Came {
-    pub(crate) found: HashMap<CompactString, Shaped>,
+    pub(crate) found: HashMap<CompactString, Encoded>,
     /// Those that came and cannot be read.
     pub(crate) damaged: HashMap<CompactString, Fault>,
     pub(crate) lacking: Lacking,
@@ -146,7 +146,7 @@ pub(crate) fn batch(
 }
 
 /// Stores one fetched record; true if it is in the cache now.
-pub(crate) fn put(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, s: &Shaped) -> bool {
+pub(crate) fn put(st: &mut State, ctx: ffi::Ctx, lane: &Lane, id: &str, s: &Encoded) -> bool {
     if let Some(e) = st.get_mut(lane.ix) {
         e.figures.schema_violations += u64::from(s.violations);
     }

@@ -16,12 +16,12 @@ use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::store;
 use crate::server::store::form;
-use crate::server::store::form::Shaped;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::HashMap;
+use podium_core::entry::Encoded;
 use std::sync::Arc;
 
 /// A question was answered to its last page.
@@ -38,7 +38,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
     learn(q, learnt);
 
     // The records first, then the sets that hold them.
-    let all: Vec<(CompactString, Shaped)> = records.into_iter().collect();
+    let all: Vec<(CompactString, Encoded)> = records.into_iter().collect();
     for chunk in all.chunks(SLICE) {
         let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
         let held = lock::lock();
@@ -58,7 +58,7 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         let cells = f.damage.as_ref()?.cells.clone()?;
         Some((id.clone(), cells))
     };
-    let in_part: Vec<(CompactString, Shaped)> = damaged.iter().filter_map(readable).collect();
+    let in_part: Vec<(CompactString, Encoded)> = damaged.iter().filter_map(readable).collect();
     let in_no_part: Vec<CompactString> = {
         let known = |id: &&CompactString| !in_part.iter().any(|(i, _)| i == *id);
         damaged.keys().filter(known).cloned().collect()

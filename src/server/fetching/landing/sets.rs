@@ -11,12 +11,12 @@ use crate::server::state::lane;
 use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
 use crate::server::store;
-use crate::server::store::form::Shaped;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
+use podium_core::entry::Encoded;
 use podium_core::entry::{hash, Entry, Header, Sentinel};
 use podium_core::key;
 use podium_core::spec::Spec;
@@ -96,7 +96,7 @@ impl Known {
             until: sent,
             sets_lost: lost.unwrap_or(0),
         };
-        crate::server::store::told::complete(ix);
+        crate::server::fetching::told::complete(ix);
         let set = (!table && *q.suffix != *b"*").then(|| hash(&q.suffix));
         let places = if set.is_some() { PLACES } else { LOOK };
         let mut from = Some(0);
@@ -350,7 +350,7 @@ pub(super) fn store_table<'a>(
     q: &Question,
     known: &Known,
     ids: Vec<CompactString>,
-    in_sets: impl Iterator<Item = &'a (CompactString, Shaped)>,
+    in_sets: impl Iterator<Item = &'a (CompactString, Encoded)>,
     head: Sentinel,
     sent: u64,
 ) -> bool {

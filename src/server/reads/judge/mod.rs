@@ -7,6 +7,7 @@ pub(crate) use crate::server::reads::judge::scan::Start;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{Brought, LandedRecord, Seen};
 use crate::server::state::query::{Options, RecordKey, View};
+use crate::server::store::cluster;
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi::Ctx;
@@ -138,7 +139,7 @@ impl Judge<'_> {
     /// Answers for one record: its body with META if that is asked for, or `None`: it must be fetched.
     pub(crate) fn record(&mut self, st: &mut State, k: &RecordKey) -> Option<Body> {
         let Some(e) = st.get(k.ix) else {
-            return Some(Body::error(reply::no_entity(entity_of(&k.name))));
+            return Some(Body::error(cluster::no_entity(entity_of(&k.name))));
         };
         e.read_ms.set(self.now);
         let brought = self.brought.records.get(&(k.ix, k.id.clone())).cloned();

@@ -1,38 +1,16 @@
 //! What is told while keys are on their way: how it reaches the copies that are not here, or keeps them from being believed.
 
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::standing::Standing;
 use crate::server::store;
-use crate::server::store::cluster::{is_there, unsettled, Standing, MARK};
+use crate::server::store::cluster::{is_there, unsettled, MARK};
 use crate::server::valkey::ffi::slot::{self, Ground};
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use compact_str::CompactString;
-use hashbrown::HashSet;
 use podium_core::entry::Header;
 use podium_core::key::{self, Name};
 
-/// Ids whose keys went to another node while this one decides; more than are remembered: any may have.
-#[derive(Default)]
-pub(crate) struct Departed {
-    ids: HashSet<CompactString>,
-    pub(super) any: bool,
-}
-
-impl Departed {
-    fn add(&mut self, id: &str) {
-        if self.ids.len() < MOST_DEPARTED {
-            self.ids.insert(CompactString::new(id));
-        } else {
-            self.any = true;
-        }
-    }
-    fn may_hold(&self, id: &str) -> bool {
-        self.any || self.ids.contains(id)
-    }
-}
-
-/// Ids remembered of keys that went.
-const MOST_DEPARTED: usize = 100_000;
 /// Ids remembered of what was told while keys were coming; with more the entity is outdated as a whole.
 const MOST_AMID: usize = 10_000;
 

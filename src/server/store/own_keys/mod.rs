@@ -8,7 +8,7 @@ use crate::server::store::own_keys::write::write_key;
 pub(crate) use crate::server::store::own_keys::write::{write, write_unseen, Wrote};
 
 use crate::server::state::entities::{Entity, State};
-use crate::server::store::cluster::Standing;
+use crate::server::state::standing::Standing;
 use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use podium_core::key::{self};

@@ -6,6 +6,7 @@ use crate::server::reads::judge::{count_fetch, entity_of, Judge, Progress, Want}
 use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::query::Output;
+use crate::server::store::cluster;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body, CacheWord, Fwd};
@@ -36,7 +37,7 @@ impl Judge<'_> {
                     scan.ix,
                     most_selective(&e.spec, &scan.conditions),
                 )]),
-                None => Progress::Done(Body::error(reply::no_entity(entity_of(name)))),
+                None => Progress::Done(Body::error(cluster::no_entity(entity_of(name)))),
             };
         }
         if !scan.lacking.is_empty() {
@@ -69,7 +70,7 @@ impl Judge<'_> {
         }
         let total = scan.found.len();
         let Some(e) = st.get_mut(scan.ix) else {
-            return Progress::Done(Body::error(reply::no_entity(entity_of(name))));
+            return Progress::Done(Body::error(cluster::no_entity(entity_of(name))));
         };
         let behind = e.feed.behind;
         if let Some((field, descending)) = &self.options.sort {

@@ -1,14 +1,15 @@
 //! Which records are candidates of an index question: those of a set that is known, or what must be fetched first.
 
-use crate::server::commands::args;
 use crate::server::reads::judge::scan::{Scan, Start};
 use crate::server::reads::judge::{entity_of, Judge, Want};
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{LandedQuestion, Seen};
+use crate::server::state::query;
 use crate::server::state::query::Condition;
 use crate::server::state::schemas;
 use crate::server::state::schemas::Through;
+use crate::server::store::cluster;
 use crate::server::store::{self, Set};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::reply::{self, Body};
@@ -18,6 +19,7 @@ use hashbrown::HashMap;
 use podium_core::doubt::cheaper_to_refetch;
 use podium_core::entry::Sentinel;
 use podium_core::freshness::{self, Use};
+use podium_core::key::{self, Name};
 use podium_core::spec::Spec;
 use std::sync::Arc;
 
@@ -65,7 +67,7 @@ impl Judge<'_> {
         name: &[u8],
     ) -> Start {
         let Some(e) = st.get(ix) else {
-            return Start::Done(Body::error(reply::no_entity(entity_of(name))));
+            return Start::Done(Body::error(cluster::no_entity(entity_of(name))));
         };
         e.read_ms.set(self.now);
         let renumbered = match in_force(st, e, conditions) {
@@ -330,7 +332,7 @@ fn answered(
 
 /// The conditions as the spec in force numbers their fields, where another was in force when they were asked.
 fn in_force(
-    st: &State,
+    _st: &State,
     e: &Entity,
     conditions: &[Condition],
 ) -> Result<Option<Vec<Condition>>, String> {
@@ -344,10 +346,16 @@ fn in_force(
     }
     let anew = |c: &Condition| {
         let name = [e.name.as_bytes(), b":", &c.suffix[..]].concat();
-        args::index_key(st, &name)
+        match key::parse(&name) {
+            Some(Name::Index { field, value, .. }) => query::condition(e, field, value),
+            _ => Err(reply::bad_index_key(&name)),
+        }
     };
-    let all: Result<Vec<_>, String> = conditions.iter().map(anew).collect();
-    Ok(Some(all?.into_iter().filter_map(|(_, c)| c).collect()))
+    conditions
+        .iter()
+        .map(anew)
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// The condition whose set is likely the smallest: a link or a text rather than a number, a switch last.

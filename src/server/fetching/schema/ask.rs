@@ -1,7 +1,7 @@
 //! The call for a base's schema.
 
-use crate::server::changes::schema::take_in;
 use crate::server::desk::job::Errand;
+use crate::server::fetching::schema::take_in;
 use crate::server::upstream::fault::is_refusal;
 use crate::server::upstream::figures::Cause;
 use parking_lot::Mutex;

@@ -6,7 +6,7 @@
 
 pub(crate) mod ask;
 
-pub(crate) use crate::server::changes::schema::ask::ask;
+pub(crate) use crate::server::fetching::schema::ask::ask;
 
 use crate::server::desk;
 use crate::server::fetching::columns;

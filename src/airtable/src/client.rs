@@ -8,8 +8,9 @@ use serde_json::{json, Map, Value};
 use ureq::http::Method;
 
 use crate::address::{check, check_id, Address, URL_LIMIT};
+use crate::call::Call;
 use crate::config::{build, Config, Environment};
-use crate::exchange::{Answer, Call, Wire};
+use crate::exchange::{Answer, Wire};
 use crate::failure::{Failure, FailureKind, Phase};
 use crate::record::{
     parse_deleted, parse_object, parse_page, parse_written, Damaged, NoPage, Page, Record,

@@ -1,9 +1,10 @@
 //! One exchange: a request goes out, an answer or a [`Failure`] comes back, within the deadline.
 
+use crate::call::Call;
 use std::io::Read;
 use std::time::{Duration, Instant, SystemTime};
 
-use ureq::http::{header, HeaderValue, Method, Request, Response};
+use ureq::http::{header, HeaderValue, Request, Response};
 use ureq::{Agent, AsSendBody, Body};
 
 use crate::clean;
@@ -12,7 +13,6 @@ use crate::fault::Fault;
 use crate::progress;
 use crate::refusal::{parse_retry_after, Refusal};
 use crate::resolver::Names;
-use crate::token::Token;
 
 /// Bytes read of a body that explains a failure.
 const EXPLANATION_BYTES: u64 = 64 * 1024;
@@ -21,20 +21,6 @@ const EXPLANATION_PATIENCE: Duration = Duration::from_millis(500);
 
 /// No call takes longer, whatever its deadline: instants cannot be computed with just any span.
 const LONGEST: Duration = Duration::from_secs(3600);
-
-/// A request ready to be sent.
-#[derive(Debug)]
-pub(crate) struct Call<'a> {
-    pub(crate) method: Method,
-    pub(crate) url: String,
-    /// JSON text; `Some` and empty for a POST without content.
-    pub(crate) body: Option<Vec<u8>>,
-    pub(crate) token: &'a Token,
-    /// For the whole exchange, connecting included.
-    pub(crate) deadline: Duration,
-    /// Whether it changes anything at Airtable.
-    pub(crate) is_write: bool,
-}
 
 /// A 2xx answer, read to its end.
 #[derive(Debug)]

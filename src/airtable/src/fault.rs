@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ureq::{Error, Timeout};
 
+use crate::call::Call;
 use crate::clean;
-use crate::exchange::Call;
 use crate::failure::{Failure, FailureKind, Phase};
 use crate::progress;
 

@@ -13,6 +13,7 @@
 #![warn(missing_docs)]
 
 mod address;
+mod call;
 mod clean;
 mod client;
 mod config;

@@ -1,7 +1,7 @@
 //! What an Airtable automation posts: which record of which table was created, changed or deleted, and when.
 
+use crate::key::record_id_ok;
 use crate::record::BadRecord;
-use crate::spec::record_id_ok;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;

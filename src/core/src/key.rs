@@ -1,6 +1,5 @@
 //! Names of keys: the only place that takes them apart and puts them together.
 
-use crate::spec::{entity_name_ok, record_id_ok};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -152,6 +151,31 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
         out.extend_from_slice(p);
     }
     out
+}
+
+/// An entity's name: `[A-Za-z0-9_.-]+`, optionally with a `{tag}` in front; `tomb` and `podium` are taken.
+pub fn entity_name_ok(name: &[u8]) -> bool {
+    let plain = |b: &[u8]| {
+        !b.is_empty()
+            && b.iter()
+                .all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(c))
+    };
+    let own = match name.strip_prefix(b"{") {
+        None => name,
+        Some(rest) => match rest.iter().position(|b| *b == b'}') {
+            Some(end) if rest.get(..end).is_some_and(plain) => rest.get(end + 1..).unwrap_or(b""),
+            _ => return false,
+        },
+    };
+    plain(own) && own != b"tomb" && own != b"podium"
+}
+
+/// A record's id: `rec[A-Za-z0-9_]{1,61}`.
+pub fn record_id_ok(id: &[u8]) -> bool {
+    id.strip_prefix(b"rec").is_some_and(|rest| {
+        (1..=61).contains(&rest.len())
+            && rest.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_')
+    })
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use table::{field, tables, Column, Table};
 
 use crate::automation::same_name;
 use crate::key;
-use crate::spec::entity_name_ok;
+use crate::key::entity_name_ok;
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::{String, ToString};

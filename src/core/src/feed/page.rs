@@ -7,7 +7,7 @@
 //! may concern counts as changed.
 
 use crate::automation::rfc3339_ms;
-use crate::spec::record_id_ok;
+use crate::key::record_id_ok;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use compact_str::CompactString;

@@ -1,17 +1,17 @@
 //! A spec beside its base's schema: what it names that is not there, and what cannot be as it says.
 
+use super::absent::{absent, free, shown, Absent, Checked, MOST_GUESSES};
 use super::fits::{called, fits};
 use super::near::{listed, nearest};
-use super::{lookup, Column as Known, Table as KnownTable};
+use super::{lookup, Table as KnownTable};
 use crate::discover::table::{self, Column, Table};
 use crate::key;
 use crate::spec::{Field, Spec};
 use alloc::borrow::ToOwned;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::Cell;
-use hashbrown::HashSet;
 use serde_json::Value;
 
 /// Something in a spec that the base does not bear out.
@@ -31,32 +31,6 @@ pub struct Subject<'a> {
     pub spec: &'a Spec,
     /// What is known of its table, earlier schemas included.
     pub known: Option<&'a KnownTable>,
-}
-
-/// One table's check under way.
-pub(super) struct Desk<'a> {
-    pub(super) spec: &'a Spec,
-    pub(super) known: Option<&'a KnownTable>,
-    pub(super) table: &'a Table<'a>,
-    pub(super) all: &'a [Table<'a>],
-    /// Columns that no field of the spec uses.
-    free: Vec<&'a Column<'a>>,
-    /// Names that may still be guessed: of a spec of another table altogether, not all of thousands.
-    guesses: Cell<u32>,
-}
-
-/// Names guessed at, at most, in one spec.
-const MOST_GUESSES: u32 = 100;
-
-/// The columns of a table that no field of a spec uses.
-fn free<'a>(spec: &Spec, table: &'a Table<'a>) -> Vec<&'a Column<'a>> {
-    let mut used: HashSet<&str> = HashSet::new();
-    for f in spec.fields() {
-        used.insert(&f.airtable);
-        used.extend(f.lookup.as_deref());
-    }
-    let is_free = |f: &&Column| f.name != "id" && !used.contains(f.name) && !used.contains(f.id);
-    table.fields.iter().filter(is_free).collect()
 }
 
 /// What is wrong with specs of one base, as its schema has it now; sorted by entity and field. `entities`: the names of all
@@ -87,7 +61,7 @@ pub fn check(schema: &Value, subjects: &[Subject], entities: &[&str]) -> Vec<Pro
             tell("", missing_table(s, &all));
             continue;
         };
-        let d = Desk {
+        let d = Checked {
             spec: s.spec,
             known: s.known.filter(|k| k.id == table.id),
             table,
@@ -107,11 +81,6 @@ pub fn check(schema: &Value, subjects: &[Subject], entities: &[&str]) -> Vec<Pro
     out.sort();
     out.dedup();
     out
-}
-
-/// A name as it stands in JSON.
-pub(super) fn shown(name: &str) -> String {
-    Value::from(name).to_string()
 }
 
 fn depends(f: &Field, entities: &[&str]) -> Option<(String, String)> {
@@ -176,60 +145,8 @@ fn missing_table(s: &Subject, all: &[Table]) -> (String, String) {
     )
 }
 
-/// A column that is not there.
-pub(super) struct Absent<'a> {
-    pub(super) problem: String,
-    /// The one that had the name, or probably is meant.
-    pub(super) instead: Option<&'a Column<'a>>,
-}
-
-/// Why a column is not there. `field`: whose cells it should hold.
-pub(super) fn absent<'a>(d: &Desk<'a>, column: &str, field: Option<&Field>) -> Absent<'a> {
-    let listed = |c: &Known| d.table.fields.iter().find(|f| f.id == c.id);
-    let had = d.known.and_then(|k| k.column(column));
-    let lacks = format!(
-        "the table {} has no column {}",
-        shown(d.table.name),
-        shown(column)
-    );
-    if let Some(f) = had.and_then(listed) {
-        return Absent {
-            problem: format!(
-                "{lacks}: the one that was called so, {}, is called {} now",
-                f.id,
-                shown(f.name)
-            ),
-            instead: Some(f),
-        };
-    }
-    if let Some(c) = had {
-        return Absent {
-            problem: format!("{lacks} (it was {}, and was deleted)", c.id),
-            instead: None,
-        };
-    }
-    let meant = guess(d, column, field);
-    let guessed = meant.map_or(String::new(), |f| {
-        format!("; perhaps it is called {} ({}) now", shown(f.name), f.id)
-    });
-    Absent {
-        problem: format!("{lacks}{guessed}"),
-        instead: meant,
-    }
-}
-
-/// The column that was probably meant: one that no other field uses and whose type would do.
-fn guess<'a>(d: &Desk<'a>, column: &str, field: Option<&Field>) -> Option<&'a Column<'a>> {
-    d.guesses.set(d.guesses.get().checked_sub(1)?);
-    let does = |f: &&Column| field.is_none_or(|field| fits(field, f, d.table, d.all));
-    let free: Vec<&Column> = d.free.iter().copied().filter(does).collect();
-    let names: Vec<&str> = free.iter().map(|f| f.name).collect();
-    let near = nearest(column, &names)?;
-    free.into_iter().find(|f| f.name == near)
-}
-
 /// What is wrong with one field.
-fn field(d: &Desk, f: &Field) -> Vec<(String, String)> {
+fn field(d: &Checked, f: &Field) -> Vec<(String, String)> {
     let is = |c: &&Column| c.id == f.airtable;
     let called_so = |c: &&Column| c.name == f.airtable;
     let fields = &d.table.fields;
@@ -274,7 +191,7 @@ fn field(d: &Desk, f: &Field) -> Vec<(String, String)> {
 }
 
 /// Names in views that are no field of the model: in a spec without a schema they are columns.
-fn views(d: &Desk) -> Vec<(String, (String, String))> {
+fn views(d: &Checked) -> Vec<(String, (String, String))> {
     let mut out: Vec<(String, (String, String))> = Vec::new();
     for view in d.spec.views() {
         for c in view.columns().iter().filter(|c| c.field.is_none()) {

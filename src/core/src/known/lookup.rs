@@ -1,6 +1,6 @@
 //! The column through which a link is asked for: does the table have it, and does it hold the ids of the linked records?
 
-use super::check::{absent, shown, Absent, Desk};
+use super::absent::{absent, shown, Absent, Checked};
 use super::fits::looked_up;
 use crate::discover::computed::{holds_own_id, id_lookup};
 use crate::discover::table::{Column, Table};
@@ -22,7 +22,7 @@ enum Wrong<'a> {
 }
 
 /// What is wrong with the lookup of a link field, and what to do.
-pub(super) fn wrong(d: &Desk, field: &Field, link: &Column) -> Option<(String, String)> {
+pub(super) fn wrong(d: &Checked, field: &Field, link: &Column) -> Option<(String, String)> {
     let lookup = field.lookup.as_deref()?;
     let t = d.table;
     let found = t.fields.iter().find(|f| f.id == lookup || f.name == lookup);

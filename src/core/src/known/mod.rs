@@ -4,6 +4,7 @@
 //! Reading order: [`Table`] here, `check` (a spec beside the schema), `lookup` (the column that a link is asked for through),
 //! `fits` (a model's kind beside a column's type), `near` (what a name was probably meant to be).
 
+mod absent;
 mod check;
 mod fits;
 mod lookup;

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use super::base::Frame;
 use super::call::{Class, PerClass};
+use super::frame::Frame;
 
 /// How long full pages go before others, in ms: a part of the patience of those who wait …
 const PUT_OFF_READ_MS: u64 = 1000;

@@ -35,6 +35,7 @@
 mod base;
 mod breaker;
 mod call;
+mod frame;
 mod intake;
 mod lane;
 mod limiter;

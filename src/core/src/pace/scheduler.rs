@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-use super::base::{Base, Frame, Job, Survey, Work};
+use super::base::{Base, Job, Survey, Work};
 use super::breaker::Breaker;
 use super::call::{BaseKey, Busy, Call, CallId, Class, LaneKey, Next, PerClass, What, Why};
+use super::frame::Frame;
 use super::limiter::{Shape, StartLog};
 use super::limits::Limits;
 use super::month::Month;

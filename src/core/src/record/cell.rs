@@ -1,21 +1,11 @@
 //! One cell under its field's schema: what it holds, whether it is lacking, and its canonical texts.
 
 use super::Source;
+use crate::spec::Fitted;
 use crate::spec::{Field, Kind, Normal, Rule};
 use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::{Map, Value};
-
-/// What became of a cell.
-#[derive(Clone, PartialEq, Debug)]
-pub(crate) enum Fitted {
-    /// It satisfies the field's schema.
-    Holds(Value),
-    /// It cannot satisfy it, and is kept as it is.
-    Misfit(Value),
-    /// Empty, or a computed field's error where a plain value is expected.
-    Lacking,
-}
 
 /// A cell of a field that has a schema.
 pub(super) fn fit(field: &Field, cell: Option<&Value>, source: Source) -> Fitted {
@@ -166,7 +156,7 @@ fn name_of(kind: Kind, v: &Value) -> Option<&Value> {
     let only = |keys: &[&str]| o.keys().all(|k| keys.contains(&k.as_str()));
     if kind == Kind::Object {
         None
-    } else if crate::spec::record_id_ok(id.as_bytes()) && only(&["id", "name"]) {
+    } else if crate::key::record_id_ok(id.as_bytes()) && only(&["id", "name"]) {
         o.get("id")
     } else if id.starts_with("sel") || (kind != Kind::Any && only(&["id", "name", "color"])) {
         name

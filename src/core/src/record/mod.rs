@@ -12,9 +12,8 @@ mod told;
 pub use project::project;
 pub use told::{cells_of_upsert, cells_to_write, fits, read_upsert};
 
-pub(crate) use cell::Fitted;
-
 use crate::question::texts;
+use crate::spec::Fitted;
 use crate::spec::{Alternative, Field, FieldIx, Rule, Spec};
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,8 @@
 //! A view, cut out of a stored record.
 
-use super::cell::{fit_rule, Fitted};
+use super::cell::fit_rule;
 use super::{opening, push_json, BadRecord, Span};
+use crate::spec::Fitted;
 use crate::spec::{Alternatives, FieldIx, Spec, View, ViewIx};
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -1,7 +1,8 @@
 //! What clients and scripts tell of a record, and what they want written.
 
-use super::cell::{self, Fitted};
+use super::cell;
 use super::{alternative_of, cell_of, BadRecord, Source};
+use crate::spec::Fitted;
 use crate::spec::Spec;
 use alloc::format;
 use alloc::string::String;

@@ -24,10 +24,11 @@ mod views;
 
 pub use normal::Normal;
 pub(crate) use rule::Rule;
-pub(crate) use union::{Alternative, Alternatives};
+pub(crate) use union::{Alternative, Alternatives, Fitted};
 pub(crate) use validate::is_date_time;
 
 use crate::columns::Columns;
+pub use crate::key::{entity_name_ok, record_id_ok};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -339,29 +340,4 @@ impl Spec {
     pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))
     }
-}
-
-/// An entity's name: `[A-Za-z0-9_.-]+`, optionally with a `{tag}` in front; `tomb` and `podium` are taken.
-pub fn entity_name_ok(name: &[u8]) -> bool {
-    let plain = |b: &[u8]| {
-        !b.is_empty()
-            && b.iter()
-                .all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(c))
-    };
-    let own = match name.strip_prefix(b"{") {
-        None => name,
-        Some(rest) => match rest.iter().position(|b| *b == b'}') {
-            Some(end) if rest.get(..end).is_some_and(plain) => rest.get(end + 1..).unwrap_or(b""),
-            _ => return false,
-        },
-    };
-    plain(own) && own != b"tomb" && own != b"podium"
-}
-
-/// A record's id: `rec[A-Za-z0-9_]{1,61}`.
-pub fn record_id_ok(id: &[u8]) -> bool {
-    id.strip_prefix(b"rec").is_some_and(|rest| {
-        (1..=61).contains(&rest.len())
-            && rest.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_')
-    })
 }

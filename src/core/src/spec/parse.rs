@@ -6,8 +6,7 @@ use super::properties::{properties, Model};
 use super::schema::Doc;
 use super::steps::Steps;
 use super::union::{Alternatives, Told};
-use super::views::Known;
-use super::{strict, Field, FieldIx, Spec, SpecError};
+use super::{strict, Field, FieldIx, Normal, Spec, SpecError};
 use crate::columns::{is_id, Columns};
 use crate::key::base_ok;
 use alloc::borrow::ToOwned;
@@ -91,6 +90,24 @@ fn as_spec(given: Map<String, Value>) -> Result<(Map<String, Value>, &'static st
         return Err(wrong(step("", unknown), &what));
     }
     Ok((given, "/schema"))
+}
+
+/// The fields of the whole record.
+pub(super) struct Known<'a> {
+    pub(super) fields: &'a [Field],
+    pub(super) by_name: &'a HashMap<String, FieldIx>,
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn field(&self, name: &str) -> Option<&'a Field> {
+        self.fields.get(usize::from(*self.by_name.get(name)?))
+    }
+    /// A fill in the form in which cells are stored.
+    pub(super) fn normalize(&self, name: &str, value: &mut Value) {
+        if let Some(f) = self.field(name).filter(|f| !f.kind.is_link()) {
+            Normal::apply_to(&f.normalize, value);
+        }
+    }
 }
 
 pub(super) struct Reader<'a> {

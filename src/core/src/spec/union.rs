@@ -4,11 +4,21 @@ use super::properties::{Alternative as Described, Model, Property};
 use super::schema::Doc;
 use super::steps::Steps;
 use super::{marks, FieldIx, Rule, SpecError};
-use crate::record::Fitted;
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use serde_json::Value;
+
+/// What became of a cell.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Fitted {
+    /// It satisfies the field's schema.
+    Holds(Value),
+    /// It cannot satisfy it, and is kept as it is.
+    Misfit(Value),
+    /// Empty, or a computed field's error where a plain value is expected.
+    Lacking,
+}
 
 /// The alternatives, in the order of the schema.
 #[derive(Clone, Debug)]

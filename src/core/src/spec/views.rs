@@ -2,33 +2,14 @@
 
 use super::field::{key, view_column};
 use super::marks::{step, wrong};
-use super::parse::{document, name_list, Names, Reader};
+use super::parse::{document, name_list, Known, Names, Reader};
 use super::steps::Steps;
 use super::union::{Alternatives, Told};
-use super::{Column, Field, FieldIx, Normal, SpecError, View, ViewIx};
+use super::{Column, FieldIx, SpecError, View, ViewIx};
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 use hashbrown::HashMap;
 use serde_json::Value;
-
-/// The fields of the whole record.
-pub(super) struct Known<'a> {
-    pub(super) fields: &'a [Field],
-    pub(super) by_name: &'a HashMap<String, FieldIx>,
-}
-
-impl<'a> Known<'a> {
-    fn field(&self, name: &str) -> Option<&'a Field> {
-        self.fields.get(usize::from(*self.by_name.get(name)?))
-    }
-    /// A fill in the form in which cells are stored.
-    pub(super) fn normalize(&self, name: &str, value: &mut Value) {
-        if let Some(f) = self.field(name).filter(|f| !f.kind.is_link()) {
-            Normal::apply_to(&f.normalize, value);
-        }
-    }
-}
 
 impl Reader<'_> {
     pub(super) fn views(

@@ -202,7 +202,7 @@ pub(crate) fn index_key(st: &State, name: &[u8]) -> Result<(EntityIx, Option<Con
 mod tests {
     use super::*;
 
-    fn words<'a>(text: &'a str) -> Vec<&'a [u8]> {
+    fn words(text: &str) -> Vec<&[u8]> {
         text.split_whitespace().map(str::as_bytes).collect()
     }
     fn read(text: &str, index: bool) -> Result<Options, String> {

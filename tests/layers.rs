@@ -251,6 +251,58 @@ fn imports_run_down_the_layers() {
     );
 }
 
+/// What writes into the order of changes ([`podium_core::token::Tokens`]).
+const SAYS_A_CHANGE: [&str; 6] = ["note", "note_entity", "note_all", "told", "lost", "doubted"];
+
+/// Calls of [`SAYS_A_CHANGE`] on the order, `order().note(…)` or `order.note(…)`.
+fn changes_said(tokens: TokenStream, found: &mut Vec<String>) {
+    let tokens: Vec<TokenTree> = tokens.into_iter().collect();
+    for (n, token) in tokens.iter().enumerate() {
+        match token {
+            TokenTree::Group(group) => changes_said(group.stream(), found),
+            TokenTree::Ident(word) if word == "order" => {
+                let mut rest = tokens[n + 1..].iter();
+                let mut next = rest.next();
+                if matches!(next, Some(TokenTree::Group(g)) if g.stream().is_empty()) {
+                    next = rest.next();
+                }
+                let dot = matches!(next, Some(TokenTree::Punct(p)) if p.as_char() == '.');
+                match rest.next() {
+                    Some(TokenTree::Ident(m)) if dot && SAYS_A_CHANGE.iter().any(|s| m == s) => {
+                        found.push(m.to_string());
+                    }
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn changes_are_said_at_the_gate_alone() {
+    let known = modules(&repository().join("src/server"), &["server"]);
+    let gate = ["server", "store", "change"].map(String::from).to_vec();
+    let mut elsewhere = Vec::new();
+    for (module, file) in &known {
+        let mut found = Vec::new();
+        changes_said(tokens(file), &mut found);
+        if *module == gate {
+            let missing: Vec<_> = SAYS_A_CHANGE
+                .iter()
+                .filter(|s| !found.iter().any(|f| f == *s))
+                .collect();
+            assert!(
+                missing.is_empty(),
+                "the gate says all of them, but {missing:?} was not found"
+            );
+        } else {
+            elsewhere.extend(found.iter().map(|f| format!("{}: {f}", module.join("::"))));
+        }
+    }
+    assert!(elsewhere.is_empty(), "not at the gate: {elsewhere:?}");
+}
+
 /// Files of one folder, and folders, import each other in one direction only. A folder's own `mod.rs` and what lies in the
 /// folder belong together: it gathers them, and they share what it holds.
 #[test]

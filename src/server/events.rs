@@ -1,14 +1,13 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
 use crate::server::state::cell::{self, Event};
-use crate::server::state::clock;
 use crate::server::state::entities::State;
+use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::{own_keys, register};
 use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use crate::server::valkey::lock;
-use crate::server::valkey::tracking;
 use podium_core::key::{self};
 use redis_module::raw;
 use std::ffi::{c_char, c_int, c_void, CStr};
@@ -116,7 +115,7 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
         let s = ffi::RString::new(name);
         if ffi::Key::peek(ctx, s.raw()).kind() == ffi::KeyKind::Empty {
             if st.replica {
-                st.remove(&entity);
+                change::entity_removed(st, &entity);
             }
         } else if !slots::has_come(st, &entity) {
             own_keys::load_spec(ctx, st, &entity);
@@ -141,22 +140,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
         let keep = cell::enter(|st| {
-            clock::outdate_everything();
-            tracking::all_told();
-            st.graves.clear();
-            let now = ffi::now_ms();
-            let mut told = Vec::new();
-            for e in st.entities_mut() {
-                e.records.clear();
-                e.tombs.clear();
-                e.lose_sets();
-                e.doubts.clear();
-                e.strays.clear();
-                e.before.all(now);
-                e.old_links.clear();
-                told.push(std::mem::take(&mut e.told));
-            }
-            told.into_iter().for_each(|t| st.discard(t));
+            change::everything(st);
             !st.replica && !st.loading && st.len() > 0
         });
         if keep == Some(true) && !ffi::is_loading(ctx) {
@@ -168,7 +152,7 @@ unsafe extern "C" fn on_flush(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, data
 unsafe extern "C" fn on_loading(ctx: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut c_void) {
     let _ = catch_unwind(AssertUnwindSafe(|| {
         cell::enter(|st| {
-            clock::outdate_everything();
+            change::everything_under_way();
             match sub {
                 raw::REDISMODULE_SUBEVENT_LOADING_ENDED
                 | raw::REDISMODULE_SUBEVENT_LOADING_FAILED => {
@@ -190,7 +174,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
         cell::enter(|st| {
             st.replica = sub != 0;
             slots::look_again(st);
-            clock::outdate_everything();
+            change::everything_under_way();
             // What the primary so far had spent is in the keys it replicated.
             let detached = lock::detached();
             rm!(RedisModule_SelectDb(detached, 0));
@@ -220,7 +204,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {
         cell::enter(|st| {
-            clock::outdate_everything();
+            change::everything_under_way();
             if st.replica {
                 // The primary says what is in force from here on.
                 return;
@@ -228,7 +212,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
             // The specs in force stay. What comes from the other database is older than what was told here meanwhile: as
             // after a flush, nothing of it is believed.
             for ix in st.entities().map(|e| e.ix).collect::<Vec<_>>() {
-                st.renew(ix);
+                change::entity_renewed(st, ix);
             }
             own_keys::save_later();
         });

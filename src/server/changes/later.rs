@@ -6,6 +6,7 @@ use crate::server::desk::{self, desk};
 use crate::server::state::cell;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
+use crate::server::store::change;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
@@ -110,7 +111,7 @@ fn take_drops() {
     if ffi::removable(ctx) {
         cell::enter(|st| {
             for ix in due {
-                store::drop_all(st, ctx, ix);
+                change::entity(st, ctx, ix);
             }
         });
     }

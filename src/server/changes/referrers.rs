@@ -7,6 +7,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::lane::Lane;
+use crate::server::store::change;
 use crate::server::store::targets;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
@@ -59,7 +60,7 @@ pub(crate) fn doubt_referrers(
                 }
                 if asked_by_it && !written.is_empty() && e.has_sets() {
                     // Which of its records are concerned is not known of those that are not cached.
-                    store::drop_sets(st, ctx, ix);
+                    change::sets(st, ctx, ix);
                 }
             }
         });
@@ -115,7 +116,7 @@ pub(crate) fn doubt_referrers(
                 if !ffi::removable(ctx) {
                     return;
                 }
-                cell::enter(|st| store::drop_all(st, ctx, ix));
+                cell::enter(|st| change::entity(st, ctx, ix));
             }
             drop_later(ix);
         } else if computes {
@@ -139,10 +140,8 @@ pub(crate) fn outdate_flights(ix: EntityIx) {
             }
         })
         .collect();
-    let seq = clock::next();
-    for id in ids {
-        clock::order().note(ix, &id, seq);
-    }
+    drop(d);
+    change::all_under_way(ix, &ids);
 }
 
 /// Is one of an entity's link fields known to lead to the table of `to`?

@@ -8,6 +8,7 @@ pub(crate) use crate::server::changes::referrers::outdate_flights;
 use crate::server::state::clock;
 use crate::server::state::landing::Link;
 use crate::server::state::lane::Lane;
+use crate::server::store::change;
 use crate::server::store::form;
 
 use crate::server::desk::{self};
@@ -305,7 +306,7 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
                     store::invalidate(st, ctx, lane.ix, id, seq);
                 }
                 // Any index set of the entity may lack it.
-                None => store::drop_sets(st, ctx, lane.ix),
+                None => change::sets(st, ctx, lane.ix),
             }
             for (f, other) in cells.iter().flat_map(|c| links_of(&spec, c)) {
                 if let Some(id) = id {

@@ -201,7 +201,7 @@ fn define(p: Planned) -> Result<(), String> {
             };
             let spec =
                 Spec::parse(&p.name, json.to_string().as_bytes()).map_err(|why| why.to_string())?;
-            crate::server::commands::spec::define(st, ctx, &p.name, spec);
+            crate::server::changes::define::define(st, ctx, &p.name, spec);
         }
         if let Some(e) = st.by_name_mut(&p.name) {
             e.found = Some(Arc::new(p.found));

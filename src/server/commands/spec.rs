@@ -7,14 +7,13 @@
 //! PODIUM.SPEC DEL <entity>
 //! ```
 
+use crate::server::changes::define;
 use crate::server::commands::tell::answer;
 use crate::server::commands::{entry, words};
 use crate::server::state::cell;
-use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::rounds;
-use crate::server::state::schemas;
-use crate::server::store;
+use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
 use crate::server::upkeep::slots;
@@ -25,7 +24,6 @@ use podium_core::key;
 use podium_core::spec::{self, InForce, Spec};
 use serde_json::{json, Value};
 use std::ffi::c_int;
-use std::sync::Arc;
 
 entry!(set, set_inner);
 entry!(get, get_inner);
@@ -74,7 +72,7 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let r = cell::enter(|st| {
         here(st, name)?;
-        define(st, ctx, name, spec);
+        define::define(st, ctx, name, spec);
         Ok(Body::Ok)
     });
     answer(ctx, r)
@@ -85,32 +83,6 @@ fn here(st: &State, name: &str) -> Result<(), String> {
     match st.by_name(name) {
         Some(_) => Ok(()),
         None => cluster::unsettled(name).map_or(Ok(()), Err),
-    }
-}
-
-/// Puts a spec in force. One that is equal in effect changes nothing.
-pub(crate) fn define(st: &mut State, ctx: Ctx, name: &str, spec: Spec) {
-    match st.by_name(name).map(|e| (e.ix, e.spec.same_effect(&spec))) {
-        Some((_, true)) => return,
-        Some((ix, false)) => {
-            let base = st.get(ix).map(|e| e.base()).unwrap_or_default();
-            // A new generation: nothing is served in the old shape, and what is under way is not stored in it.
-            if let Some(e) = st.get_mut(ix) {
-                let before = std::mem::replace(&mut e.spec, Arc::new(spec));
-                // What was found of another table says nothing of this one.
-                e.respecified(&base, before.table());
-                // Another table or base: the feed says so when it is next heard.
-                e.feed = podium_core::feed::View::OFF;
-            }
-            schemas::spec_changed(st, name);
-            store::drop_all(st, ctx, ix);
-        }
-        None => {
-            st.add(name, spec, ffi::random_u64(), ffi::random_u64());
-        }
-    }
-    if let Some(e) = st.by_name(name) {
-        own_keys::save_spec(ctx, e);
     }
 }
 
@@ -184,10 +156,7 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             here(st, &String::from_utf8_lossy(name))?;
             return Ok(Body::Int(0));
         };
-        if let Some(e) = st.remove(name) {
-            let seq = clock::next();
-            clock::order().note_entity(e.ix, seq);
-        }
+        change::entity_removed(st, name);
         own_keys::delete_spec(ctx, name);
         rounds::wake();
         Ok(Body::Int(1))

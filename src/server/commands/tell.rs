@@ -15,6 +15,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::state::query::RecordKey;
+use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::form;
 use crate::server::store::{self, By, Copy, Set, Stored};
@@ -91,7 +92,7 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                     i64::from(store::invalidate(st, ctx, k.ix, &k.id, seq))
                 }
                 Target::Index(ix, suffix) => invalidate_index(st, ctx, ix, &suffix),
-                Target::All(ix) => store::drop_all(st, ctx, ix) as i64,
+                Target::All(ix) => change::entity(st, ctx, ix) as i64,
             };
         }
         Ok(dropped)
@@ -103,14 +104,14 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i64 {
     if st.get(ix).is_some_and(cluster::is_split) {
         // Who its members are is known at neither node.
-        return store::drop_all(st, ctx, ix) as i64;
+        return change::entity(st, ctx, ix) as i64;
     }
     let ids = match st.get(ix).map(|e| store::read_set(ctx, e, suffix)) {
         Some(Set::Complete { ids, .. }) => ids,
         _ => Vec::new(),
     };
     let seq = clock::next();
-    clock::order().note(ix, &String::from_utf8_lossy(suffix), seq);
+    change::set_under_way(ix, suffix, seq);
     let mut n = 0;
     for id in ids {
         let seq = clock::next();

@@ -9,6 +9,7 @@ use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
+use crate::server::store::change;
 use crate::server::valkey::ffi::{self, bytes, rm};
 use crate::server::valkey::lock;
 use podium_core::key::{self, Name};
@@ -128,7 +129,7 @@ unsafe extern "C" fn look(f: *mut raw::RedisModuleCommandFilterCtx) {
                 Deletes::These(names) => {
                     cell::enter(|st| names.iter().for_each(|name| deleted(st, name)));
                 }
-                Deletes::Anything => clock::outdate_everything(),
+                Deletes::Anything => change::everything_under_way(),
             },
         }
     }));
@@ -145,7 +146,6 @@ fn deleted(st: &State, name: &[u8]) {
         _ => return,
     };
     if let Some(ix) = st.by_name(entity).map(|e| e.ix) {
-        let seq = clock::next();
-        clock::order().note(ix, &what, seq);
+        change::under_way(ix, &what, clock::next());
     }
 }

@@ -12,7 +12,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::feeds::Follower;
-use crate::server::store;
+use crate::server::store::change;
 use crate::server::valkey::ffi::{self, Level};
 use crate::server::valkey::lock;
 use crate::server::valkey::log;
@@ -70,13 +70,13 @@ pub(super) fn land(l: Landed) {
             if let Some(why) = reaction.gap {
                 logged.push((Level::Warning, format!("the change feed of {} has a gap ({why}): everything cached of it is asked for anew", l.base)));
                 for ix in st.of_base(&l.base) {
-                    store::drop_all(st, ctx, ix);
+                    change::entity(st, ctx, ix);
                 }
             }
             if schema_read {
                 for ix in views::of_another_table(st, &l.base, before.as_deref()) {
                     // What pages told of its table found nobody: nothing older than this is vouched for, or believed.
-                    store::drop_all(st, ctx, ix);
+                    change::entity(st, ctx, ix);
                 }
                 views::note_missing(st, &l.base);
             }

@@ -61,10 +61,3 @@ impl Drop for Sent {
         order().landed(self.0);
     }
 }
-
-/// Nothing that is under way is stored.
-pub(crate) fn outdate_everything() {
-    let mut order = order();
-    let seq = order.next(now_us());
-    order.note_all(seq);
-}

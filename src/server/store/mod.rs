@@ -4,6 +4,7 @@
 //! for a fetch is told nothing of it, and every *later* change is signalled by hand, for the record's key and for each
 //! index set that holds it.
 
+pub(crate) mod change;
 pub(crate) mod cluster;
 pub(crate) mod form;
 pub(crate) mod graves;
@@ -12,6 +13,7 @@ pub(crate) mod links;
 pub(crate) mod own_keys;
 pub(crate) mod register;
 pub(crate) mod sets;
+pub(crate) mod specs;
 pub(crate) mod targets;
 pub(crate) mod told;
 
@@ -21,23 +23,20 @@ pub(crate) use crate::server::store::links::{
     links_in, relink,
 };
 pub(crate) use crate::server::store::sets::{
-    amend_set, begin_set, drop_set, extend_set, finish_set, holders, index_newcomer, observe_sets,
-    open_set, read_part, read_set, reindex, sentinel, set_state, set_suffixes, signal_by,
+    amend_set, begin_set, drop_set, extend_set, finish_set, holders, index_newcomer, leave_set,
+    observe_sets, read_part, read_set, reindex, sentinel, set_state, set_suffixes, signal_by,
     signal_landed, signal_set, Set,
 };
 
 use crate::server::state::clock;
-use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
-use crate::server::state::soon;
+use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::standing::Standing;
-use crate::server::store::links::learn_targets;
-use crate::server::store::own_keys::Wrote;
+use crate::server::store::change::Change;
 use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
-use podium_core::doubt::Raised;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
 use slot::Ground;
@@ -208,7 +207,6 @@ pub(crate) fn put(
         return Stored::Refused;
     }
 
-    let entity_name = e.name.clone();
     let expire_at = if podium_core::feed::can_renew(&fresh.header) {
         kept(e, expire_at)
     } else {
@@ -227,15 +225,6 @@ pub(crate) fn put(
             &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()],
         );
         notify(ctx, STRING_EVENT, c"set", &s);
-        let changed = old.as_ref().is_none_or(|o| !o.same_content(&fresh))
-            && (old.is_some() || was_gone || by == By::Told);
-        let signals = match by {
-            By::Fetch => tracking::record_landed(&name, changed),
-            By::Told => changed,
-        };
-        if signals {
-            signal_modified(ctx, &s);
-        }
     });
     if by == By::Told {
         cluster::told(st, ix);
@@ -243,51 +232,21 @@ pub(crate) fn put(
     if let Some(e) = st.get_mut(ix) {
         e.records.insert(CompactString::new(id));
     }
-    crate::server::store::told::note(st, ix, id, &fresh);
     bury_tomb(st, ctx, ix, id);
     if had.is_none() && by == By::Told {
         cluster::told_amid(st, ctx, ix, id, None);
     }
-    // A refetch that brings the same content changes no link.
-    let same = old.as_ref().is_some_and(|o| o.same_content(&fresh));
-    reindex(st, ctx, ix, id, old.as_ref(), Some(&fresh), seq, by);
-    settle(st, ctx, ix, id, seq);
-    clock::order().told(ix, id, seq);
-    soon::shelf().note(ix, fresh.header.generation, id, fresh.header.fresh_until);
-
-    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
-    if same || done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), seq) {
-        return Stored::Yes;
-    }
-    let before = old.as_ref().map(|o| link_cells(st, ix, o));
-    if let Some(before) = before.or(remembered) {
-        let after = link_cells(st, ix, &fresh);
-        relink(st, ctx, ix, id, &before, &after);
-    } else {
-        learn_targets(st, ctx, ix, &fresh);
-    }
-    let _ = entity_name;
+    let change = Change {
+        ix,
+        id,
+        old: old.as_ref(),
+        new: Some(&fresh),
+        was_gone,
+        seq,
+        by,
+    };
+    change::record(st, ctx, &change);
     Stored::Yes
-}
-
-/// Were the other ends of what a record gained and lost put in doubt before it landed?
-fn done_ahead(
-    st: &mut State,
-    ix: EntityIx,
-    id: &str,
-    old: Option<&Entry>,
-    remembered: Option<&LinkCells>,
-    seq: u64,
-) -> bool {
-    let landing = st.get_mut(ix).and_then(|e| e.landing.remove(id));
-    landing.is_some_and(|l| {
-        l.seq == seq
-            && match (old, remembered) {
-                (Some(old), _) => l.old == old.header.seq,
-                (None, Some(cells)) => l.old == 0 && l.remembered == links_in(cells),
-                (None, None) => false,
-            }
-    })
 }
 
 /// Replaces a record by a tombstone; returns whether a copy was there.
@@ -321,53 +280,29 @@ pub(crate) fn entomb(
     if !ffi::removable(ctx) {
         return (Stored::Refused, false);
     }
-    if by == By::Told || tracking::record_landed(&name, old.is_some()) {
-        if old.is_some() {
-            remove_key(ctx, &name);
-        }
-    } else if old.is_some() {
+    if old.is_some() {
         remove_untold(ctx, &name);
     }
     if let Some(e) = st.get_mut(ix) {
         e.records.remove(id);
-        e.told.remove(id);
     }
-    reindex(st, ctx, ix, id, old.as_ref(), None, header.seq, by);
-    if old.is_none() {
-        if let Some(e) = st.get(ix) {
-            for suffix in holders(ctx, e, id) {
-                if let Some(s) = open_set(ctx, e, &suffix, header.seq) {
-                    own_write(|| {
-                        if s.key.zrem(&RString::new(id.as_bytes())) {
-                            ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
-                        }
-                    });
-                }
-                signal_by(ctx, e, &suffix, by);
-            }
-        }
-    }
-    settle(st, ctx, ix, id, header.seq);
-    clock::order().told(ix, id, header.seq);
-    let remembered = st.get_mut(ix).and_then(|e| e.old_links.remove(id));
-    let done = done_ahead(st, ix, id, old.as_ref(), remembered.as_ref(), header.seq);
-    let before = old
-        .as_ref()
-        .filter(|_| !done)
-        .map(|o| link_cells(st, ix, o));
-    if let Some(before) = before.or(remembered.filter(|_| !done)) {
-        relink(st, ctx, ix, id, &before, &Vec::new());
-    }
+    let change = Change {
+        ix,
+        id,
+        old: old.as_ref(),
+        new: None,
+        was_gone: false,
+        seq: header.seq,
+        by,
+    };
+    change::record(st, ctx, &change);
     cluster::told(st, ix);
     let had = old.is_some() || cluster::drop_given(st, ctx, ix, id);
     if !had && by == By::Told {
         cluster::told_of_absent(st, ctx, ix, id);
     }
     if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
-        clock::order().lost(ix, id);
-        if let Some(e) = st.get_mut(ix) {
-            e.before.told(id, header.as_of().min(ffi::now_ms()));
-        }
+        change::end_not_kept(st, ix, id, &header);
     }
     (Stored::Yes, had)
 }
@@ -467,7 +402,7 @@ pub(crate) fn remove_key(ctx: Ctx, name: &[u8]) -> bool {
     gone
 }
 
-/// The same for a record whose fetch somebody waits for: who read it before was told when that began.
+/// The same, with nobody told: the gate does, or what began the fetch did.
 fn remove_untold(ctx: Ctx, name: &[u8]) -> bool {
     own_write(|| {
         let s = RString::new(name);
@@ -498,103 +433,25 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
     };
     let now = ffi::now_ms();
     let known_ms = st.telling_ms.unwrap_or(now).max(known_ms).min(now);
-    if let Some(e) = st.get_mut(ix) {
-        e.before.told(id, known_ms);
-    }
+    let mut sets = had.is_some().then(Vec::new);
     if let Some(old) = had.as_deref().and_then(|b| Entry::read(b, &name)) {
         remove_key(ctx, &name);
         let cells = link_cells(st, ix, &old);
-        let sets = set_suffixes(st, ix, &old);
+        sets = Some(set_suffixes(st, ix, &old));
         if let Some(e) = st.get_mut(ix) {
             e.remember_links(id, cells);
             e.records.remove(id);
-            e.told.remove(id);
-            for suffix in &sets {
-                signal_set(ctx, e, suffix);
-            }
         }
     }
-    if had.is_none() {
-        if let Some(e) = st.get(ix) {
-            for suffix in holders(ctx, e, id) {
-                signal_set(ctx, e, &suffix);
-            }
-        }
-    }
+    change::record_outdated(st, ctx, ix, id, sets.as_deref(), known_ms, seq);
     bury_tomb(st, ctx, ix, id);
-    {
-        let mut order = clock::order();
-        order.note(ix, id, seq);
-        order.lost(ix, id);
-    }
     cluster::told(st, ix);
     let had = had.is_some() || cluster::drop_given(st, ctx, ix, id);
     if !had {
         cluster::told_of_absent(st, ctx, ix, id);
     }
-    doubt(st, ctx, ix, id, seq, seq);
+    change::doubt(st, ctx, ix, id, seq, seq);
     had
-}
-
-/// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
-/// `first` on.
-pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
-    let Some(e) = st.get_mut(ix) else { return };
-    e.strays.remove(id);
-    if !e.has_sets() {
-        return;
-    }
-    clock::order().doubted(ix, id, first, seq);
-    match e.doubts.raise_since(id, first, seq) {
-        // Where the doubt cannot be kept the sets that it is about are not either.
-        Raised::Noted if own_keys::save_doubt(ctx, e, id, seq) == Wrote::NotHere => {
-            drop_sets(st, ctx, ix)
-        }
-        Raised::Noted => {}
-        Raised::TooMany => drop_sets(st, ctx, ix),
-    }
-}
-
-/// Drops every index set of an entity, in constant time.
-pub(crate) fn drop_sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
-    // A question under way was asked before the doubts that are forgotten here: what it brings makes no set.
-    let seq = clock::next();
-    clock::order().note_entity(ix, seq);
-    st.renew_sets(ix);
-    if let Some(e) = st.get(ix) {
-        own_keys::clear_doubts(ctx, e);
-        own_keys::save_generations(ctx, e);
-    }
-    cluster::outdated(st, ctx, ix);
-    crate::server::state::rounds::wake();
-}
-
-/// Drops everything of an entity, in constant time on this thread; how many records were cached.
-pub(crate) fn drop_all(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
-    let n = st.get(ix).map_or(0, |e| e.records.len());
-    let seq = clock::next();
-    clock::order().note_entity(ix, seq);
-    let own = st.get(ix).map(|e| key::all(&e.name));
-    st.renew(ix);
-    if let Some(e) = st.get(ix) {
-        own_keys::clear_doubts(ctx, e);
-        own_keys::save_generations(ctx, e);
-    }
-    cluster::outdated(st, ctx, ix);
-    if let Some(name) = own {
-        signal_modified(ctx, &RString::new(&name));
-    }
-    crate::server::state::rounds::wake();
-    n
-}
-
-fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
-    if let Some(e) = st.get_mut(ix) {
-        if e.doubts.settle(id, seq) {
-            e.strays.remove(id);
-            own_keys::forget_doubt(ctx, e, id);
-        }
-    }
 }
 
 /// Signals a key before a fetch for it begins: who read "not there" (or an older answer) is told now, and who waits is not.

@@ -1,11 +1,11 @@
 //! The register of keys: which records, tombstones and index sets are there, kept up to date by what the server tells.
 
 use crate::server::state::cell::Event;
-use crate::server::state::clock;
 use crate::server::state::entities::State;
+use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, rm};
-use crate::server::valkey::{lock, tracking};
+use crate::server::valkey::lock;
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 
@@ -55,13 +55,7 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
                     e.sets.insert(suffix.into());
                 }
                 Event::Removed | Event::Gone => {
-                    e.lose_set(suffix);
-                    tracking::signal_names(lock::detached(), name);
-                    if *event == Event::Removed {
-                        let ix = e.ix;
-                        let seq = clock::next();
-                        clock::order().note(ix, &String::from_utf8_lossy(suffix), seq);
-                    }
+                    change::set_removed(e, suffix, name, *event == Event::Removed);
                 }
                 Event::Written => {}
             }
@@ -73,7 +67,6 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
     let Some(e) = st.by_name_mut(entity) else {
         return;
     };
-    let ix = e.ix;
     if !tomb && matches!(event, Event::Removed | Event::Gone) {
         e.told.remove(id);
     }
@@ -89,16 +82,11 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
         Event::Removed => {
             keys.remove(id);
             cluster::went(e, id);
-            e.before.told(id, ffi::now_ms());
-            let mut order = clock::order();
-            let seq = order.next(clock::now_us());
-            order.note(ix, id, seq);
-            order.lost(ix, id);
+            change::record_removed(e, id);
         }
         Event::Gone => {
             keys.remove(id);
-            e.before.gone(id, ffi::now_ms());
-            clock::order().lost(ix, id);
+            change::record_evicted(e, id);
         }
         Event::Written => {}
     }

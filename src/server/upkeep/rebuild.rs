@@ -4,14 +4,14 @@ use crate::server::desk::budget;
 use crate::server::feed;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
+use crate::server::store::change;
 use crate::server::store::own_keys::{load_spec, SPEC, UNSAVED};
+use crate::server::store::specs::put_in_force;
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
-use podium_core::spec::Spec;
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
-use std::sync::Arc;
 
 /// A place in a walk through the keyspace.
 pub(crate) struct Cursor(*mut redis_module::raw::RedisModuleScanCursor);
@@ -70,7 +70,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
             .collect();
         if st.replica {
             for name in gone {
-                st.remove(&name);
+                change::entity_removed(st, &name);
             }
         }
         for e in &specs {
@@ -78,19 +78,10 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
         }
     } else if st.replica {
         for name in st.sorted_names() {
-            st.remove(&name);
+            change::entity_removed(st, &name);
         }
     }
-    st.graves.clear();
-    let now = ffi::now_ms();
-    for e in st.entities_mut() {
-        // What was dropped before is remembered by nobody.
-        e.before.all(now);
-        e.records.clear();
-        e.tombs.clear();
-        e.lose_sets();
-        e.old_links.clear();
-    }
+    change::forget_keys(st);
     crate::server::store::told::lose_all(st);
     let mut newest = 0u64;
     scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
@@ -98,30 +89,13 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     let from_file = std::mem::take(&mut st.from_file);
     if !st.replica {
         for (name, spec) in from_file {
-            adopt(st, &name, spec);
+            // Unless the stored one is equal in effect, whose data then stay.
+            put_in_force(st, &name, spec, None);
         }
         UNSAVED.store(true, Ordering::Relaxed);
     }
     budget::load(ctx, st);
     feed::load_all(ctx, st, &feeds);
-}
-
-/// A spec from the spec file: in force unless the stored one is equal in effect, whose data then stay.
-fn adopt(st: &mut State, name: &str, spec: Spec) {
-    match st.by_name(name).map(|e| (e.ix, e.spec.same_effect(&spec))) {
-        Some((_, true)) => {}
-        Some((ix, false)) => {
-            st.renew(ix);
-            if let Some(e) = st.get_mut(ix) {
-                let base = e.base();
-                let before = std::mem::replace(&mut e.spec, Arc::new(spec));
-                e.respecified(&base, before.table());
-            }
-        }
-        None => {
-            st.add(name, spec, ffi::random_u64(), ffi::random_u64());
-        }
-    }
 }
 
 /// Notes keys that were there before their entity's spec: up to `steps` of the keyspace's buckets. False: there is no more.

@@ -11,10 +11,10 @@
 //! Index sets are not taken over: what the other node learned last of a record may have passed them by.
 
 use crate::server::feed;
-use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::standing::{Departed, Standing};
 use crate::server::store;
+use crate::server::store::change;
 use crate::server::store::cluster::{is_there, neighbours, MARK};
 use crate::server::store::own_keys;
 use crate::server::valkey::ffi::slot::{self, Ground};
@@ -127,7 +127,7 @@ fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<St
                 }
             }
             if is_there(&key::own(MARK, name)) {
-                renew(st, ix);
+                change::entity_renewed(st, ix);
                 store::remove_key(ctx, &key::own(MARK, name));
             }
             if matches!(was, Standing::New | Standing::Arriving) {
@@ -155,7 +155,7 @@ fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<St
             let ix = e.ix;
             e.standing = Standing::Arriving;
             // What was told meanwhile of keys that are still to come is not known any more.
-            renew(st, ix);
+            change::entity_renewed(st, ix);
             if let Some(e) = st.get(ix) {
                 own_keys::save_generations(ctx, e);
             }
@@ -165,18 +165,9 @@ fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<St
     None
 }
 
-/// Everything known of an entity's records is outdated, here and in what is still to come.
-fn renew(st: &mut State, ix: EntityIx) {
-    let seq = clock::next();
-    clock::order().note_entity(ix, seq);
-    st.renew(ix);
-}
-
 /// The entity's slot is another node's, and its keys went there.
 fn forget(st: &mut State, name: &str) {
-    if let Some(e) = st.remove(name) {
-        let seq = clock::next();
-        clock::order().note_entity(e.ix, seq);
+    if let Some(e) = change::entity_removed(st, name) {
         feed::left(st, &e.base());
     }
     // What is left of its keys is the other node's business.
@@ -195,7 +186,7 @@ fn give_away(st: &mut State, name: &str) {
         e.standing = Standing::Given;
         e.given = e.generation;
         let ix = e.ix;
-        renew(st, ix);
+        change::entity_renewed(st, ix);
         // Its copies are to go over, not to be cleared away.
         st.graves.retain(|g| g.entity != name);
     }
@@ -243,9 +234,9 @@ pub(crate) fn spec_came(st: &mut State, name: &str) -> bool {
             e.standing = Standing::Arriving;
             unregistered(st, ix);
             if told {
-                renew(st, ix);
+                change::entity_renewed(st, ix);
             } else {
-                st.renew_sets(ix);
+                change::sets_renewed(st, ix);
             }
             return true;
         }
@@ -265,7 +256,7 @@ pub(crate) fn mark_came(st: &mut State, entity: &str) -> bool {
     let ix = st.by_name(entity).map(|e| e.ix);
     match ix {
         Some(ix) if !st.replica => {
-            renew(st, ix);
+            change::entity_renewed(st, ix);
             true
         }
         _ => false,

@@ -6,6 +6,7 @@ use crate::server::feed::apply::renew;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::store::change;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
@@ -157,7 +158,7 @@ fn who_depends<'a>(
             let back = if cuts { leading.clone() } else { Vec::new() };
             if declared && leading.is_empty() && old_ones {
                 // Which of its records they are computed of shows in none of its cells: any may be.
-                store::drop_all(st, ctx, ix);
+                change::entity(st, ctx, ix);
                 continue;
             }
             if links.is_empty() && back.is_empty() {

@@ -5,6 +5,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
+use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
@@ -173,7 +174,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
     if told {
         if t.indexed && !in_doubt {
             let seq = clock::next();
-            store::doubt(st, ctx, t.ix, &end.id, seq, seq);
+            change::doubt(st, ctx, t.ix, &end.id, seq, seq);
         }
         return Doubted::Yes;
     }
@@ -183,8 +184,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         || cluster::may_be_unseen(e, &end.id);
     if !known && e.questions == 0 && !t.indexed {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
-        let seq = clock::next();
-        clock::order().note(t.ix, &end.id, seq);
+        change::under_way(t.ix, &end.id, clock::next());
         return Doubted::Yes;
     }
     if t.shows && e.records.contains(&end.id) {

@@ -9,6 +9,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::lane::Lane;
+use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::form;
 use crate::server::store::{self, By, Copy};
@@ -36,7 +37,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
             if changes.reshaped || changes.destroyed || changes.unclear {
                 // Cells may have another name, another type, or be gone.
                 let held = lock::lock();
-                cell::enter(|st| store::drop_all(st, held.ctx(), ix));
+                cell::enter(|st| change::entity(st, held.ctx(), ix));
             }
             for part in changes.records.chunks(SLICE) {
                 let held = lock::lock();
@@ -123,7 +124,7 @@ fn change(
     // (A question under way would take the record for gone: what it returns is older than this.)
     if fate == Fate::Changed && !known && e.questions == 0 && !moves(e, table, changes, schema) {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
-        clock::order().note(ix, id, seq);
+        change::under_way(ix, id, seq);
         return false;
     }
     let had = store::invalidate(st, ctx, ix, id, seq);

@@ -15,6 +15,7 @@ use crate::server::state::outcome::{LandedQuestion, Ticket};
 use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::store;
+use crate::server::store::change;
 use crate::server::store::form;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
@@ -115,7 +116,7 @@ pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
             let in_force = st.get(lane.ix).map(|e| e.generation);
             for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
                 let seq = clock::next();
-                store::doubt(st, held.ctx(), lane.ix, id, seq, seq);
+                change::doubt(st, held.ctx(), lane.ix, id, seq, seq);
             }
         });
     }

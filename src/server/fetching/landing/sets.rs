@@ -1,6 +1,5 @@
 //! The index sets that an answer completes: its own, or with a whole table every one of the entity.
 
-use crate::server::desk::desk;
 use crate::server::desk::job::Question;
 use crate::server::fetching::landing::question::newer;
 use crate::server::fetching::landing::SLICE;
@@ -11,6 +10,7 @@ use crate::server::state::lane;
 use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
 use crate::server::store;
+use crate::server::store::change;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
@@ -317,14 +317,13 @@ fn doubt_dropped(
     sent: u64,
 ) {
     let (seq, told) = {
-        let _d = desk();
-        clock::order().lost(ix, id);
+        change::record_lost(ix, id);
         (clock::next(), clock::order().first_told(ix, id, sent))
     };
     if let Some(first) = told {
-        store::doubt(st, ctx, ix, id, first, seq);
+        change::doubt(st, ctx, ix, id, first, seq);
     } else if !known.returned.contains(id) && st.get(ix).is_some_and(|e| !e.doubts.holds(id)) {
-        store::doubt(st, ctx, ix, id, seq, seq);
+        change::doubt(st, ctx, ix, id, seq, seq);
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::standing::Standing;
 use crate::server::store;
+use crate::server::store::change;
 use crate::server::store::cluster::{is_there, unsettled, MARK};
 use crate::server::valkey::ffi::slot::{self, Ground};
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
@@ -23,7 +24,7 @@ pub(crate) fn told_amid(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, tomb: 
     if e.amid.len() >= MOST_AMID {
         e.amid.clear();
         // Whatever is still to come is of a generation that is over.
-        store::drop_all(st, ctx, ix);
+        change::entity(st, ctx, ix);
         return;
     }
     e.amid.insert(CompactString::new(id), tomb);
@@ -51,7 +52,7 @@ pub(crate) fn told_of_absent(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
                 return;
             }
             // Of a base that was given away this leaves the mark.
-            store::drop_all(st, ctx, ix);
+            change::entity(st, ctx, ix);
         }
     }
 }

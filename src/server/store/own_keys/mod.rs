@@ -6,6 +6,7 @@ pub(crate) mod write;
 use crate::server::state::clock;
 use crate::server::store::own_keys::write::write_key;
 pub(crate) use crate::server::store::own_keys::write::{write, write_unseen, Wrote};
+use crate::server::store::specs::{self, Effect, Generations};
 
 use crate::server::state::entities::{Entity, State};
 use crate::server::state::standing::Standing;
@@ -14,7 +15,6 @@ use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use podium_core::key::{self};
 use podium_core::spec::Spec;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
 
 pub(crate) const SPEC: &str = "spec";
 pub(crate) const DOUBT: &str = "doubt";
@@ -120,48 +120,27 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
     else {
         return;
     };
-    match st.by_name_mut(entity) {
-        Some(e) => {
-            let (ix, renewed) = (e.ix, e.generation != generation);
-            let sets_renewed = e.sets_generation != sets;
-            if renewed || sets_renewed {
-                let seq = clock::next();
-                clock::order().note_entity(ix, seq);
-            }
-            let Ok(spec) = Spec::parse(entity, json) else {
-                return;
+    match Spec::parse(entity, json) {
+        Ok(spec) => {
+            let stored = Generations {
+                records: generation,
+                sets,
             };
-            if let Some(e) = st.get_mut(ix) {
-                if !e.spec.same_effect(&spec) {
-                    let base = e.base();
-                    let before = std::mem::replace(&mut e.spec, Arc::new(spec));
-                    e.respecified(&base, before.table());
-                }
-            }
-            if renewed {
-                st.renew(ix);
-            } else if sets_renewed {
-                st.renew_sets(ix);
-            }
-            st.cool();
-            if let Some(e) = st.get_mut(ix) {
-                e.generation = generation;
-                e.sets_generation = sets;
-            }
-        }
-        None => match Spec::parse(entity, json) {
-            Ok(spec) => {
-                let ix = st.add(entity, spec, generation, sets);
-                let looks = slot::in_cluster() && !st.replica;
-                if let Some(e) = st.get_mut(ix).filter(|_| looks) {
+            let effect = specs::put_in_force(st, entity, spec, Some(stored));
+            let looks = slot::in_cluster() && !st.replica;
+            if let (Effect::New(ix), true) = (effect, looks) {
+                if let Some(e) = st.get_mut(ix) {
                     e.standing = Standing::New;
                 }
             }
-            Err(why) => ffi::log(
+        }
+        Err(why) => {
+            ffi::log(
                 ffi::Level::Warning,
                 &format!("the stored spec of entity {entity} cannot be read: {why}"),
-            ),
-        },
+            );
+            return;
+        }
     }
     if let Some(e) = st.by_name_mut(entity) {
         crate::server::store::kept::load(e, &fields);

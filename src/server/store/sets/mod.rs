@@ -97,14 +97,7 @@ pub(crate) fn reindex(
             }
             continue;
         }
-        if let Some(s) = open_set(ctx, e, suffix, seq) {
-            own_write(|| {
-                if s.key.zrem(&member) {
-                    ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
-                    notify(ctx, ZSET_EVENT, c"zrem", &s.string);
-                }
-            });
-        }
+        leave_set(ctx, e, suffix, id, seq);
         signal_by(ctx, e, suffix, by);
     }
     for suffix in &after {
@@ -139,6 +132,19 @@ pub(crate) fn reindex(
     for suffix in newborn {
         bear_set(st, ctx, ix, &suffix, id);
     }
+}
+
+/// Takes a record out of a set that exists.
+pub(crate) fn leave_set(ctx: Ctx, e: &Entity, suffix: &[u8], id: &str, seq: u64) {
+    let Some(s) = open_set(ctx, e, suffix, seq) else {
+        return;
+    };
+    own_write(|| {
+        if s.key.zrem(&RString::new(id.as_bytes())) {
+            ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
+            notify(ctx, ZSET_EVENT, c"zrem", &s.string);
+        }
+    });
 }
 
 /// A record that was told while the whole table was being read joins the sets of its values, new ones included.

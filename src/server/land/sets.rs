@@ -170,6 +170,10 @@ impl Known {
             });
         }
     }
+    /// Did the question return it, matching or not?
+    pub(super) fn saw(&self, id: &str) -> bool {
+        self.returned.contains(id)
+    }
     /// The records that clients told belong to a set.
     pub(super) fn told_of(&self, suffix: &[u8]) -> &[CompactString] {
         self.told.get(suffix).map_or(&[], Vec::as_slice)

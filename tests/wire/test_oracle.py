@@ -1,9 +1,9 @@
 """Random reads beside random changes of every kind against a judge that knows what was true and what was told (see `oracle`).
 
-`PODIUM_ORACLE_SECONDS` (30): how long it runs in all, 3600 for the long run. `PODIUM_ORACLE_SEED`: the first episode's seed. A failure
+`PODIUM_ORACLE_SECONDS` (60): how long it runs in all, 3600 for the long run. `PODIUM_ORACLE_SEED`: the first episode's seed. A failure
 prints its episode's: it gives the same players with the same strengths, not the same interleaving. `PODIUM_ORACLE_GO_ON`: a failure
-does not end the run. `PODIUM_ORACLE_WITHOUT`: what to leave out, e.g. "flood evict feed"; empty: nothing (by itself: `OPEN`, see
-`oracle.episode`)."""
+does not end the run. `PODIUM_ORACLE_EPISODE` (7): how long one episode plays, s. `PODIUM_ORACLE_WITHOUT`: what to leave out, e.g.
+"flood evict feed"."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from oracle.changes import SECRET
 from oracle.episode import SETTINGS, Episode, Plan
 
-SECONDS = float(os.environ.get("PODIUM_ORACLE_SECONDS", "30"))
+SECONDS = float(os.environ.get("PODIUM_ORACLE_SECONDS", "60"))
 EPISODE = float(os.environ.get("PODIUM_ORACLE_EPISODE", "7"))
 SEED = os.environ.get("PODIUM_ORACLE_SEED")
 

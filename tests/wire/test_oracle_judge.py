@@ -385,3 +385,13 @@ def test_meta():
     assert read(airtable_hits=1).verdict() == ["META of a hit"]
     assert read(ttl=-1).verdict() == ["META of a hit"]
     assert read(key=b"things:other").verdict() == ["META's key"]
+
+
+def test_who_waited_until_what_was_told_was_true_shows_nothing_of_what_the_cache_held():
+    story = Story().absent(X)
+    version = story.ahead(X, 12, 13, 7)
+    story.tell(X, 13.5, 14)
+    story.ids(15, 15.5)
+    version.begin, version.end = 20, 21
+    story.history.record("things", X).becomes(version)
+    assert story.get(X, 16, 22, 7).verdict() == []

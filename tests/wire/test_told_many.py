@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from asking import cells, get, ids
+from asking import cells, get, ids, index
 from between import between
 from support import eventually, text
 from world import define, item, rid
@@ -125,6 +125,19 @@ def test_what_was_told_is_in_an_answer_that_cannot_be_stored(client, how, known)
         assert told(1) in ids(client, "items:group:g1", "NOCACHE")
         assert told(1) in ids(client, "items:group:g1")
         assert told(1) in ids(client, "items:*")
+    finally:
+        client.call("CLIENT", "UNPAUSE")
+        client.call("CONFIG", "SET", "maxmemory", 0)
+
+
+@pytest.mark.parametrize("how", ["paused", "out of memory"])
+def test_what_the_question_itself_saw_is_not_put_back_to_what_was_told_before(client, world, how):
+    upsert(client, [1], group="g1")
+    world.create("items", told(1), name="later", n=1, group="g1")
+    client.call("CLIENT", "PAUSE", 5000, "WRITE") if how == "paused" else client.call("CONFIG", "SET", "maxmemory", 1)
+    try:
+        [there] = [r for r in index(client, "items:group:g1", "NOCACHE") if r["id"] == told(1)]
+        assert there["name"] == "later"
     finally:
         client.call("CLIENT", "UNPAUSE")
         client.call("CONFIG", "SET", "maxmemory", 0)

@@ -124,11 +124,14 @@ class Changer:
 
     @staticmethod
     def moment() -> tuple[int, float]:
-        """(unix ms, monotonic): a moment after everything so far."""
+        """(unix ms, monotonic): a moment after everything so far, and before everything later: in the same ms it would be neither."""
         ms = int(time.time() * 1000) + 1
         while time.time() * 1000 < ms:
             time.sleep(0.0005)
-        return ms, time.monotonic()
+        at = time.monotonic()
+        while time.time() * 1000 < ms + 1:
+            time.sleep(0.0005)
+        return ms, at
 
     def upsert_at(self, record: Record) -> None:
         cells, version = self.fresh_value(record)

@@ -269,19 +269,21 @@ class Judge:
     def witnesses(self) -> None:
         """A state that was only ever told is in the cache from then until the last answer that shows it: sets agree with it."""
         held: list[tuple[Record, Version, float, float]] = []
-        last: dict[tuple[Record, int], float] = {}
+        shown_in: dict[tuple[Record, int], list[Read]] = {}
         for read in self.history.reads:
             if read.ask.kind in ("get", "mget") and not isinstance(read.reply, ReplyError) and read.reply is not None:
                 parts = [read.reply] if read.ask.kind == "get" else read.reply
                 for key, part in zip(read.ask.keys, parts):
                     part = part[0] if read.ask.meta and isinstance(part, list) else part
                     if isinstance(part, bytes):
-                        at = (self.history.record(*key), json.loads(part)["rev"])
-                        last[at] = max(last.get(at, ALWAYS), read.sent)
-        for (record, rev), until in last.items():
+                        shown_in.setdefault((self.history.record(*key), json.loads(part)["rev"]), []).append(read)
+        for (record, rev), reads in shown_in.items():
             for tell in record.told_ahead:
-                if tell.version.rev == rev and tell.version.begin > until and tell.ack < until:
-                    held.append((record, tell.version, tell.ack, until))
+                if tell.version.rev == rev:
+                    # Whoever was answered after it had become true may have it from Airtable.
+                    until = max((read.sent for read in reads if read.done < tell.version.begin), default=ALWAYS)
+                    if tell.ack < until:
+                        held.append((record, tell.version, tell.ack, until))
         if not held:
             return
         for read in self.history.reads:

@@ -179,7 +179,7 @@ impl Tables {
 }
 
 impl TableChanges {
-    /// Does a copy that was true `as_of` (unix ms, by our clock) survive a record's end, as far as its payload tells? It may
+    /// Does what was known of a record `as_of` (unix ms, by our clock) survive its end, as far as its payload tells? It may
     /// have been restored since, with the same id: then the record is to be read again, not taken for gone.
     pub fn outlived(&self, id: &str, as_of: u64) -> bool {
         let ended = self.ended.get(id);

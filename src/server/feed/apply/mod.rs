@@ -102,12 +102,14 @@ fn change(
         // It was told to be gone, and the page says nothing else.
         return false;
     }
-    // Seen later than that: it is back from the trash.
-    let outlived = match store::copy(ctx, e, id, false) {
-        Copy::Record(b) if fate == Fate::Destroyed => Entry::read(b, &key::record(&e.name, id))
-            .is_some_and(|c| changes.outlived(id, c.header.as_of())),
-        _ => false,
-    };
+    // Seen later than that, or told of, though its copy was dropped since: it may be back from the trash.
+    let outlived = fate == Fate::Destroyed
+        && match store::copy(ctx, e, id, false) {
+            Copy::Record(b) => Entry::read(b, &key::record(&e.name, id))
+                .is_some_and(|c| changes.outlived(id, c.header.as_of())),
+            Copy::Absent => changes.outlived(id, e.before.of(id)),
+            Copy::Tomb(_) | Copy::Foreign => false,
+        };
     if fate == Fate::Destroyed && undisputed && !outlived {
         let lane = Lane::of(e, Cause::Sync);
         let name = key::record(&e.name, id);

@@ -130,8 +130,8 @@ pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
         .collect()
 }
 
-/// Where no set could be stored: records that clients told of before it was asked belong to the answer all the same. (What
-/// was told since, each reader looks for.)
+/// Where no set could be stored: records that clients told of before it was asked belong to the answer all the same, but for
+/// those that it saw itself. (What was told since, each reader looks for.)
 fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
     for part in known.told_of(&q.suffix).chunks(LOOK) {
         let held = lock::lock();
@@ -140,7 +140,7 @@ fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, A
             let Some(e) = st.get(q.lane.ix).filter(ours) else {
                 return;
             };
-            for id in part {
+            for id in part.iter().filter(|id| !known.saw(id)) {
                 if let store::Copy::Record(b) = store::copy(held.ctx(), e, id, false) {
                     if form::matches(&q.lane, id, b, &q.asks) {
                         matching.insert(id.clone(), b.into());

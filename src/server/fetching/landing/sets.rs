@@ -156,9 +156,11 @@ impl Known {
             .collect();
         self.until = until;
         let unknown = self.look_at(q, &ids, table, |ctx, e, id| {
+            // (A copy of before the question is not what was told: a DEL that found none left it, of a tombstone's record or
+            // in another database.)
             match store::copy(ctx, e, id, false) {
-                store::Copy::Record(_) => told_sets(ctx, e, id, |_| true),
-                store::Copy::Tomb(_) => Some(Vec::new()),
+                store::Copy::Record(_) => told_sets(ctx, e, id, |h| h.seq > sent),
+                store::Copy::Tomb(h) => (h.seq > sent).then(Vec::new),
                 store::Copy::Absent | store::Copy::Foreign => None,
             }
         });
@@ -172,6 +174,10 @@ impl Known {
                 }
             });
         }
+    }
+    /// Did the question return it, matching or not?
+    pub(super) fn saw(&self, id: &str) -> bool {
+        self.returned.contains(id)
     }
     /// The records that clients told belong to a set.
     pub(super) fn told_of(&self, suffix: &[u8]) -> &[CompactString] {
@@ -293,19 +299,27 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
         match store::copy(ctx, e, &id, false) {
             store::Copy::Record(b) => {
                 let name = key::record(&e.name, &id);
-                let belongs =
-                    Entry::read(b, &name).is_some_and(|entry| belongs_to(e, &entry, suffix));
-                store::amend_set(st, ctx, ix, suffix, &id, belongs);
+                match Entry::read(b, &name) {
+                    Some(entry) if entry.header.seq > sent => {
+                        let belongs = belongs_to(e, &entry, suffix);
+                        store::amend_set(st, ctx, ix, suffix, &id, belongs);
+                    }
+                    // The question's own.
+                    Some(entry) if entry.header.seq == sent => {}
+                    _ => doubt_dropped(st, ctx, ix, known, &id, sent),
+                }
             }
-            store::Copy::Tomb(_) => store::amend_set(st, ctx, ix, suffix, &id, false),
-            store::Copy::Absent | store::Copy::Foreign => {
+            store::Copy::Tomb(h) if h.seq > sent => {
+                store::amend_set(st, ctx, ix, suffix, &id, false);
+            }
+            store::Copy::Tomb(_) | store::Copy::Absent | store::Copy::Foreign => {
                 doubt_dropped(st, ctx, ix, known, &id, sent);
             }
         }
     }
 }
 
-/// A record was dropped while the question was under way. Something was told of it that is known no more: it may match, for
+/// A record was dropped while the question was under way, or its copy is of before that. Something was told of it that is known no more: it may match, for
 /// all who asked since. Else, if it was returned, nothing better is known: as a member without a copy it is fetched when the
 /// set is read.
 fn doubt_dropped(

@@ -108,6 +108,10 @@ unsafe extern "C" fn on_key(
                         follow_own(ctx, st, key);
                     }
                     let moved = event == Event::Removed && cluster::own_key_left(st, key);
+                    if class == EVICTED && !st.replica {
+                        persist::evicted(ctx, key);
+                        return false;
+                    }
                     !st.replica && !moved
                 }
             }
@@ -126,8 +130,8 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
         let entity = entity.to_string();
         let s = ffi::RString::new(name);
         if ffi::Key::peek(ctx, s.raw()).kind() == ffi::KeyKind::Empty {
-            if st.replica {
-                st.remove(&entity);
+            if st.replica && st.by_name(&entity).is_some() {
+                persist::spec_left(&entity);
             }
         } else if !cluster::has_come(st, &entity) {
             persist::load_spec(ctx, st, &entity);
@@ -313,6 +317,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 e.complete = None;
             }
             super::sync::role_changed(st);
+            persist::role_changed(st);
         });
         super::upkeep::wake();
     }));

@@ -1,8 +1,10 @@
 //! What must outlive the process: specs, generations and doubt, in native keys `podium:…` that are saved, replicated and
 //! migrated like any other. The truth is in memory; the keys are rewritten whenever somebody takes them away.
 
+mod evicted;
 mod write;
 
+pub(crate) use evicted::{evicted, is_missing, role_changed, spec_left, tick};
 use write::write_key;
 pub(crate) use write::{write, write_unseen, Wrote};
 
@@ -43,12 +45,17 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
         ],
         decides,
     );
+    evicted::is_there(&name);
     super::schema::save(ctx, e, &name);
 }
 
 /// Writes an entity's generations; before any fill that carries them.
 pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
     let name = key::own(SPEC, &e.name);
+    if is_missing(&name) {
+        // A part of it would be no spec.
+        return save_spec(ctx, e);
+    }
     let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
     write(
         ctx,
@@ -58,6 +65,13 @@ pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
 }
 
 pub(crate) fn delete_spec(ctx: Ctx, entity: &str) {
+    // Said before its key goes, so that a replica can tell it from a key that was evicted.
+    let name = key::own(SPEC, entity);
+    if is_missing(&name) {
+        write(ctx, c"HSET", &[&name, b"generation", b"0"]);
+    } else {
+        write(ctx, c"HDEL", &[&name, b"spec"]);
+    }
     // One by one: while the slot is moving they may not be at the same place.
     for what in [SPEC, DOUBT] {
         write(ctx, c"UNLINK", &[&key::own(what, entity)]);
@@ -87,6 +101,26 @@ pub(crate) fn clear_doubts(ctx: Ctx, e: &Entity) {
     }
 }
 
+/// Doubts written by one command.
+const AT_ONCE: usize = 100;
+
+/// Writes all of an entity's doubts.
+fn save_doubts(ctx: Ctx, e: &Entity) {
+    let name = key::own(DOUBT, &e.name);
+    let all: Vec<(&str, String)> = e
+        .doubts
+        .iter()
+        .map(|(id, seq)| (id, seq.to_string()))
+        .collect();
+    for part in all.chunks(AT_ONCE) {
+        let pairs = part
+            .iter()
+            .flat_map(|(id, seq)| [id.as_bytes(), seq.as_bytes()]);
+        let args: Vec<&[u8]> = std::iter::once(&name[..]).chain(pairs).collect();
+        write(ctx, c"HSET", &args);
+    }
+}
+
 /// Writes everything anew (after FLUSHALL, or when an earlier write was not allowed).
 pub(crate) fn save_all(ctx: Ctx, st: &State) {
     if st.replica || st.loading {
@@ -94,17 +128,11 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
     }
     UNSAVED.store(false, Ordering::Relaxed);
     super::budget::lost();
+    evicted::all_there();
     for e in st.entities() {
         save_spec(ctx, e);
-        let name = key::own(DOUBT, &e.name);
         clear_doubts(ctx, e);
-        for (id, seq) in e.doubts.iter() {
-            write(
-                ctx,
-                c"HSET",
-                &[&name, id.as_bytes(), seq.to_string().as_bytes()],
-            );
-        }
+        save_doubts(ctx, e);
     }
     super::sync::save_all(ctx, st);
 }
@@ -158,8 +186,13 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
         return;
     };
     let Some((_, json)) = fields.iter().find(|(k, _)| k == b"spec") else {
+        if st.replica {
+            // Its primary takes it away.
+            st.remove(entity);
+        }
         return;
     };
+    evicted::spec_came(entity);
     let (Some(generation), Some(sets)) = (number(&fields, b"generation"), number(&fields, b"sets"))
     else {
         return;
@@ -315,6 +348,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
         e.old_links.clear();
     }
     super::told::lose_all(st);
+    evicted::all_there();
     let mut newest = 0u64;
     scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
     desk().tokens.observe(newest, now_us());

@@ -89,6 +89,7 @@ fn round(swept: &mut Instant) {
                 if persist::unsaved() && ffi::removable(ctx) {
                     persist::save_all(ctx, st);
                 }
+                persist::tick(ctx, st);
                 if ffi::removable(ctx) {
                     super::budget::save(ctx, st);
                     desk().soon.forget(|ix| st.get(ix).is_some());

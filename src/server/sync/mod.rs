@@ -17,7 +17,7 @@ mod views;
 mod wait;
 
 pub(crate) use ping::{genuine, names as ping_names};
-pub(crate) use saved::{follow_key, load_all, save_all};
+pub(crate) use saved::{follow_key, load_all, save_all, save_key};
 pub(crate) use told::{figures, status};
 pub(crate) use views::is_table;
 pub(crate) use wait::{await_poll, catch_up, poll, poll_behind, Waiter};

@@ -5,6 +5,7 @@ use crate::server::state::entities::State;
 use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::{own_keys, register};
+use crate::server::upkeep::evicted;
 use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use crate::server::valkey::lock;
@@ -96,6 +97,10 @@ unsafe extern "C" fn on_key(
                         follow_own(ctx, st, key);
                     }
                     let moved = event == Event::Removed && slots::own_key_left(st, key);
+                    if class == EVICTED && !st.replica {
+                        evicted::evicted(ctx, key);
+                        return false;
+                    }
                     !st.replica && !moved
                 }
             }
@@ -114,8 +119,8 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
         let entity = entity.to_string();
         let s = ffi::RString::new(name);
         if ffi::Key::peek(ctx, s.raw()).kind() == ffi::KeyKind::Empty {
-            if st.replica {
-                change::entity_removed(st, &entity);
+            if st.replica && st.by_name(&entity).is_some() {
+                own_keys::evicted::spec_left(&entity);
             }
         } else if !slots::has_come(st, &entity) {
             own_keys::load_spec(ctx, st, &entity);
@@ -192,6 +197,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 e.complete = None;
             }
             crate::server::feed::role_changed(st);
+            own_keys::evicted::role_changed(st);
         });
         crate::server::state::rounds::wake();
     }));

@@ -17,7 +17,7 @@ pub(crate) mod views;
 pub(crate) mod wait;
 
 pub(crate) use crate::server::feed::ping::{genuine, names as ping_names};
-pub(crate) use crate::server::feed::saved::{follow_key, load_all, save_all};
+pub(crate) use crate::server::feed::saved::{follow_key, load_all, save_all, save_key};
 pub(crate) use crate::server::feed::told::{figures, status};
 pub(crate) use crate::server::feed::views::is_table;
 pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behind};

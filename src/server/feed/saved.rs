@@ -70,6 +70,17 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
     }
 }
 
+/// Writes one feed's place anew, whose key is gone.
+pub(crate) fn save_key(ctx: Ctx, st: &State, name: &[u8]) {
+    let followed = base_of(name).filter(|base| {
+        let f = st.feeds.get(*base);
+        f.is_some_and(|f| f.feed.hook.is_some()) && key_of(st, base) == name
+    });
+    if let Some(base) = followed {
+        save(ctx, st, base);
+    }
+}
+
 /// Takes away every key that holds the place of a base's feed. `keys`: those that are known.
 pub(super) fn delete(ctx: Ctx, st: &State, base: &str, mut keys: Vec<Vec<u8>>) {
     let name = key_of(st, base);

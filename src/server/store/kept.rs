@@ -83,7 +83,7 @@ pub(crate) fn save_table(ctx: Ctx, e: &Entity) {
     if let Some(t) = &e.table {
         let json = t.to_json();
         let name = key::own(SPEC, &e.name);
-        own_keys::write(ctx, c"HSET", &[&name, TABLE, json.as_bytes()]);
+        write(ctx, &[&name, TABLE, json.as_bytes()]);
     }
 }
 
@@ -91,7 +91,14 @@ pub(crate) fn save_table(ctx: Ctx, e: &Entity) {
 pub(crate) fn save_seen_links(ctx: Ctx, e: &Entity) {
     let json = seen_links(e);
     let name = key::own(SPEC, &e.name);
-    own_keys::write(ctx, c"HSET", &[&name, SEEN, json.as_bytes()]);
+    write(ctx, &[&name, SEEN, json.as_bytes()]);
+}
+
+/// Sets a field of the entity's key; of one that was evicted everything is written together.
+fn write(ctx: Ctx, args: &[&[u8]; 3]) {
+    if !own_keys::evicted::is_missing(args[0]) {
+        own_keys::write(ctx, c"HSET", args);
+    }
 }
 
 fn seen_links(e: &Entity) -> String {

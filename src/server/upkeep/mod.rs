@@ -1,5 +1,6 @@
 //! The upkeep thread: unlinks what generations left behind, writes what could not be written, keeps settings and clock current.
 
+pub(crate) mod evicted;
 pub(crate) mod info;
 pub(crate) mod rebuild;
 pub(crate) mod saved;
@@ -95,6 +96,7 @@ fn round(swept: &mut Instant) {
                 if own_keys::unsaved() && ffi::removable(ctx) {
                     crate::server::upkeep::saved::save_all(ctx, st);
                 }
+                evicted::tick(ctx, st);
                 if ffi::removable(ctx) {
                     crate::server::desk::budget::save(ctx, st);
                     soon::shelf().forget(|ix| st.get(ix).is_some());

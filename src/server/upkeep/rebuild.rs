@@ -5,7 +5,7 @@ use crate::server::feed;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::change;
-use crate::server::store::own_keys::{load_spec, SPEC, UNSAVED};
+use crate::server::store::own_keys::{self, load_spec, SPEC, UNSAVED};
 use crate::server::store::specs::put_in_force;
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
@@ -83,6 +83,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     }
     change::forget_keys(st);
     crate::server::store::told::lose_all(st);
+    own_keys::evicted::all_there();
     let mut newest = 0u64;
     scan(ctx, |ctx, name| register(ctx, st, name, &mut newest));
     clock::order().observe(newest, clock::now_us());

@@ -3,10 +3,9 @@
 use crate::server::desk::budget;
 use crate::server::feed;
 use crate::server::state::entities::State;
-use crate::server::store::own_keys::{clear_doubts, save_spec, write, DOUBT, UNSAVED};
+use crate::server::store::own_keys::{clear_doubts, evicted, save_doubts, save_spec, UNSAVED};
 use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, rm, Ctx};
-use podium_core::key;
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
@@ -17,17 +16,11 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
     }
     UNSAVED.store(false, Ordering::Relaxed);
     budget::lost();
+    evicted::all_there();
     for e in st.entities() {
         save_spec(ctx, e);
-        let name = key::own(DOUBT, &e.name);
         clear_doubts(ctx, e);
-        for (id, seq) in e.doubts.iter() {
-            write(
-                ctx,
-                c"HSET",
-                &[&name, id.as_bytes(), seq.to_string().as_bytes()],
-            );
-        }
+        save_doubts(ctx, e);
     }
     feed::save_all(ctx, st);
 }

@@ -1,9 +1,11 @@
 //! What must outlive the process: specs, generations and doubt, in native keys `podium:…` that are saved, replicated and
 //! migrated like any other. The truth is in memory; the keys are rewritten whenever somebody takes them away.
 
+pub(crate) mod evicted;
 pub(crate) mod write;
 
 use crate::server::state::clock;
+use crate::server::store::change;
 use crate::server::store::own_keys::write::write_key;
 pub(crate) use crate::server::store::own_keys::write::{write, write_unseen, Wrote};
 use crate::server::store::specs::{self, Effect, Generations};
@@ -42,12 +44,17 @@ pub(crate) fn save_spec(ctx: Ctx, e: &Entity) {
         ],
         decides,
     );
+    evicted::is_there(&name);
     crate::server::store::kept::save(ctx, e, &name);
 }
 
 /// Writes an entity's generations; before any fill that carries them.
 pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
     let name = key::own(SPEC, &e.name);
+    if evicted::is_missing(&name) {
+        // A part of it would be no spec.
+        return save_spec(ctx, e);
+    }
     let (g, s) = (e.generation.to_string(), e.sets_generation.to_string());
     write(
         ctx,
@@ -57,6 +64,13 @@ pub(crate) fn save_generations(ctx: Ctx, e: &Entity) {
 }
 
 pub(crate) fn delete_spec(ctx: Ctx, entity: &str) {
+    // Said before its key goes, so that a replica can tell it from a key that was evicted.
+    let name = key::own(SPEC, entity);
+    if evicted::is_missing(&name) {
+        write(ctx, c"HSET", &[&name, b"generation", b"0"]);
+    } else {
+        write(ctx, c"HDEL", &[&name, b"spec"]);
+    }
     // One by one: while the slot is moving they may not be at the same place.
     for what in [SPEC, DOUBT] {
         write(ctx, c"UNLINK", &[&key::own(what, entity)]);
@@ -83,6 +97,26 @@ pub(crate) fn clear_doubts(ctx: Ctx, e: &Entity) {
     let name = key::own(DOUBT, &e.name);
     if Key::peek(ctx, RString::new(&name).raw()).kind() != KeyKind::Empty {
         write(ctx, c"UNLINK", &[&name]);
+    }
+}
+
+/// Doubts written by one command.
+const AT_ONCE: usize = 100;
+
+/// Writes all of an entity's doubts.
+pub(crate) fn save_doubts(ctx: Ctx, e: &Entity) {
+    let name = key::own(DOUBT, &e.name);
+    let all: Vec<(&str, String)> = e
+        .doubts
+        .iter()
+        .map(|(id, seq)| (id, seq.to_string()))
+        .collect();
+    for part in all.chunks(AT_ONCE) {
+        let pairs = part
+            .iter()
+            .flat_map(|(id, seq)| [id.as_bytes(), seq.as_bytes()]);
+        let args: Vec<&[u8]> = std::iter::once(&name[..]).chain(pairs).collect();
+        write(ctx, c"HSET", &args);
     }
 }
 
@@ -114,8 +148,13 @@ pub(crate) fn load_spec(ctx: Ctx, st: &mut State, entity: &str) {
         return;
     };
     let Some((_, json)) = fields.iter().find(|(k, _)| k == b"spec") else {
+        if st.replica {
+            // Its primary takes it away.
+            change::entity_removed(st, entity);
+        }
         return;
     };
+    evicted::spec_came(entity);
     let (Some(generation), Some(sets)) = (number(&fields, b"generation"), number(&fields, b"sets"))
     else {
         return;

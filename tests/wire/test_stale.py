@@ -142,15 +142,13 @@ def test_past_the_window_the_error_is_told(client, world):
 def test_while_one_refresh_runs_the_stale_copy_answers_at_once(server, client, world, command):
     good = stale(client, command, stale_while_revalidate=60)
     world.airtable.forget()
-    world.airtable.latency(400)
-    started = time.monotonic()
+    world.airtable.latency(3000)
     for _ in range(20):
         reply, metas = read(client, command)
-        assert reply == good and all(m[b"cache"] == b"STALE" for m in metas), metas
-    assert time.monotonic() - started < 0.3, "nobody waited"
+        assert reply == good and all(m[b"cache"] == b"STALE" for m in metas), "whoever waited would have seen a hit"
     assert eventually(10, "the refresh landed", lambda: all(m[b"cache"] == b"HIT" for m in read(client, command)[1]))
-    assert world.airtable.count() <= 3, "one refresh of the set, one of its members"
-    assert server.figure("upstream_calls_refresh") == world.airtable.count()
+    assert world.airtable.count_records() <= 3, "one refresh of the set, one of its members"
+    assert server.figure("upstream_calls_refresh") == world.airtable.count_records()
 
 
 def test_index_answers_are_whole_when_stale(client, world):

@@ -21,6 +21,7 @@ mod nodes;
 pub mod pending;
 pub mod resource;
 mod slab;
+pub mod stored;
 #[cfg(test)]
 mod tests;
 pub mod thing;

@@ -1,0 +1,80 @@
+//! Resources: the named kinds of computed answers.
+
+use hashbrown::HashMap;
+use podium_core::computed::resource::Resource as Spec;
+use std::sync::Arc;
+
+/// What was answered of a resource since it is in force.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Figures {
+    pub(crate) hits: u64,
+    pub(crate) stale_hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) leases: u64,
+    pub(crate) waits: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) fills: u64,
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+}
+
+/// A resource in force.
+pub(crate) struct Resource {
+    pub(crate) name: Arc<str>,
+    pub(crate) spec: Spec,
+    /// The spec as it was given.
+    pub(crate) json: Box<[u8]>,
+    /// Stored in every answer: a new one makes all older ones misses at once.
+    pub(crate) generation: u64,
+    pub(crate) figures: Figures,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(crate) struct Resources {
+    by_name: HashMap<Arc<str>, Resource>,
+}
+
+impl Resources {
+    pub(crate) fn get(&self, name: &str) -> Option<&Resource> {
+        self.by_name.get(name)
+    }
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Resource> {
+        self.by_name.get_mut(name)
+    }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
+        self.by_name.values()
+    }
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Resource> {
+        self.by_name.values_mut()
+    }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+    /// Puts one in force, in place of what had its name.
+    pub(crate) fn put(&mut self, name: &str, spec: Spec, json: &[u8], generation: u64) {
+        let name: Arc<str> = name.into();
+        let r = Resource {
+            name: name.clone(),
+            spec,
+            json: json.into(),
+            generation,
+            figures: Figures::default(),
+        };
+        self.by_name.insert(name, r);
+    }
+    pub(crate) fn remove(&mut self, name: &str) -> Option<Resource> {
+        self.by_name.remove(name)
+    }
+    pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.by_name.keys()
+    }
+    /// The resource that a key belongs to: `<resource>:<anything>`.
+    pub(crate) fn of_key<'a>(&'a self, key: &[u8]) -> Option<&'a Resource> {
+        if self.by_name.is_empty() {
+            return None;
+        }
+        let (name, rest) = podium_core::key::split(key)?;
+        self.by_name.get(name).filter(|_| !rest.is_empty())
+    }
+}

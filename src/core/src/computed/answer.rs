@@ -281,7 +281,13 @@ mod tests {
             (c, WAIT, TAKEN, 1100, Wait),
             (c, WAIT, BACK, 1499, Value(Stale, Released)),
             (c, WAIT, BACK, 1500, Lease(Miss)),
-            (Some(copy(Hit, true)), WAIT, FREE, 999, ValueAndLease(Source::Hit, Early)),
+            (
+                Some(copy(Hit, true)),
+                WAIT,
+                FREE,
+                999,
+                ValueAndLease(Source::Hit, Early),
+            ),
             (Some(copy(Hit, true)), WAIT, TAKEN, 999, hit),
             (Some(copy(Hit, true)), only, FREE, 999, hit),
             (c, aged(999), FREE, 999, hit),
@@ -310,14 +316,30 @@ mod tests {
     fn get_gives_no_lease() {
         for (check, at, others, expected) in [
             (Check::Hit, 5, FREE, Reply::Value(Source::Hit, Detail::None)),
-            (Check::Hit, 1050, FREE, Reply::Value(Source::Stale, Detail::None)),
+            (
+                Check::Hit,
+                1050,
+                FREE,
+                Reply::Value(Source::Stale, Detail::None),
+            ),
             (Check::Hit, 1200, FREE, Reply::Nothing(Source::Miss)),
-            (Check::Hit, 1200, BACK, Reply::Value(Source::Stale, Detail::Released)),
+            (
+                Check::Hit,
+                1200,
+                BACK,
+                Reply::Value(Source::Stale, Detail::Released),
+            ),
             (Check::Suspended, 5, FREE, Reply::Settle),
             (Check::Dropped, 5, FREE, Reply::Nothing(Source::Miss)),
         ] {
-            assert_eq!(get(&TERMS, Some(&copy(check, true)), &WAIT, others, at), expected);
+            assert_eq!(
+                get(&TERMS, Some(&copy(check, true)), &WAIT, others, at),
+                expected
+            );
         }
-        assert_eq!(get(&TERMS, None, &WAIT, TAKEN, 5), Reply::Nothing(Source::Miss));
+        assert_eq!(
+            get(&TERMS, None, &WAIT, TAKEN, 5),
+            Reply::Nothing(Source::Miss)
+        );
     }
 }

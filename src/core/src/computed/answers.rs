@@ -254,7 +254,11 @@ impl<W> Answers<W> {
     }
     /// An answer is stored without a lease, as a write-through would: every lease on the key is over, and who waits gets it.
     /// What it names is used as it is now.
-    pub fn put(&mut self, fill: Fill, whole: impl Fn(EntityIx) -> Thing) -> Result<Filled, Refused> {
+    pub fn put(
+        &mut self,
+        fill: Fill,
+        whole: impl Fn(EntityIx) -> Thing,
+    ) -> Result<Filled, Refused> {
         let mut uses = Uses::default();
         add(&self.index, &mut uses, fill.named, fill.seq);
         uses.close(whole);
@@ -282,7 +286,12 @@ impl<W> Answers<W> {
     ///
     /// # Errors
     /// It is outdated: another answer knows something it used to be otherwise.
-    pub fn load(&mut self, key: &[u8], deps: &[Dep], uses: &[EntityUse]) -> Result<Place, Outdated> {
+    pub fn load(
+        &mut self,
+        key: &[u8],
+        deps: &[Dep],
+        uses: &[EntityUse],
+    ) -> Result<Place, Outdated> {
         self.index.insert(key, deps, uses)
     }
     /// A key is not there any more ([`Index::remove`]).

@@ -39,7 +39,11 @@ impl<V> Recent<V> {
     }
     fn pop(&mut self) -> Option<u64> {
         let (seq, thing) = self.order.pop_front()?;
-        if self.of.get(&thing).is_some_and(|(latest, _)| *latest == seq) {
+        if self
+            .of
+            .get(&thing)
+            .is_some_and(|(latest, _)| *latest == seq)
+        {
             self.of.remove(&thing);
         }
         Some(seq)
@@ -78,7 +82,12 @@ impl Changes {
     }
     /// A read that began under this number answered so; what was seen later is known better.
     pub fn read(&mut self, thing: Thing, content: Content, as_of: u64) {
-        if self.contents.of.get(&thing).is_none_or(|(seq, _)| *seq <= as_of) {
+        if self
+            .contents
+            .of
+            .get(&thing)
+            .is_none_or(|(seq, _)| *seq <= as_of)
+        {
             self.contents.set(thing, as_of, content);
         }
     }

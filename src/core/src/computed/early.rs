@@ -52,8 +52,14 @@ mod tests {
             assert!(!early(9_999, 10_000, 0, 1.0, chance));
             assert!(early(10_000, 10_000, 0, 0.0, chance), "it is over");
         }
-        assert!(!early(0, 10_000, 100, 1.0, u64::MAX), "a chance of 1 is never early");
-        assert!(early(0, 3_000, 100, 1.0, 0), "some 36 computations ahead at most");
+        assert!(
+            !early(0, 10_000, 100, 1.0, u64::MAX),
+            "a chance of 1 is never early"
+        );
+        assert!(
+            early(0, 3_000, 100, 1.0, 0),
+            "some 36 computations ahead at most"
+        );
         assert!(!early(0, 4_000, 100, 1.0, 0));
     }
 

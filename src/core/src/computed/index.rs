@@ -293,7 +293,10 @@ impl Index {
     }
     /// Does any answer rely on what is known of the node? What dropped ones used may have changed unnoticed. (Rarely asked.)
     pub(super) fn is_held(&self, at: u32) -> bool {
-        let slots = self.nodes.get(at).map_or(&[][..], |n| n.postings.as_slice());
+        let slots = self
+            .nodes
+            .get(at)
+            .map_or(&[][..], |n| n.postings.as_slice());
         slots.iter().any(|slot| {
             let live = |a: &Answer| a.state == State::Live;
             self.answers.get(*slot).is_some_and(live) && self.examine(*slot) != Check::Dropped
@@ -403,7 +406,8 @@ impl Index {
         let slot = self.names.get(key).and_then(|n| n.slot);
         let answer = slot.and_then(|slot| self.answers.get(slot));
         let node = self.nodes.find(thing);
-        node.zip(answer).is_some_and(|(node, a)| a.deps.binary_search(&node).is_ok())
+        node.zip(answer)
+            .is_some_and(|(node, a)| a.deps.binary_search(&node).is_ok())
     }
     /// Live answers.
     pub fn len(&self) -> usize {

@@ -139,7 +139,9 @@ impl<W> Leases<W> {
     }
     /// Did a computation fail lately, with an old copy there to be served meanwhile?
     pub fn backs_off(&self, key: &[u8], now_ms: u64) -> bool {
-        self.backing_off.get(key).is_some_and(|until| now_ms < *until)
+        self.backing_off
+            .get(key)
+            .is_some_and(|until| now_ms < *until)
     }
     /// Gives a lease, whatever there is: to who found the key not [taken](Self::is_taken), or asks with NOCACHE.
     pub fn take(&mut self, key: &[u8], ask: &Ask) -> Token {
@@ -308,7 +310,11 @@ impl<W> Leases<W> {
     /// A connection is closed: its leases pass on, and it waits no more.
     pub fn closed(&mut self, client: Client) {
         let mine = (client, 0)..=(client, u64::MAX);
-        let waits: Vec<WaiterId> = self.waiter_clients.range(mine.clone()).map(|w| w.1).collect();
+        let waits: Vec<WaiterId> = self
+            .waiter_clients
+            .range(mine.clone())
+            .map(|w| w.1)
+            .collect();
         for id in waits {
             self.give_up(id);
         }

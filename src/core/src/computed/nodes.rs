@@ -158,8 +158,7 @@ impl Nodes {
     }
     /// Is the place a node's, and not given back?
     pub(super) fn is_live(&self, at: u32) -> bool {
-        self.get(at)
-            .is_some_and(|n| self.find(n.thing) == Some(at))
+        self.get(at).is_some_and(|n| self.find(n.thing) == Some(at))
     }
     #[inline]
     pub(super) fn get(&self, at: u32) -> Option<&Node> {

@@ -16,8 +16,8 @@ const AT_ONCE: usize = if cfg!(test) { 2 } else { 500 };
 const GARBAGE: usize = if cfg!(test) { 8 } else { 1024 };
 /// Things in doubt that are remembered; beyond it all answers of the entity are dropped instead.
 const MOST_DOUBTFUL: usize = 50_000;
-/// What dropping an answer costs, in looks.
-const DROP: usize = 4;
+/// What dropping an answer costs, in looks: it is taken out of the names, and its memory is freed.
+const DROP: usize = if cfg!(test) { 4 } else { 100 };
 
 /// A change that is counted: see [`Index::take_finished`].
 pub type Ticket = u64;
@@ -406,7 +406,8 @@ impl Index {
             return;
         }
         let nodes = &self.nodes;
-        self.doubtful.retain(|thing, _| nodes.find(*thing).is_some());
+        self.doubtful
+            .retain(|thing, _| nodes.find(*thing).is_some());
     }
     /// Number of the latest doubt about any record of the entity; 0: none is in doubt any more. Answers that used an index of it
     /// and are older are suspended meanwhile.
@@ -461,7 +462,10 @@ impl Index {
             }
             Work::Mark { node, left } => {
                 // From the end: what a sweep moves meanwhile comes from there and was marked.
-                let slots = self.nodes.get(node).map_or(&[][..], |n| n.postings.as_slice());
+                let slots = self
+                    .nodes
+                    .get(node)
+                    .map_or(&[][..], |n| n.postings.as_slice());
                 let left = left.min(slots.len());
                 let next = left.saturating_sub(*budget);
                 for slot in slots.get(next..left).unwrap_or(&[]) {
@@ -535,7 +539,13 @@ impl Index {
         }
         None
     }
-    fn cut_named(&mut self, slot: Option<u32>, node: Option<u32>, cut: u64, ticket: Option<Ticket>) {
+    fn cut_named(
+        &mut self,
+        slot: Option<u32>,
+        node: Option<u32>,
+        cut: u64,
+        ticket: Option<Ticket>,
+    ) {
         if let Some(slot) = slot {
             if self.answers.get(slot).is_some_and(|a| a.birth < cut) {
                 self.drop_slot(slot, ticket);
@@ -600,7 +610,10 @@ impl Index {
                         break;
                     }
                     budget -= 1;
-                    let live = self.answers.get(slot).is_some_and(|a| a.state == State::Live);
+                    let live = self
+                        .answers
+                        .get(slot)
+                        .is_some_and(|a| a.state == State::Live);
                     if live {
                         sweep.at += 1;
                     } else {

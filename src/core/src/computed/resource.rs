@@ -111,13 +111,23 @@ impl Resource {
         let life = |name, least| whole(&members, name, least, MAX_LIFE_S, "s");
         Ok(Some(Resource {
             ttl_s: life("ttl", 1)?,
-            jitter: share(&members, "jitter", 0.5, "a share from 0 to 0.5, such as 0.05 for 5 %")?,
+            jitter: share(
+                &members,
+                "jitter",
+                0.5,
+                "a share from 0 to 0.5, such as 0.05 for 5 %",
+            )?,
             grace_s: life("grace", 0)?.unwrap_or(silent.grace_s),
             stale_if_error_s: life("stale_if_error", 0)?,
             lease_ms: whole(&members, "lease_ms", 1, MAX_WAIT_MS, "ms")?.unwrap_or(silent.lease_ms),
             wait_ms: whole(&members, "wait_ms", 0, MAX_WAIT_MS, "ms")?.unwrap_or(silent.wait_ms),
-            early: share(&members, "early", 100.0, "a number from 0 (off) to 100, such as 1.0")?
-                .unwrap_or(silent.early),
+            early: share(
+                &members,
+                "early",
+                100.0,
+                "a number from 0 (off) to 100, such as 1.0",
+            )?
+            .unwrap_or(silent.early),
             max_bytes: whole(&members, "max_bytes", 1, MAX_BYTES, "bytes")?
                 .unwrap_or(silent.max_bytes),
         }))
@@ -127,8 +137,14 @@ impl Resource {
         let if_error = self.stale_if_error_s.unwrap_or(settings.stale_if_error_s);
         let mut out = Map::new();
         out.insert("computed".to_string(), true.into());
-        out.insert("ttl".to_string(), self.ttl_s.unwrap_or(settings.ttl_s).into());
-        out.insert("jitter".to_string(), self.jitter.unwrap_or(settings.jitter).into());
+        out.insert(
+            "ttl".to_string(),
+            self.ttl_s.unwrap_or(settings.ttl_s).into(),
+        );
+        out.insert(
+            "jitter".to_string(),
+            self.jitter.unwrap_or(settings.jitter).into(),
+        );
         out.insert("grace".to_string(), self.grace_s.into());
         out.insert("stale_if_error".to_string(), if_error.into());
         out.insert("lease_ms".to_string(), self.lease_ms.into());
@@ -180,7 +196,11 @@ mod tests {
 
     #[test]
     fn a_resource_is_told_from_an_entity_and_has_defaults() {
-        for entity in ["{}", r#"{"table":"x"}"#, r#"{"type":"object","properties":{"computed":{}}}"#] {
+        for entity in [
+            "{}",
+            r#"{"table":"x"}"#,
+            r#"{"type":"object","properties":{"computed":{}}}"#,
+        ] {
             assert_eq!(Resource::parse(entity.as_bytes()), Ok(None), "{entity}");
         }
         let r = Resource::parse(br#"{"computed":true}"#).unwrap().unwrap();
@@ -206,15 +226,31 @@ mod tests {
         for (json, place, part) in [
             (r#"{"computed":false}"#, "/computed", "must be true"),
             (r#"{"computed":1}"#, "/computed", "must be true"),
-            (r#"{"computed":true,"table":"x"}"#, "/table", "it may have computed, ttl"),
+            (
+                r#"{"computed":true,"table":"x"}"#,
+                "/table",
+                "it may have computed, ttl",
+            ),
             (r#"{"computed":true,"a/b":1}"#, "/a~1b", "no member"),
             (r#"{"computed":true,"ttl":0}"#, "/ttl", "from 1"),
-            (r#"{"computed":true,"ttl":1.5}"#, "/ttl", "whole number of s"),
+            (
+                r#"{"computed":true,"ttl":1.5}"#,
+                "/ttl",
+                "whole number of s",
+            ),
             (r#"{"computed":true,"jitter":0.6}"#, "/jitter", "0.05"),
             (r#"{"computed":true,"grace":-1}"#, "/grace", "from 0"),
-            (r#"{"computed":true,"lease_ms":0}"#, "/lease_ms", "ms from 1"),
+            (
+                r#"{"computed":true,"lease_ms":0}"#,
+                "/lease_ms",
+                "ms from 1",
+            ),
             (r#"{"computed":true,"early":"1"}"#, "/early", "0 (off)"),
-            (r#"{"computed":true,"max_bytes":null}"#, "/max_bytes", "bytes"),
+            (
+                r#"{"computed":true,"max_bytes":null}"#,
+                "/max_bytes",
+                "bytes",
+            ),
             (r#"{"computed":true,"computed":true}"#, "", "twice"),
         ] {
             let e = Resource::parse(json.as_bytes()).unwrap_err();

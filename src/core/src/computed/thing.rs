@@ -96,10 +96,7 @@ mod tests {
 
     #[test]
     fn a_digest_knows_no_order_and_no_two_contents_are_confused_with_none() {
-        assert_eq!(
-            digest([5, 9, 7].into_iter()),
-            digest([7, 5, 9].into_iter())
-        );
+        assert_eq!(digest([5, 9, 7].into_iter()), digest([7, 5, 9].into_iter()));
         assert_ne!(digest([5, 9].into_iter()), digest([5, 8].into_iter()));
         assert_ne!(digest([5, 5].into_iter()), digest([5].into_iter()));
         for c in [known(0), known(1), digest(core::iter::empty())] {

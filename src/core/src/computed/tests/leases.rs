@@ -92,7 +92,10 @@ fn a_lease_that_ends_passes_to_who_waited_longest() {
         let got: Vec<_> = got.into_iter().filter(|g| g.1 != Got::Nothing).collect();
         let next = lease_of(&got);
         assert_ne!(next, token, "{what}");
-        assert!(!l.release(token, b"k", now, false), "{what}: the old one is over");
+        assert!(
+            !l.release(token, b"k", now, false),
+            "{what}: the old one is over"
+        );
         assert!(l.lease(next, now).is_some(), "{what}");
         assert!(out(&mut l, now).is_empty(), "{what}: and nobody else");
     }
@@ -105,7 +108,11 @@ fn the_time_to_wait_ends_and_others_wait_on() {
     l.tick(50, 10);
     assert_eq!(out(&mut l, 50), [(2, Got::Nothing)]);
     l.closed(3);
-    assert_eq!(out(&mut l, 50), [(3, Got::Nothing)], "to be unblocked all the same");
+    assert_eq!(
+        out(&mut l, 50),
+        [(3, Got::Nothing)],
+        "to be unblocked all the same"
+    );
     assert_eq!(l.of_key(b"k"), (1, 0));
 }
 

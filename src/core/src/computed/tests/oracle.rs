@@ -402,7 +402,14 @@ impl Run {
                 let e = EntityIx::from(*e);
                 // Some of them, with the same cells or others.
                 let of = |(r, _): &&(u8, u64)| entity_of(*r) == e;
-                let some: Vec<u8> = self.w.doubts.iter().filter(of).map(|d| d.0).take(2).collect();
+                let some: Vec<u8> = self
+                    .w
+                    .doubts
+                    .iter()
+                    .filter(of)
+                    .map(|d| d.0)
+                    .take(2)
+                    .collect();
                 for (n, r) in some.into_iter().enumerate() {
                     self.w.doubts.retain(|(d, _)| *d != r);
                     self.w.direct.retain(|d| *d != r);
@@ -448,7 +455,10 @@ impl Run {
             Op::CutPrefix(n) => {
                 let p = ["page:", "page:a:", "page:3"][usize::from(*n)];
                 self.end_leases(|key| key.starts_with(p));
-                self.cut(Cut::Prefix(p.as_bytes()), alloc::vec![Change::Prefix(p.into())]);
+                self.cut(
+                    Cut::Prefix(p.as_bytes()),
+                    alloc::vec![Change::Prefix(p.into())],
+                );
             }
             Op::CutEntity(e) => {
                 let e = EntityIx::from(*e);
@@ -510,9 +520,10 @@ impl Run {
     }
     fn instance_reaches(&self, i: usize, to: &str) -> bool {
         self.w.all[i].key == to
-            || self.w.all[i].uses.iter().any(
-                |(u, _)| matches!(u, Use::Answer(n) if self.instance_reaches(*n, to)),
-            )
+            || self.w.all[i]
+                .uses
+                .iter()
+                .any(|(u, _)| matches!(u, Use::Answer(n) if self.instance_reaches(*n, to)))
     }
     fn settle_accounts(&mut self, drained: bool) {
         for (ticket, dropped) in self.a.take_finished() {
@@ -525,7 +536,11 @@ impl Run {
         }
         for gone in self.a.take_gone(3) {
             let key = String::from_utf8(gone.key.to_vec()).unwrap();
-            if self.stored.get(&key).is_some_and(|(place, _)| *place == gone.place) {
+            if self
+                .stored
+                .get(&key)
+                .is_some_and(|(place, _)| *place == gone.place)
+            {
                 let (_, i) = self.stored.remove(&key).unwrap();
                 assert!(self.w.all[i].dead, "{key} was current");
             }

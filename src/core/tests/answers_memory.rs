@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, unsafe_code)]
 
 use podium_core::computed::index::{Check, Index};
-use podium_core::computed::pending::Cut;
+use podium_core::computed::pending::{Cut, News};
 use podium_core::computed::thing::{known, Dep, EntityUse, Kind};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -116,7 +116,7 @@ fn a_dependency_costs_little_and_no_slice_is_long() {
         more
     };
     timed("change", &mut || {
-        index.seen(dep(1, Kind::Record).thing, known(77), 0)
+        index.seen(dep(1, Kind::Record).thing, known(77), 0, true) == News::None
     });
     assert!(all.iter().all(|at| index.check(*at) == Check::Dropped));
     let mut slices = 0;

@@ -123,6 +123,17 @@ impl Work {
     }
 }
 
+/// What it means that a thing was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// It is as it was.
+    None,
+    /// Nothing was known of it, and nobody said that it changed.
+    Learned,
+    /// It is another than it was.
+    Changed,
+}
+
 /// What to drop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cut<'a> {
@@ -144,21 +155,26 @@ impl Index {
         !self.pending.is_empty() || self.pending.sweep.is_some() || self.sweep_due()
     }
     /// A thing was seen to be as it is. `before`: what was known of it elsewhere ([`UNKNOWN`]: nothing), where no answer on it
-    /// says so. True: that is another content, or it was not known, and what used it is dropped.
-    pub fn seen(&mut self, thing: Thing, content: Content, before: Content) -> bool {
+    /// says so. `told`: somebody said that it changed, so if nothing is known of it, it did. What changed drops what used it.
+    pub fn seen(&mut self, thing: Thing, content: Content, before: Content, told: bool) -> News {
+        let news = |was: Content| match was {
+            _ if was == content => News::None,
+            UNKNOWN if !told => News::Learned,
+            _ => News::Changed,
+        };
         let Some(at) = self.nodes.find(thing) else {
-            return before != content;
+            return news(before);
         };
         let was = self.nodes.get(at).map_or(UNKNOWN, |n| n.content);
         let held = was != UNKNOWN && was != content && self.is_held(at);
-        let was = if held || was == content { was } else { before };
+        let found = news(if held || was == content { was } else { before });
         if let Some(node) = self.nodes.get_mut(at) {
             node.content = content;
         }
-        if was != content {
+        if found == News::Changed {
             self.cut_node(at, None);
         }
-        was != content
+        found
     }
     /// A thing changed, into what is not known.
     pub fn changed(&mut self, thing: Thing) {

@@ -3,7 +3,7 @@
 use super::super::answers::{Answers, Fill, Filled, Named, Refused, Seen};
 use super::super::index::{Check, Doubtful, Place};
 use super::super::lease::{Ask, Got, Token};
-use super::super::pending::Cut;
+use super::super::pending::{Cut, News};
 use super::super::thing::{digest, known, Content, Dep, Kind, Thing, ABSENT, UNKNOWN};
 use super::super::uses::Used;
 use super::world::{own, tag, whole};
@@ -56,14 +56,19 @@ fn answer(a: &A, key: &str) -> Named {
     }
 }
 fn seen(a: &mut A, n: u64, content: Content, seq: u64, groups: &[Thing]) -> bool {
+    see(a, n, content, seq, groups, true)
+}
+fn see(a: &mut A, n: u64, content: Content, seq: u64, groups: &[Thing], told: bool) -> bool {
     let seen = Seen {
         thing: 1_000 + n,
         content,
         before: UNKNOWN,
+        told,
+        entity: 0,
         as_of: seq,
         seq,
     };
-    a.seen(&seen, groups.iter().copied())
+    a.seen(&seen, groups.iter().copied()) == News::Changed
 }
 fn lease(a: &mut A, key: &str, seq: u64) -> Token {
     let ask = Ask {
@@ -246,6 +251,30 @@ fn what_changes_between_lease_and_fill_counts_read_or_not() {
         event(&mut a);
         assert!(filled(&mut a, t, "p:1", vec![], 23).is_err());
     }
+}
+
+#[test]
+fn what_a_computation_fetches_first_is_no_change_to_what_it_names() {
+    let mut a = A::default();
+    let t = lease(&mut a, "p:1", 10);
+    // Cold: a set and its member are fetched, not FOR the token, and named.
+    see(&mut a, 1, known(7), 11, &[2_001, 3_000], false);
+    let named = vec![set(1, &[1]), rec(1, known(7))];
+    assert!(filled(&mut a, t, "p:1", named, 12).is_ok());
+    // What read the set before the record was met did not see it.
+    let t = lease(&mut a, "p:2", 20);
+    a.used(t, vec![set(2, &[])], 21, 0);
+    see(&mut a, 2, known(7), 22, &[2_002, 3_000], false);
+    assert!(filled(&mut a, t, "p:2", vec![], 23).is_err());
+    // A record whose copy was evicted left sets that nobody can name.
+    let t = lease(&mut a, "p:3", 30);
+    seen(&mut a, 3, ABSENT, 31, &[3_000]);
+    assert!(filled(&mut a, t, "p:3", vec![set(3, &[])], 32).is_err());
+    // Expiry and a different refetch.
+    let t = lease(&mut a, "p:4", 40);
+    a.leaving(1_004, known(7), 41);
+    see(&mut a, 4, known(8), 42, &[], false);
+    assert!(filled(&mut a, t, "p:4", vec![rec(4, known(8))], 43).is_err());
 }
 
 #[test]

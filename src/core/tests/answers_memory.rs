@@ -1,8 +1,8 @@
 //! What the index of computed answers costs, by a counting allocator: memory for everything used, and time of a slice.
 #![allow(clippy::unwrap_used, unsafe_code)]
 
+use podium_core::computed::cut::{Cut, News};
 use podium_core::computed::index::{Check, Index};
-use podium_core::computed::pending::{Cut, News};
 use podium_core::computed::thing::{known, Dep, EntityUse, Kind};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};

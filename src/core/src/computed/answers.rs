@@ -3,9 +3,10 @@
 //! Numbers (`seq`, `as_of`) are of the order of sends and changes ([`crate::token`]) and come ascending.
 
 use super::changes::Changes;
+use super::cut::{Cut, News};
 use super::index::{Check, Doubtful, Index, Outdated, Place};
 use super::lease::{Ask, Client, Handed, Leases, Token};
-use super::pending::{Cut, News, Ticket};
+use super::pending::Ticket;
 use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, ABSENT, UNKNOWN};
 use super::uses::{Used, Uses};
 use alloc::sync::Arc;

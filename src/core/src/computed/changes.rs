@@ -177,7 +177,7 @@ impl Changes {
         uses.entities().any(entity) || uses.things().any(thing) || uses.named_sets().any(blind)
     }
     /// Things remembered.
-    pub fn len(&self) -> usize {
+    pub fn remembered(&self) -> usize {
         self.changed.order.len() + self.learned.order.len() + self.contents.order.len()
     }
 }

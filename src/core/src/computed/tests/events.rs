@@ -1,9 +1,9 @@
 //! One event each.
 
 use super::super::answers::{Answers, Fill, Filled, Named, Refused, Seen};
+use super::super::cut::{Cut, News};
 use super::super::index::{Check, Doubtful, Place};
 use super::super::lease::{Ask, Got, Token};
-use super::super::pending::{Cut, News};
 use super::super::thing::{digest, known, Content, Dep, Kind, Thing, ABSENT, UNKNOWN};
 use super::super::uses::Used;
 use super::world::{own, tag, whole};

@@ -1,9 +1,9 @@
 //! Random sequences of everything that happens, with tiny slices of work, against the naive world.
 
 use super::super::answers::{Answers, Fill, Named, Refused, Seen};
+use super::super::cut::Cut;
 use super::super::index::{Check, Doubtful, Place};
 use super::super::lease::Ask;
-use super::super::pending::Cut;
 use super::super::thing::{digest, known, Content, Dep, EntityIx, Kind, Thing, ABSENT, UNKNOWN};
 use super::super::uses::Used;
 use super::world::*;

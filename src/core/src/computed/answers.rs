@@ -3,10 +3,11 @@
 //! Numbers (`seq`, `as_of`) are of the order of sends and changes ([`crate::token`]) and come ascending.
 
 use super::changes::Changes;
+use super::cut::{Cut, News};
 use super::index::{Check, Doubtful, Index, Outdated, Place};
 use super::lease::{Ask, Client, Handed, Leases, Token};
-use super::pending::{Cut, Ticket};
-use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, UNKNOWN};
+use super::pending::Ticket;
+use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, ABSENT, UNKNOWN};
 use super::uses::{Used, Uses};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -19,6 +20,9 @@ pub struct Seen {
     pub content: Content,
     /// What the copy was like that this replaces; [`UNKNOWN`] if there was none.
     pub before: Content,
+    /// Somebody said that it changed (a client, a write, the feed, or it was in doubt): if nothing is known of it, it did.
+    pub told: bool,
+    pub entity: EntityIx,
     /// What was sent or told under this number shows it so: doubt raised up to then is settled.
     pub as_of: u64,
     /// The number of this change: reads under a lower one have not seen it.
@@ -97,27 +101,46 @@ impl<W> Answers<W> {
     }
 
     /// A record, its absence or a whole index set was seen or told. `groups`: of a record, the sets that hold it now or held it,
-    /// as far as known, and the whole entity; they change only if the record did. True if it did (or it was not known).
-    pub fn seen(&mut self, seen: &Seen, groups: impl IntoIterator<Item = Thing>) -> bool {
+    /// as far as known, and the whole entity; they change only if the record did, or nothing was known of it.
+    pub fn seen(&mut self, seen: &Seen, groups: impl IntoIterator<Item = Thing>) -> News {
         let computing = self.computing();
         let before = match seen.before {
             UNKNOWN => self.changes.content(seen.thing),
             known => known,
         };
-        let changed = self.index.seen(seen.thing, seen.content, before);
+        let news = self.index.seen(seen.thing, seen.content, before, seen.told);
         self.index.settle(seen.thing, seen.as_of);
         if computing {
             self.changes.seen(seen.thing, seen.content, seen.seq);
         }
-        if changed {
-            if computing {
-                self.changes.thing(seen.thing, seen.seq);
-            }
-            for group in groups {
-                self.changed(group, seen.seq);
+        if computing && news == News::Changed {
+            self.changes.thing(seen.thing, seen.seq);
+            if seen.before == UNKNOWN {
+                self.changes.blind(seen.entity, seen.seq);
             }
         }
-        changed
+        // (That there is none of what nothing was known of is no loss to anybody.)
+        if news == News::None || news == News::Learned && seen.content == ABSENT {
+            return news;
+        }
+        for group in groups {
+            if news == News::Changed {
+                self.changed(group, seen.seq);
+                continue;
+            }
+            self.index.changed(group);
+            if computing {
+                self.changes.learned(group, seen.seq);
+                self.changes.seen(group, UNKNOWN, seen.seq);
+            }
+        }
+        news
+    }
+    /// A copy is about to leave the cache by expiry or eviction: no change, but what comes next is compared with it.
+    pub fn leaving(&mut self, thing: Thing, content: Content, seq: u64) {
+        if self.computing() {
+            self.changes.read(thing, content, seq);
+        }
     }
     /// A thing changed, into what is not known: a set that lost a member, a whole entity.
     pub fn changed(&mut self, thing: Thing, seq: u64) {
@@ -211,7 +234,7 @@ impl<W> Answers<W> {
             }
         }
         if let Some(uses) = self.leases.uses(token, now_ms) {
-            add(&self.index, uses, named, as_of);
+            add(&self.index, uses, named, as_of, true);
         }
         true
     }
@@ -231,7 +254,7 @@ impl<W> Answers<W> {
         let Some(mut lease) = lease else {
             return Err(Refused::Over);
         };
-        add(&self.index, &mut lease.uses, fill.named, lease.seq);
+        add(&self.index, &mut lease.uses, fill.named, lease.seq, false);
         lease.uses.close(whole);
         lease.uses.without(fill.thing);
         let stored = if self.changes.outdate(&lease.uses, lease.seq) {
@@ -260,7 +283,7 @@ impl<W> Answers<W> {
         whole: impl Fn(EntityIx) -> Thing,
     ) -> Result<Filled, Refused> {
         let mut uses = Uses::default();
-        add(&self.index, &mut uses, fill.named, fill.seq);
+        add(&self.index, &mut uses, fill.named, fill.seq, false);
         uses.close(whole);
         uses.without(fill.thing);
         let (deps, uses) = uses.into_parts();
@@ -274,10 +297,11 @@ impl<W> Answers<W> {
     /// The value under a key is this one now: answers made of another are dropped.
     fn value_is(&mut self, thing: Thing, content: Content, seq: u64) {
         let before = self.changes.content(thing);
-        let changed = self.index.seen(thing, content, before);
+        // (A part that was not there and is filled while the whole is computed is no change to the whole.)
+        let news = self.index.seen(thing, content, before, false);
         if self.computing() {
             self.changes.seen(thing, content, seq);
-            if changed {
+            if news == News::Changed {
                 self.changes.thing(thing, seq);
             }
         }
@@ -355,14 +379,14 @@ impl<W> Answers<W> {
     }
 }
 
-fn add(index: &Index, uses: &mut Uses, named: Vec<Named>, as_of: u64) {
+fn add(index: &Index, uses: &mut Uses, named: Vec<Named>, as_of: u64, read: bool) {
     for one in named {
         match one {
-            Named::Thing(used) => uses.add(used, as_of),
+            Named::Thing(used) => uses.add(used, as_of, read),
             Named::Answer { own, at } => {
                 let (deps, of) = at.and_then(|at| index.export(at)).unwrap_or_default();
                 debug_assert!(own.kind == Kind::Computed);
-                uses.add_answer(own, deps, &of, as_of);
+                uses.add_answer(own, deps, &of, as_of, read);
             }
         }
     }

@@ -4,7 +4,7 @@
 //! later. Nothing is remembered while nobody computes, and of what changed before the oldest lease was taken nothing is kept.
 
 use super::thing::{Content, EntityIx, Thing, UNKNOWN};
-use super::uses::Uses;
+use super::uses::{OneUse, Uses};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -59,6 +59,10 @@ impl<V> Recent<V> {
 #[derive(Default)]
 pub struct Changes {
     changed: Recent<()>,
+    /// Sets that a record belongs to which nothing was known of: other than what was read before, but no change that anybody told.
+    learned: Recent<()>,
+    /// When an uncached record changed: it may have left any set.
+    blind: HashMap<EntityIx, u64>,
     contents: Recent<Content>,
     entities: HashMap<EntityIx, u64>,
     prefixes: Vec<(Arc<[u8]>, u64)>,
@@ -74,6 +78,16 @@ impl Changes {
         if let Some(forgot) = self.changed.set(thing, seq, ()) {
             self.forgot = self.forgot.max(forgot);
         }
+    }
+    /// A thing turned out to be other than it was read.
+    pub fn learned(&mut self, thing: Thing, seq: u64) {
+        if let Some(forgot) = self.learned.set(thing, seq, ()) {
+            self.forgot = self.forgot.max(forgot);
+        }
+    }
+    /// A record changed of which no copy says what sets it was in.
+    pub fn blind(&mut self, entity: EntityIx, seq: u64) {
+        self.blind.insert(entity, seq);
     }
     /// A thing was seen to be so: what is seen of it next is compared with this.
     pub fn seen(&mut self, thing: Thing, content: Content, seq: u64) {
@@ -124,6 +138,7 @@ impl Changes {
             return;
         };
         self.changed.forget(oldest);
+        self.learned.forget(oldest);
         self.contents.forget(oldest);
         if !self.prefixes.is_empty() {
             self.prefixes.retain(|(_, seq)| *seq >= oldest);
@@ -131,7 +146,9 @@ impl Changes {
     }
     fn is_empty(&self) -> bool {
         self.changed.order.is_empty()
+            && self.learned.order.is_empty()
             && self.contents.order.is_empty()
+            && self.blind.is_empty()
             && self.entities.is_empty()
             && self.prefixes.is_empty()
     }
@@ -142,19 +159,25 @@ impl Changes {
             return true;
         }
         let after = |seq: Option<&u64>, as_of: u64| seq.is_some_and(|seq| *seq > as_of);
-        let thing = |thing: Thing| self.changed.of.get(&thing).map(|(seq, _)| seq);
-        uses.entities()
-            .any(|(entity, as_of)| after(self.entities.get(&entity), as_of))
-            || uses.things().any(|(dep, as_of)| {
-                let cut = |(prefix, seq): &(Arc<[u8]>, u64)| {
-                    let starts = |name: &Arc<[u8]>| name.starts_with(prefix);
-                    *seq > as_of && dep.name.as_ref().is_some_and(starts)
-                };
-                after(thing(dep.thing), as_of) || self.prefixes.iter().any(cut)
-            })
+        let of = |r: &Recent<()>, thing: Thing| r.of.get(&thing).map_or(0, |(seq, ())| *seq);
+        let entity = |(e, as_of)| after(self.entities.get(&e), as_of);
+        let thing = |used: OneUse| {
+            let as_of = used.as_of;
+            let cut = |(prefix, seq): &(Arc<[u8]>, u64)| {
+                let starts = |name: &Arc<[u8]>| name.starts_with(prefix);
+                *seq > as_of && used.dep.name.as_ref().is_some_and(starts)
+            };
+            of(&self.changed, used.dep.thing) > as_of
+                || used
+                    .read_as_of
+                    .is_some_and(|read| of(&self.learned, used.dep.thing) > read)
+                || self.prefixes.iter().any(cut)
+        };
+        let blind = |(e, as_of)| after(self.blind.get(&e), as_of);
+        uses.entities().any(entity) || uses.things().any(thing) || uses.named_sets().any(blind)
     }
     /// Things remembered.
-    pub fn len(&self) -> usize {
-        self.changed.order.len() + self.contents.order.len()
+    pub fn remembered(&self) -> usize {
+        self.changed.order.len() + self.learned.order.len() + self.contents.order.len()
     }
 }

@@ -43,7 +43,8 @@ mod tests {
     #[test]
     fn costly_answers_are_recomputed_sooner_and_none_where_it_is_off() {
         // A chance of 1/e looks exactly one computation ahead.
-        let chance = (0.367_879_441_171_442_33 * (1u64 << 53) as f64) as u64 - 1 << 11;
+        let one = (0.367_879_441_171_442_33 * (1u64 << 53) as f64) as u64;
+        let chance = (one - 1) << 11;
         assert!(early(9_000, 10_000, 1_001, 1.0, chance));
         assert!(!early(9_000, 10_000, 999, 1.0, chance));
         assert!(early(9_000, 10_000, 500, 2.01, chance));

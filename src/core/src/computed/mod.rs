@@ -6,13 +6,14 @@
 //! something changes, a cycle is harmless, and an answer stays correct though those it was made of were evicted since.
 //!
 //! Reading order: [`thing`] (what can be used), [`uses`] (what a computation used), [`index`] (from things to answers; its
-//! parts `nodes`, `slab`, `pending`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
+//! parts `nodes`, `slab`, [`cut`], `suspend`, [`pending`], `sweep`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
 //! [`answers`] (all of them under one roof: what the server calls), [`answer`] and [`early`] (what a read gets),
 //! [`resource`] (the spec), [`form`] (the stored form).
 
 pub mod answer;
 pub mod answers;
 pub mod changes;
+pub mod cut;
 pub mod early;
 pub mod form;
 pub mod index;
@@ -22,6 +23,8 @@ pub mod pending;
 pub mod resource;
 mod slab;
 pub mod stored;
+mod suspend;
+mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod thing;

@@ -1,23 +1,18 @@
-//! Changes and what is still to be done about them, in slices.
+//! What is still to be done about changes, in slices.
 
-use super::index::{Check, Doubtful, Gone, Index, Place, State};
-use super::nodes::{CUT, DOUBTFUL};
-use super::thing::{Content, EntityIx, Thing, UNKNOWN};
+use super::cut::AT_ONCE;
+use super::index::Index;
+use super::nodes::CUT;
+use super::sweep::Sweep;
+use super::thing::EntityIx;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::mem;
 use core::ops::Bound::{Excluded, Included, Unbounded};
 use hashbrown::HashMap;
 
-/// So many answers are marked at once; more in slices.
-const AT_ONCE: usize = if cfg!(test) { 2 } else { 500 };
-/// Dead postings that are not worth sweeping.
-const GARBAGE: usize = if cfg!(test) { 8 } else { 1024 };
-/// Things in doubt that are remembered; beyond it all answers of the entity are dropped instead.
-const MOST_DOUBTFUL: usize = 50_000;
-/// What dropping an answer costs, in looks.
-const DROP: usize = 4;
+/// What dropping an answer costs, in looks: it is taken out of the names, and its memory is freed.
+const DROP: usize = if cfg!(test) { 4 } else { 100 };
 
 /// A change that is counted: see [`Index::take_finished`].
 pub type Ticket = u64;
@@ -48,26 +43,19 @@ pub(super) enum Work {
     },
 }
 
-struct Sweep {
-    node: u32,
-    at: usize,
-    /// Slots that are free when it is through.
-    slots: Vec<u32>,
-}
-
 #[derive(Default)]
 pub(super) struct Pending {
-    work: VecDeque<Work>,
+    pub(super) work: VecDeque<Work>,
     /// Nodes with work: answers born before the number are dropped; and how many pieces of work there are.
-    nodes: HashMap<u32, (u64, u32)>,
-    prefixes: Vec<(Arc<[u8]>, u64, Option<Ticket>)>,
-    sweep: Option<Sweep>,
+    pub(super) nodes: HashMap<u32, (u64, u32)>,
+    pub(super) prefixes: Vec<(Arc<[u8]>, u64, Option<Ticket>)>,
+    pub(super) sweep: Option<Sweep>,
     /// Slots of dropped answers that may stand in postings.
-    retired: Vec<u32>,
+    pub(super) retired: Vec<u32>,
     /// Answers dropped by a ticket, and how many pieces of its work are left.
-    tickets: HashMap<Ticket, (u64, u32)>,
-    last_ticket: Ticket,
-    finished: Vec<(Ticket, u64)>,
+    pub(super) tickets: HashMap<Ticket, (u64, u32)>,
+    pub(super) last_ticket: Ticket,
+    pub(super) finished: Vec<(Ticket, u64)>,
 }
 
 impl Pending {
@@ -85,7 +73,7 @@ impl Pending {
     pub(super) fn node_cuts(&self, node: u32, birth: u64) -> bool {
         self.nodes.get(&node).is_some_and(|(cut, _)| birth < *cut)
     }
-    fn push(&mut self, work: Work) {
+    pub(super) fn push(&mut self, work: Work) {
         if let Some(t) = work
             .ticket()
             .and_then(|ticket| self.tickets.get_mut(&ticket))
@@ -94,12 +82,12 @@ impl Pending {
         }
         self.work.push_back(work);
     }
-    fn count(&mut self, ticket: Option<Ticket>) {
+    pub(super) fn count(&mut self, ticket: Option<Ticket>) {
         if let Some(t) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
             t.0 += 1;
         }
     }
-    fn close(&mut self, ticket: Option<Ticket>) {
+    pub(super) fn close(&mut self, ticket: Option<Ticket>) {
         let Some(ticket) = ticket else { return };
         if let Some((dropped, left)) = self.tickets.get_mut(&ticket) {
             *left = left.saturating_sub(1);
@@ -123,299 +111,10 @@ impl Work {
     }
 }
 
-/// What to drop.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cut<'a> {
-    /// Whatever used this thing (a tag, say).
-    Thing(Thing),
-    /// A computed answer by its key, and what was made of it.
-    Key { key: &'a [u8], thing: Thing },
-    /// Computed answers by the start of their keys (`<resource>:` for all of a resource), and what was made of them.
-    Prefix(&'a [u8]),
-    /// Whatever used anything of an entity.
-    Entity(EntityIx),
-    /// Everything.
-    All,
-}
-
 impl Index {
     /// Is marking left to be done? Then [`work`](Self::work) is to be called soon.
     pub fn has_work(&self) -> bool {
         !self.pending.is_empty() || self.pending.sweep.is_some() || self.sweep_due()
-    }
-    /// A thing was seen to be as it is. `before`: what was known of it elsewhere ([`UNKNOWN`]: nothing), where no answer on it
-    /// says so. True: that is another content, or it was not known, and what used it is dropped.
-    pub fn seen(&mut self, thing: Thing, content: Content, before: Content) -> bool {
-        let Some(at) = self.nodes.find(thing) else {
-            return before != content;
-        };
-        let was = self.nodes.get(at).map_or(UNKNOWN, |n| n.content);
-        let held = was != UNKNOWN && was != content && self.is_held(at);
-        let was = if held || was == content { was } else { before };
-        if let Some(node) = self.nodes.get_mut(at) {
-            node.content = content;
-        }
-        if was != content {
-            self.cut_node(at, None);
-        }
-        was != content
-    }
-    /// A thing changed, into what is not known.
-    pub fn changed(&mut self, thing: Thing) {
-        self.cut_thing(thing, None);
-    }
-    fn cut_thing(&mut self, thing: Thing, ticket: Option<Ticket>) {
-        if let Some(at) = self.nodes.find(thing) {
-            if let Some(node) = self.nodes.get_mut(at) {
-                node.content = UNKNOWN;
-            }
-            self.cut_node(at, ticket);
-        }
-    }
-    /// Drops what is asked for, and counts it: the answer's ticket is finished by [`work`](Self::work), at once where little is
-    /// to be done ([`take_finished`](Self::take_finished)). From now on none of it is taken for valid. No answer is counted twice.
-    pub fn cut<'a>(&mut self, cuts: impl IntoIterator<Item = Cut<'a>>) -> Ticket {
-        self.pending.last_ticket += 1;
-        let ticket = self.pending.last_ticket;
-        self.pending.tickets.insert(ticket, (0, 1));
-        let counted = Some(ticket);
-        for cut in cuts {
-            match cut {
-                Cut::Thing(thing) => self.cut_thing(thing, counted),
-                Cut::Key { key, thing } => {
-                    // (What an earlier change has dropped is marked, and counted, by that.)
-                    let slot = self.names.get(key).and_then(|n| n.slot);
-                    if let Some(slot) = slot.filter(|s| self.examine(*s) != Check::Dropped) {
-                        self.drop_slot(slot, counted);
-                    }
-                    self.cut_thing(thing, counted);
-                }
-                Cut::Prefix(prefix) => self.cut_prefix(prefix, counted),
-                Cut::Entity(entity) => self.cut_entity(entity, counted),
-                Cut::All => {
-                    self.all_cut = self.births;
-                    self.scan(None, counted);
-                }
-            }
-        }
-        self.pending.close(counted);
-        ticket
-    }
-    /// Tickets of which everything was dropped, with how many answers that were.
-    pub fn take_finished(&mut self) -> Vec<(Ticket, u64)> {
-        mem::take(&mut self.pending.finished)
-    }
-    fn cut_prefix(&mut self, prefix: &[u8], ticket: Option<Ticket>) {
-        let prefix: Arc<[u8]> = prefix.into();
-        let known = (prefix.clone(), self.births, ticket);
-        self.pending.prefixes.push(known);
-        self.pending.push(Work::Prefix {
-            prefix,
-            cut: self.births,
-            after: None,
-            ticket,
-        });
-    }
-    /// Everything that used anything of an entity is dropped (a changed spec, too many doubts).
-    fn cut_entity(&mut self, entity: EntityIx, ticket: Option<Ticket>) {
-        self.entities.entry(entity).or_default().cut = self.births;
-        let doubtful = self.doubtful.values().filter(|d| d.entity == entity);
-        let settled: Vec<Thing> = doubtful.map(|d| d.thing).collect();
-        for thing in settled {
-            self.end_doubt(thing);
-        }
-        self.scan(Some(entity), ticket);
-    }
-    fn scan(&mut self, entity: Option<EntityIx>, ticket: Option<Ticket>) {
-        if self.live > 0 {
-            self.pending.push(Work::Scan {
-                at: 0,
-                entity,
-                cut: self.births,
-                ticket,
-            });
-        }
-    }
-    fn cut_node(&mut self, at: u32, ticket: Option<Ticket>) {
-        self.prefixes_first(at);
-        let Some(node) = self.nodes.get_mut(at) else {
-            return;
-        };
-        let list = mem::take(&mut node.postings);
-        self.postings -= list.len();
-        if list.len() == 0 {
-            return self.free_if_unused(at);
-        }
-        // One change after the other: what an earlier one drops is counted there.
-        if list.len() <= AT_ONCE && self.pending.is_empty() {
-            for slot in list.as_slice() {
-                self.drop_slot(*slot, ticket);
-            }
-            self.free_if_unused(at);
-            return;
-        }
-        self.drop_later(at, list.into_vec(), self.births, ticket);
-    }
-    /// Answers on a node that are born before `cut` are dropped in slices, and taken for dropped from now on.
-    fn drop_later(&mut self, node: u32, slots: Vec<u32>, cut: u64, ticket: Option<Ticket>) {
-        if let Some(node) = self.nodes.get_mut(node) {
-            node.flags |= CUT;
-        }
-        let (known, pieces) = self.pending.nodes.entry(node).or_insert((0, 0));
-        (*known, *pieces) = (cut.max(*known), *pieces + 1);
-        self.pending.push(Work::Drop {
-            node,
-            slots,
-            cut,
-            ticket,
-        });
-    }
-    /// Answers on a node are found by the prefixes of its name in good time; before they leave it, at once.
-    fn prefixes_first(&mut self, at: u32) {
-        let Some(name) = self.computed.get(&at) else {
-            return;
-        };
-        let all = self.pending.prefixes.iter();
-        let cuts: Vec<_> = all
-            .filter(|(prefix, ..)| name.starts_with(prefix))
-            .map(|(_, cut, ticket)| (*cut, *ticket))
-            .collect();
-        for (cut, ticket) in cuts {
-            let node = self.nodes.get(at);
-            let slots = node.map_or(Vec::new(), |n| n.postings.as_slice().into());
-            self.drop_later(at, slots, cut, ticket);
-        }
-    }
-    fn drop_slot(&mut self, slot: u32, ticket: Option<Ticket>) {
-        let Some(answer) = self.answers.get(slot) else {
-            return;
-        };
-        if answer.state != State::Live {
-            return;
-        }
-        let generation = answer.generation;
-        let key = answer.key.clone();
-        self.out.push_back(Gone {
-            key,
-            place: Place { slot, generation },
-        });
-        self.pending.count(ticket);
-        self.retire(slot);
-    }
-    /// The answer is none any more; its slot is another's once it stands in no postings.
-    pub(super) fn retire(&mut self, slot: u32) {
-        let Some(answer) = self.answers.get_mut(slot) else {
-            return;
-        };
-        if answer.state != State::Live {
-            return;
-        }
-        answer.state = State::Dead;
-        answer.generation = answer.generation.wrapping_add(1);
-        let deps = mem::take(&mut answer.deps).len();
-        answer.uses = [].into();
-        let key = mem::replace(&mut answer.key, [].into());
-        self.live -= 1;
-        self.live_deps -= deps;
-        if deps == 0 {
-            self.answers.give_back(slot);
-        } else {
-            self.pending.retired.push(slot);
-        }
-        if let Some(named) = self.names.get_mut(&key) {
-            if named.slot == Some(slot) {
-                named.slot = None;
-            }
-            if named.slot.is_none() && named.node.is_none() {
-                self.names.remove(&key);
-            }
-        }
-    }
-    fn free_if_unused(&mut self, at: u32) {
-        let unused = self
-            .nodes
-            .get(at)
-            .is_some_and(|n| n.postings.len() == 0 && n.flags & CUT == 0);
-        if !unused {
-            return;
-        }
-        self.unused_doubts |= self.nodes.flags(at) & DOUBTFUL != 0;
-        if let Some(name) = self.computed.remove(&at) {
-            if let Some(named) = self.names.get_mut(&name) {
-                named.node = None;
-                if named.slot.is_none() {
-                    self.names.remove(&name);
-                }
-            }
-        }
-        self.nodes.free(at);
-    }
-    /// A thing came into doubt. `keep`: though no answer used it (somebody computes one that may have). Too many things
-    /// in doubt of one entity, and what used anything of it is dropped: true.
-    pub fn doubt(&mut self, doubt: Doubtful, keep: bool) -> bool {
-        let at = self.nodes.find(doubt.thing);
-        if at.is_none() && !keep {
-            return false;
-        }
-        let entity = doubt.entity;
-        let known = self.doubtful.entry(doubt.thing).or_insert(doubt.clone());
-        known.seq = known.seq.max(doubt.seq);
-        match at {
-            Some(at) => self.mark_node(at),
-            None => self.unused_doubts = true,
-        }
-        let too_many = self.doubtful.len() > MOST_DOUBTFUL;
-        if too_many {
-            self.cut_entity(entity, None);
-        }
-        too_many
-    }
-    fn mark_node(&mut self, at: u32) {
-        let Some(node) = self.nodes.get_mut(at) else {
-            return;
-        };
-        node.flags |= DOUBTFUL;
-        let slots = node.postings.as_slice();
-        if slots.len() > AT_ONCE {
-            let left = slots.len();
-            self.pending.push(Work::Mark { node: at, left });
-            return;
-        }
-        for slot in slots {
-            if let Some(answer) = self.answers.get_mut(*slot) {
-                answer.marked = true;
-            }
-        }
-    }
-    /// A thing was seen by what was sent (or told) under `as_of`: is it in doubt still?
-    pub fn settle(&mut self, thing: Thing, as_of: u64) {
-        if self.doubtful.get(&thing).is_some_and(|d| d.seq <= as_of) {
-            self.end_doubt(thing);
-        }
-    }
-    fn end_doubt(&mut self, thing: Thing) {
-        self.doubtful.remove(&thing);
-        let node = self.nodes.find(thing).and_then(|n| self.nodes.get_mut(n));
-        if let Some(node) = node {
-            node.flags &= !DOUBTFUL;
-        }
-    }
-    /// Nobody computes any more: doubts about what no answer used are forgotten.
-    pub fn forget_unused_doubts(&mut self) {
-        if !mem::take(&mut self.unused_doubts) {
-            return;
-        }
-        let nodes = &self.nodes;
-        self.doubtful
-            .retain(|thing, _| nodes.find(*thing).is_some());
-    }
-    /// Number of the latest doubt about any record of the entity; 0: none is in doubt any more. Answers that used an index of it
-    /// and are older are suspended meanwhile.
-    pub fn entity_doubt(&mut self, entity: EntityIx, latest: u64) {
-        let e = self.entities.entry(entity).or_default();
-        self.entities_in_doubt -= usize::from(e.doubted > 0);
-        self.entities_in_doubt += usize::from(latest > 0);
-        e.doubted = latest;
     }
     /// Does what is pending, up to about `budget` looks (a look: some 10 ns). True: there is more.
     pub fn work(&mut self, mut budget: usize) -> bool {
@@ -584,64 +283,5 @@ impl Index {
             }
             self.free_if_unused(at);
         }
-    }
-    fn sweep_due(&self) -> bool {
-        self.postings > self.live_deps.saturating_mul(2) + GARBAGE
-    }
-    /// Takes dead slots out of the postings once they are the greater part, and so makes the slots free.
-    fn sweep(&mut self, mut budget: usize) {
-        if self.pending.sweep.is_none() && self.sweep_due() {
-            self.pending.sweep = Some(Sweep {
-                node: 0,
-                at: 0,
-                slots: mem::take(&mut self.pending.retired),
-            });
-        }
-        let Some(mut sweep) = self.pending.sweep.take() else {
-            return;
-        };
-        while budget > 0 && sweep.node < self.nodes.places() {
-            budget -= 1;
-            let mut through = true;
-            if let Some(node) = self.nodes.get_mut(sweep.node) {
-                while let Some(slot) = node.postings.as_slice().get(sweep.at).copied() {
-                    if budget == 0 {
-                        through = false;
-                        break;
-                    }
-                    budget -= 1;
-                    let live = self
-                        .answers
-                        .get(slot)
-                        .is_some_and(|a| a.state == State::Live);
-                    if live {
-                        sweep.at += 1;
-                    } else {
-                        node.postings.swap_remove(sweep.at);
-                        self.postings -= 1;
-                    }
-                }
-                if through {
-                    node.postings.shrink();
-                }
-            }
-            if through {
-                if self.nodes.is_live(sweep.node) {
-                    self.free_if_unused(sweep.node);
-                }
-                (sweep.node, sweep.at) = (sweep.node + 1, 0);
-            }
-        }
-        if sweep.node < self.nodes.places() {
-            self.pending.sweep = Some(sweep);
-            return;
-        }
-        for slot in sweep.slots {
-            self.answers.give_back(slot);
-        }
-    }
-    /// Things that answers used, slots taken, and postings: what memory goes by.
-    pub fn sizes(&self) -> (usize, usize, usize) {
-        (self.nodes.in_use(), self.answers.in_use(), self.postings)
     }
 }

@@ -1,9 +1,9 @@
 //! Random sequences of everything that happens, with tiny slices of work, against the naive world.
 
 use super::super::answers::{Answers, Fill, Named, Refused, Seen};
+use super::super::cut::Cut;
 use super::super::index::{Check, Doubtful, Place};
 use super::super::lease::Ask;
-use super::super::pending::Cut;
 use super::super::thing::{digest, known, Content, Dep, EntityIx, Kind, Thing, ABSENT, UNKNOWN};
 use super::super::uses::Used;
 use super::world::*;
@@ -38,7 +38,7 @@ enum Op {
     ReadFor(u8, Vec<Read>),
     Fill(u8, Vec<Read>, u8),
     Release(u8),
-    Seen(u8, u8, bool),
+    Seen(u8, u8, bool, bool),
     SetSeen(u8, u8),
     Doubt(u8),
     Settle(u8, Vec<u8>),
@@ -70,7 +70,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => (any::<u8>(), reads()).prop_map(|(t, r)| Op::ReadFor(t, r)),
         4 => (any::<u8>(), reads(), 0u8..3).prop_map(|(t, r, c)| Op::Fill(t, r, c)),
         1 => any::<u8>().prop_map(Op::Release),
-        6 => (0..RECORDS, 0u8..5, any::<bool>()).prop_map(|(r, c, b)| Op::Seen(r, c, b)),
+        6 => (0..RECORDS, 0u8..5, any::<bool>(), any::<bool>()).prop_map(|(r, c, b, t)| Op::Seen(r, c, b, t)),
         2 => (0u8..2, 0u8..SETS as u8).prop_map(|(e, s)| Op::SetSeen(e, s)),
         3 => (0..RECORDS).prop_map(Op::Doubt),
         2 => (0u8..2, proptest::collection::vec(0u8..5, 4)).prop_map(|(e, c)| Op::Settle(e, c)),
@@ -246,7 +246,7 @@ impl Run {
         }
     }
     /// A record is seen to be so.
-    fn seen(&mut self, r: u8, now: Content, copy: bool, as_of: u64) {
+    fn seen(&mut self, r: u8, now: Content, copy: bool, as_of: u64, told: bool) {
         let was = self.w.contents[r as usize];
         let evicted = !copy && was > ABSENT && self.remembered.contains(&r);
         let e = entity_of(r);
@@ -260,19 +260,34 @@ impl Run {
             thing: record(r),
             content: now,
             before,
+            told,
+            entity: e,
             as_of,
             seq: self.seq,
         };
         self.a.seen(&seen, groups.iter().copied());
         self.remembered.insert(r);
-        if was != now {
-            self.w.contents[r as usize] = now;
-            let sets = [set_of(was), set_of(now)];
-            for s in sets.into_iter().flatten() {
-                self.w.change(Change::Thing(set(e, s)), self.seq);
-            }
-            self.w.change(Change::Thing(whole(e)), self.seq);
-            self.w.change(Change::Thing(record(r)), self.seq);
+        if was == now {
+            return;
+        }
+        self.w.contents[r as usize] = now;
+        let learned = was == UNKNOWN && !told;
+        if learned && now == ABSENT {
+            return;
+        }
+        let logged = self.w.log.len();
+        let sets = [set_of(was), set_of(now)];
+        for s in sets.into_iter().flatten() {
+            self.w.change(Change::Thing(set(e, s)), self.seq);
+        }
+        self.w.change(Change::Thing(whole(e)), self.seq);
+        if learned {
+            self.w.learned.extend(logged..self.w.log.len());
+            return;
+        }
+        self.w.change(Change::Thing(record(r)), self.seq);
+        if before == UNKNOWN {
+            self.w.blind.push((e, self.seq));
         }
     }
     fn cut(&mut self, cut: Cut, changes: Vec<Change>) {
@@ -329,7 +344,7 @@ impl Run {
                 for one in &reads {
                     if let Read::Record(r) = one {
                         if self.w.contents[*r as usize] == UNKNOWN {
-                            self.seen(*r, ABSENT, false, 0);
+                            self.seen(*r, ABSENT, false, 0, false);
                         }
                     }
                 }
@@ -346,11 +361,10 @@ impl Run {
                 let mut c = self.w.computations[at].clone();
                 let reads = self.not_of(&c.key, reads);
                 let (named, uses) = self.reads(&reads, c.seq);
-                c.uses.extend(uses);
                 let fill = self.fill(&c.key, *content, named);
                 let expected = match () {
                     () if c.over => Err(Refused::Over),
-                    () if self.w.outdated(&c) => Err(Refused::Changed),
+                    () if self.w.outdated(&c, &uses) => Err(Refused::Changed),
                     () => Ok(()),
                 };
                 let filled = self.a.fill(c.token, fill, whole);
@@ -359,6 +373,7 @@ impl Run {
                     assert_eq!(filled.map(|_| ()), expected, "{c:?}");
                 }
                 if let Ok(filled) = filled {
+                    c.uses.extend(uses);
                     self.stored(&c.key, *content, c.uses, filled.place, c.seq);
                 }
             }
@@ -369,7 +384,7 @@ impl Run {
                 assert!(ok != c.over || c.unsure);
                 self.w.computations[at].over = true;
             }
-            Op::Seen(r, c, copy) => self.seen(*r, content(*c), *copy, 0),
+            Op::Seen(r, c, copy, told) => self.seen(*r, content(*c), *copy, 0, *told),
             Op::SetSeen(e, s) => {
                 let (e, s) = (EntityIx::from(*e), u64::from(*s));
                 let of = self.w.members(e, Some(s));
@@ -379,6 +394,8 @@ impl Run {
                     thing: set(e, s),
                     content: now,
                     before: now,
+                    told: false,
+                    entity: e,
                     as_of: self.seq,
                     seq: self.seq,
                 };
@@ -418,7 +435,7 @@ impl Run {
                         0 | 1 if same != UNKNOWN => same,
                         c => content(c),
                     };
-                    self.seen(r, now, false, self.seq);
+                    self.seen(r, now, false, self.seq, true);
                 }
                 let latest = self.w.latest_doubt(e);
                 self.a.entity_doubt(e, latest);
@@ -470,6 +487,7 @@ impl Run {
                 self.cut(Cut::All, alloc::vec![Change::All]);
                 self.w.computations.clear();
                 self.remembered.clear();
+                self.w.values.clear();
                 // Nobody computes: doubts about what no answer used are forgotten.
                 self.w.direct.clear();
                 for r in 0..RECORDS {
@@ -478,6 +496,8 @@ impl Run {
                             thing: record(r),
                             content: self.w.contents[r as usize],
                             before: self.w.contents[r as usize],
+                            told: false,
+                            entity: entity_of(r),
                             as_of: self.seq,
                             seq: self.seq,
                         },

@@ -4,6 +4,7 @@
 use super::super::index::Check;
 use super::super::lease::Token;
 use super::super::thing::{Content, EntityIx, Thing, ABSENT, UNKNOWN};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use std::string::String;
 
@@ -78,7 +79,13 @@ pub(super) struct Computation {
 pub(super) struct World {
     pub(super) contents: [Content; RECORDS as usize],
     pub(super) all: Vec<Instance>,
+    /// The last content of each key that is remembered.
+    pub(super) values: BTreeMap<String, Content>,
     pub(super) log: Vec<(Change, u64)>,
+    /// Those of the log that nobody told.
+    pub(super) learned: Vec<usize>,
+    /// Changes of records of which no copy was there.
+    pub(super) blind: Vec<(EntityIx, u64)>,
     pub(super) doubts: Vec<(u8, u64)>,
     /// Doubts of records by themselves: gone with the entity's answers.
     pub(super) direct: Vec<u8>,
@@ -140,16 +147,22 @@ impl World {
         self.log.push(event);
         ended
     }
-    /// Did what the computation used change after it did?
-    pub(super) fn outdated(&self, c: &Computation) -> bool {
-        self.log
-            .iter()
-            .any(|e| c.uses.iter().any(|u| self.hits(u, e)))
+    /// Did what the computation used, or names now, change after it did?
+    pub(super) fn outdated(&self, c: &Computation, named: &[(Use, u64)]) -> bool {
+        let told = |n: &usize| !self.learned.contains(n);
+        let sets = |e: EntityIx| {
+            let of = |u: &(Use, u64)| matches!(u.0, Use::Thing(t) if (set(e, 0)..set(e, SETS)).contains(&t));
+            named.iter().any(of)
+        };
+        self.log.iter().enumerate().any(|(n, e)| {
+            c.uses.iter().any(|u| self.hits(u, e))
+                || told(&n) && named.iter().any(|u| self.hits(u, e))
+        }) || self.blind.iter().any(|(e, seq)| *seq > c.seq && sets(*e))
     }
     /// A key holds other bytes now: what was made of the old ones is no more.
     pub(super) fn refilled(&mut self, key: &str, content: Content, seq: u64) {
-        let last = self.all.iter().rev().find(|i| i.key == key);
-        if last.is_some_and(|i| i.content == content) {
+        let last = self.values.insert(key.into(), content);
+        if last.is_none_or(|last| last == content) {
             return;
         }
         self.change(Change::Thing(own(key)), seq);

@@ -1,9 +1,11 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
 use crate::server::state::cell::{self, Event};
+use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::change;
 use crate::server::store::cluster;
+use crate::server::store::resources;
 use crate::server::store::{own_keys, register};
 use crate::server::upkeep::evicted;
 use crate::server::upkeep::slots;
@@ -44,6 +46,23 @@ pub(crate) fn subscribe(ctx: Ctx) -> bool {
         )
         && on(raw::REDISMODULE_EVENT_SWAPDB, 1, Some(on_swap))
         && on(raw::REDISMODULE_EVENT_SHUTDOWN, 1, Some(on_shutdown))
+        && on(raw::REDISMODULE_EVENT_CLIENT_CHANGE, 1, Some(on_client))
+}
+
+/// A connection is closed: the leases it holds go to the next.
+unsafe extern "C" fn on_client(_: Ctx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
+    let info = data as *const raw::RedisModuleClientInfo;
+    if info.is_null() || sub != u64::from(raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED) {
+        return;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        cell::enter(|st| {
+            if st.answers.core.computing() || st.answers.core.leases().len().1 > 0 {
+                st.answers.core.closed((*info).id);
+                crate::server::state::rounds::answers_wake();
+            }
+        });
+    }));
 }
 
 unsafe extern "C" fn on_key(
@@ -128,6 +147,11 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
         }
     } else if let Some(entity) = slots::marked(name) {
         return slots::mark_came(st, entity);
+    } else if let Some(resource) = key::own_entity(name, resources::RESOURCE) {
+        let resource = resource.to_string();
+        if !resources::load(ctx, st, &resource) && st.replica {
+            change::resource(st, &resource);
+        }
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
         own_keys::load_doubts(ctx, st, &entity);
@@ -197,6 +221,10 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
                 e.complete = None;
             }
             crate::server::feed::role_changed(st);
+            // Who waits is told; what is stored is looked at anew by who decides from here on.
+            st.answers.core.end(b"", clock::next());
+            st.answers.lost = true;
+            crate::server::state::rounds::answers_wake();
             own_keys::evicted::role_changed(st);
         });
         crate::server::state::rounds::wake();

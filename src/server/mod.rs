@@ -102,10 +102,12 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     crate::server::reads::ahead::start();
     // Threads last: a load that fails after them would unmap the code they run.
     upkeep::start()?;
-    if let Err(why) = crate::server::feed::start()
+    if let Err(why) = crate::server::reads::computed::hands::start()
+        .and_then(|()| crate::server::feed::start())
         .and_then(|()| crate::server::desk::start(crate::server::fetching::workers::work))
     {
         let _ = crate::server::feed::stop();
+        let _ = crate::server::reads::computed::hands::stop();
         let _ = upkeep::stop();
         return Err(why);
     }

@@ -25,11 +25,15 @@ pub struct Ends {
     pub expire_at: u64,
 }
 
+/// A span that varies either way by a share of it; `chance`: any 64 random bits.
+pub fn spread(ms: u64, jitter: f64, chance: u64) -> u64 {
+    let unit = (chance >> 11) as f64 / (1u64 << 53) as f64;
+    (ms as f64 * (1.0 + jitter * (2.0 * unit - 1.0))) as u64
+}
+
 /// `chance`: any 64 random bits; they spread the ends so that what was loaded together does not end together.
 pub fn ends(w: &Windows, asked_ms: u64, attachments: bool, chance: u64) -> Ends {
-    let unit = (chance >> 11) as f64 / (1u64 << 53) as f64;
-    let factor = 1.0 + w.jitter * (2.0 * unit - 1.0);
-    let ttl = ((w.ttl_ms as f64 * factor) as u64).max(1);
+    let ttl = spread(w.ttl_ms, w.jitter, chance).max(1);
     let ttl = if attachments {
         ttl.min(w.attachment_ms)
     } else {

@@ -1,5 +1,6 @@
 //! What commands are given: keys and options, checked whole before anything is done.
 
+use crate::server::reads::computed;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::query;
 use crate::server::state::query::{Condition, Options, Output, RecordKey, View};
@@ -60,6 +61,12 @@ pub(crate) fn options(args: &[&[u8]], index: bool) -> Result<Options, String> {
             b"META" => {
                 once("META")?;
                 o.meta = true;
+            }
+            b"FOR" => {
+                once("FOR")?;
+                let t = rest.next().ok_or_else(|| syntax(word, "needs a token"))?;
+                // A token that never was one is as one that is over.
+                o.for_token = Some(computed::token(t).unwrap_or(0));
             }
             b"MAXAGE" => {
                 once("MAXAGE")?;
@@ -169,6 +176,9 @@ pub(crate) fn entity<'a>(st: &'a State, name: &str) -> Result<&'a Entity, String
 
 /// A record's key.
 pub(crate) fn record_key(st: &State, name: &[u8]) -> Result<RecordKey, String> {
+    if let Some(k) = computed::key_of(st, name) {
+        return Ok(k);
+    }
     match key::parse(name) {
         Some(Name::Record { entity: e, id }) => {
             let e = entity(st, e)?;

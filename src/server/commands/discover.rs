@@ -183,6 +183,12 @@ fn define(p: Planned) -> Result<(), String> {
     let held = lock::lock();
     let ctx = held.ctx();
     let done = cell::enter(|st| {
+        if st.resources.get(&p.name).is_some() {
+            return Err(format!(
+                "BADSPEC {} is a resource: take another prefix, or PODIUM.SPEC DEL it first",
+                p.name
+            ));
+        }
         if let (None, Some(again)) = (st.by_name(&p.name), cluster::unsettled(&p.name)) {
             return Err(again);
         }

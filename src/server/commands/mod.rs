@@ -1,5 +1,6 @@
 //! The commands: their declarations ([`table`]), and one file per family.
 
+pub(crate) mod answers;
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod discover;

@@ -12,13 +12,15 @@ use crate::server::commands::rights;
 use crate::server::commands::{entry, in_database_0, numkeys_positions};
 use crate::server::reads;
 use crate::server::reads::ahead;
+use crate::server::reads::computed;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
-use crate::server::state::query::{Ask, Options, Query};
+use crate::server::state::query::{Ask, Options, Query, View};
 use crate::server::valkey::ffi::{self, args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
+use podium_core::computed::stored::Stored;
 use podium_core::entry::Entry;
 use podium_core::key;
 use std::ffi::c_int;
@@ -41,7 +43,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     let Some(body) = key.body() else { return false };
     ffi::ahead(body);
     let Some(e) = Entry::read(body, name) else {
-        return false;
+        return computed_hit(ctx, body, name);
     };
     let now = cached_now_ms();
     let h = e.header;
@@ -74,6 +76,27 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
     {
         ahead::renew(ctx, name, &h, now);
     }
+    true
+}
+
+/// The same for a computed answer.
+#[inline(never)]
+unsafe fn computed_hit(ctx: Ctx, body: &[u8], name: &[u8]) -> bool {
+    let Some(a) = Stored::read(body, name) else {
+        return false;
+    };
+    let now = cached_now_ms();
+    if cell::enter(|st| computed::is_hit(st, &a, name, now)) != Some(true) {
+        return false;
+    }
+    if tracking::somebody_waits() {
+        tracking::read(name);
+    }
+    rm!(RedisModule_ReplyWithStringBuffer(
+        ctx,
+        a.value.as_ptr().cast(),
+        a.value.len()
+    ));
     true
 }
 
@@ -149,10 +172,19 @@ fn parse_get(ctx: Ctx, st: &State, a: &[&[u8]]) -> Result<Query, String> {
     let options = args::options(a.get(2..).unwrap_or(&[]), false)?;
     let k = args::record_key(st, a.get(1).copied().unwrap_or(b""))?;
     check_entity(ctx, st, k.ix, &options)?;
+    check_computed(k.ix, &options)?;
     Ok(Query {
         ask: Ask::Get(k),
         options,
     })
+}
+
+/// A computed answer has no views.
+fn check_computed(ix: u32, options: &Options) -> Result<(), String> {
+    if ix == computed::COMPUTED && options.view != View::Default {
+        return Err(args::syntax(b"VIEW", "is no option for a computed answer"));
+    }
+    Ok(())
 }
 
 fn check_entity(ctx: Ctx, st: &State, ix: u32, options: &Options) -> Result<(), String> {
@@ -188,6 +220,7 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         for k in &keys {
             if !checked.contains(&k.ix) {
                 check_entity(ctx, st, k.ix, &options)?;
+                check_computed(k.ix, &options)?;
                 checked.push(k.ix);
             }
         }

@@ -16,10 +16,12 @@ use crate::server::state::rounds;
 use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::own_keys;
+use crate::server::store::resources;
 use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
+use podium_core::computed::resource::{self, Resource};
 use podium_core::key;
 use podium_core::spec::{self, InForce, Spec};
 use serde_json::{json, Value};
@@ -62,9 +64,13 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 json.len()
             ));
         }
+        let bad = |why| format!("BADSPEC {name}: {why}");
+        if let Some(r) = Resource::parse(json).map_err(bad)? {
+            return Ok((name, Given::Resource(r)));
+        }
         Spec::parse(name, json)
-            .map(|s| (name, s))
-            .map_err(|why| format!("BADSPEC {name}: {why}"))
+            .map(|s| (name, Given::Entity(Box::new(s))))
+            .map_err(bad)
     });
     let (name, spec) = match parsed {
         Ok(p) => p,
@@ -72,10 +78,32 @@ unsafe fn set_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let r = cell::enter(|st| {
         here(st, name)?;
-        define::define(st, ctx, name, spec);
-        Ok(Body::Ok)
+        match spec {
+            Given::Entity(_) if st.resources.get(name).is_some() => Err(taken(name, "a resource")),
+            Given::Resource(_) if st.by_name(name).is_some() => Err(taken(name, "an entity")),
+            Given::Entity(spec) => {
+                define::define(st, ctx, name, *spec);
+                Ok(Body::Ok)
+            }
+            Given::Resource(spec) => {
+                if resources::put_in_force(st, name, spec, json, None) {
+                    resources::save(ctx, st, name);
+                }
+                Ok(Body::Ok)
+            }
+        }
     });
     answer(ctx, r)
+}
+
+/// What a spec defines.
+enum Given {
+    Entity(Box<Spec>),
+    Resource(Resource),
+}
+
+fn taken(name: &str, what: &str) -> String {
+    format!("BADSPEC {name} is {what}: one name is an entity or a resource. PODIUM.SPEC DEL {name} first, or take another name")
 }
 
 /// In a cluster an entity that is not known here may be on its way.
@@ -95,6 +123,19 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let e = std::str::from_utf8(name).ok().and_then(|n| st.by_name(n));
         if let Some(e) = e {
             return Ok(Body::Bytes(effective(&e.spec).to_string().into_bytes()));
+        }
+        let r = std::str::from_utf8(name)
+            .ok()
+            .and_then(|n| st.resources.get(n));
+        if let Some(r) = r {
+            let in_force = resource::Settings {
+                ttl_s: settings::TTL.get().max(0) as u64,
+                jitter: settings::JITTER_PERCENT.get() as f64 / 100.0,
+                stale_if_error_s: settings::STALE_IF_ERROR.get().max(0) as u64,
+            };
+            return Ok(Body::Bytes(
+                r.spec.describe(&in_force).to_string().into_bytes(),
+            ));
         }
         here(st, &String::from_utf8_lossy(name))?;
         Ok(Body::Null)
@@ -133,8 +174,11 @@ unsafe fn list_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
     let r = cell::enter(|st| {
         slots::look(ctx, st);
+        let mut names = st.sorted_names();
+        names.extend(st.resources.names().cloned());
+        names.sort();
         Ok(Body::List(
-            st.sorted_names()
+            names
                 .iter()
                 .map(|n| Body::Bytes(n.as_bytes().to_vec()))
                 .collect(),
@@ -149,6 +193,14 @@ unsafe fn del_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     };
     let name = a.get(2).copied().unwrap_or(b"");
     let r = cell::enter(|st| {
+        if let Some(name) = std::str::from_utf8(name)
+            .ok()
+            .filter(|n| st.resources.get(n).is_some())
+        {
+            change::resource(st, name);
+            resources::delete(ctx, name);
+            return Ok(Body::Int(1));
+        }
         let Some(name) = std::str::from_utf8(name)
             .ok()
             .filter(|n| st.by_name(n).is_some())

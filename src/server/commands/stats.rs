@@ -37,6 +37,9 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             for e in st.entities_mut() {
                 e.figures = Figures::default();
             }
+            for r in st.resources.iter_mut() {
+                r.figures = Default::default();
+            }
         });
         figures::reset();
         return Body::Ok.send(ctx);
@@ -47,6 +50,12 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             Some(name) => {
                 let text = std::str::from_utf8(name).unwrap_or("");
                 crate::server::reads::count_now(st);
+                if st.resources.get(text).is_some() {
+                    let all = info::computed(st, Some(text));
+                    return Ok(Body::Map(
+                        all.into_iter().map(|(k, v)| (k, v.into_body())).collect(),
+                    ));
+                }
                 let e = args::entity(st, text)
                     .map_err(|_| cluster::no_entity(&podium_core::key::shown(name)))?;
                 info::of_entity(st, e)

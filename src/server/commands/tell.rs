@@ -6,23 +6,31 @@
 //! PODIUM.UPSERT     <entity>:<id> <json> [AT <unix-ms>]
 //! ```
 
+use crate::server::commands::answers::check_tag;
 use crate::server::commands::args;
 use crate::server::commands::rights;
 use crate::server::commands::{entry, words};
 use crate::server::fetching::columns;
+use crate::server::state::answers::Counting;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::state::query::RecordKey;
+use crate::server::state::rounds;
+use crate::server::store::answers;
 use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::form;
 use crate::server::store::{self, By, Copy, Set, Stored};
 use crate::server::upstream::figures::Cause;
+use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body};
+use podium_core::computed::cut::Cut;
+use podium_core::computed::pending::Ticket;
+use podium_core::computed::thing::Kind;
 use podium_core::entry::{Entry, WRITTEN};
 use podium_core::key::{self, Name};
 use podium_core::outside;
@@ -38,6 +46,56 @@ enum Target {
     Record(RecordKey),
     Index(EntityIx, Vec<u8>),
     All(EntityIx),
+    Tag(Vec<u8>),
+    Answer(Vec<u8>),
+    /// Computed keys by their start.
+    Prefix(Vec<u8>),
+}
+
+/// The target of a name that is a tag or one or more computed answers.
+fn computed_target(st: &State, name: &[u8]) -> Option<Result<Target, String>> {
+    if let Some(tag) = name.strip_prefix(b"tag:") {
+        if st.by_name("tag").is_none() && st.resources.get("tag").is_none() {
+            return Some(check_tag(tag).map(|()| Target::Tag(tag.to_vec())));
+        }
+    }
+    st.resources.of_key(name)?;
+    Some(Ok(match name.strip_suffix(b"*") {
+        Some(prefix) => Target::Prefix(prefix.to_vec()),
+        None => Target::Answer(name.to_vec()),
+    }))
+}
+
+/// Throws computed answers away. From here on none of them is served; how many that were, if it was counted already.
+fn cut(st: &mut State, targets: &[Target]) -> (Option<i64>, Option<Ticket>) {
+    let cuts: Vec<Cut> = targets
+        .iter()
+        .filter_map(|t| match t {
+            Target::Tag(tag) => Some(Cut::Thing(answers::thing(Kind::Tag, tag))),
+            Target::Answer(key) => Some(Cut::Key {
+                key,
+                thing: answers::thing(Kind::Computed, key),
+            }),
+            Target::Prefix(prefix) => Some(Cut::Prefix(prefix)),
+            _ => None,
+        })
+        .collect();
+    if cuts.is_empty() {
+        return (Some(0), None);
+    }
+    let ticket = answers::cut(st, &cuts);
+    let finished = st.answers.core.take_finished();
+    let mut own = None;
+    for (t, n) in finished {
+        if t == ticket {
+            own = Some(n as i64);
+        } else if let Some(c) = st.answers.counting.remove(&t) {
+            if let Some(client) = c.client {
+                client.finish(Body::Int(c.n + n as i64));
+            }
+        }
+    }
+    (own, own.is_none().then_some(ticket))
 }
 
 unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
@@ -49,6 +107,13 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         for name in a.get(1..).unwrap_or(&[]) {
             if *name == b"*" {
                 targets.extend(st.entities().map(|e| Target::All(e.ix)));
+                let of =
+                    |name: &std::sync::Arc<str>| Target::Prefix([name.as_bytes(), b":"].concat());
+                targets.extend(st.resources.names().map(of));
+                continue;
+            }
+            if let Some(target) = computed_target(st, name) {
+                targets.push(target?);
                 continue;
             }
             targets.push(match key::parse(name) {
@@ -75,7 +140,9 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         }
         for t in &targets {
             let (ix, suffix) = match t {
-                Target::Record(_) => continue,
+                Target::Record(_) | Target::Tag(_) | Target::Answer(_) | Target::Prefix(_) => {
+                    continue
+                }
                 Target::Index(ix, suffix) => (*ix, &suffix[..]),
                 Target::All(ix) => (*ix, &b"*"[..]),
             };
@@ -85,8 +152,11 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         for name in a.get(1..).unwrap_or(&[]) {
             log::event("cache_invalidated", name, &[]);
         }
+        let (counted, ticket) = cut(st, &targets);
+        dropped += counted.unwrap_or(0);
         for t in targets {
             dropped += match t {
+                Target::Tag(_) | Target::Answer(_) | Target::Prefix(_) => 0,
                 Target::Record(k) => {
                     let seq = clock::next();
                     i64::from(store::invalidate(st, ctx, k.ix, &k.id, seq))
@@ -95,9 +165,34 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 Target::All(ix) => change::entity(st, ctx, ix) as i64,
             };
         }
-        Ok(dropped)
+        match ticket {
+            Some(ticket) => Ok(count_on(st, ctx, ticket, dropped)),
+            None => Ok(Some(Body::Int(dropped))),
+        }
     });
-    answer(ctx, r.map(|r| r.map(Body::Int)))
+    match r {
+        // It is answered when all is counted.
+        Some(Ok(None)) => 0,
+        Some(Ok(Some(body))) => body.send(ctx),
+        Some(Err(why)) => reply::error(ctx, &why),
+        None => reply::error(ctx, "ERR internal error: the cache is busy"),
+    }
+}
+
+/// Many answers are thrown away: the client waits until they are counted, in slices. One that may not wait has it done at once.
+fn count_on(st: &mut State, ctx: Ctx, ticket: Ticket, n: i64) -> Option<Body> {
+    if ffi::may_wait(ctx) {
+        if let Some(client) = Blocked::block(ctx, 0) {
+            let client = Some(client);
+            st.answers.counting.insert(ticket, Counting { client, n });
+            rounds::answers_wake();
+            return None;
+        }
+    }
+    while st.answers.core.work(100_000) {}
+    let finished = st.answers.core.take_finished();
+    let of = |t: &(Ticket, u64)| (t.0 == ticket).then_some(t.1 as i64);
+    Some(Body::Int(n + finished.iter().find_map(of).unwrap_or(0)))
 }
 
 /// The members of an index, and its set.
@@ -111,7 +206,7 @@ fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i6
         _ => Vec::new(),
     };
     let seq = clock::next();
-    change::set_under_way(ix, suffix, seq);
+    change::set_outdated(st, ix, suffix, seq);
     let mut n = 0;
     for id in ids {
         let seq = clock::next();

@@ -1,6 +1,7 @@
 //! A read's way: answered at once, or kept waiting while what it lacks is fetched, then answered.
 
 pub(crate) mod ahead;
+pub(crate) mod computed;
 pub(crate) mod judge;
 pub(crate) mod order;
 pub(crate) mod settle;
@@ -10,6 +11,7 @@ pub(crate) use crate::server::reads::order::order_refresh;
 pub(crate) use crate::server::reads::settle::count_now;
 
 use crate::server::desk::{self, desk};
+use crate::server::reads::computed::Leased;
 use crate::server::reads::judge::{Judge, Progress, Start, Want};
 use crate::server::reads::order::{order, WORKER};
 use crate::server::reads::slices::{collect, in_slices};
@@ -21,7 +23,7 @@ use crate::server::state::query::{Ask, Query, RecordKey};
 use crate::server::state::waiting::{Hooks, Op};
 use crate::server::store;
 use crate::server::upstream::fault::Fault;
-use crate::server::valkey::blocked::{Answered, BLOCKED};
+use crate::server::valkey::blocked::{Answered, Blocked, BLOCKED};
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
@@ -48,7 +50,7 @@ const ROUNDS: u32 = 8;
 pub(crate) fn read(ctx: Ctx, query: Query) -> c_int {
     let given = match &query.ask {
         Ask::Index { given, .. } => given.clone(),
-        Ask::Get(_) | Ask::Many(_) => Vec::new(),
+        Ask::Get(_) | Ask::Many(_) | Ask::Lease { .. } => Vec::new(),
     };
     let done = serve(ctx, query);
     // The client is registered under the names it gave when this returns: what was signalled so far is not for it.
@@ -67,6 +69,7 @@ fn serve(ctx: Ctx, query: Query) -> c_int {
         let progress = match evaluate(ctx, st, &query, &nothing, asked, now, &mut refresh, true) {
             Evaluated::Progress(p) => p,
             Evaluated::TooLarge => return Verdict::Slice(asked),
+            Evaluated::Wait => return wait(ctx, st, &query, now),
         };
         order_refresh(ctx, st, refresh);
         match progress {
@@ -82,6 +85,21 @@ fn serve(ctx: Ctx, query: Query) -> c_int {
     }
 }
 
+/// LEASE waits for who computes the answer.
+fn wait(ctx: Ctx, st: &mut State, q: &Query, now: u64) -> Verdict {
+    let Ask::Lease { key, client } = &q.ask else {
+        return Verdict::Reply(Body::error("ERR internal error"));
+    };
+    let meta = q.options.meta;
+    let Some(blocked) = Blocked::block(ctx, computed::patience(st, &key.name)) else {
+        return Verdict::Reply(computed::nothing(&key.name, meta));
+    };
+    let name = key.name.clone();
+    blocked.when_late(Box::new(move |ctx| computed::late(ctx, &name, meta)));
+    computed::wait(st, &key.name, blocked, *client, meta, now);
+    Verdict::Waiting
+}
+
 enum Verdict {
     Reply(Body),
     Waiting,
@@ -91,6 +109,8 @@ enum Verdict {
 enum Evaluated {
     Progress(Progress),
     TooLarge,
+    /// Somebody computes it.
+    Wait,
 }
 
 /// Judges a read by what is cached and what was brought. `bounded`: on the main thread, where large answers go in slices.
@@ -109,7 +129,11 @@ fn evaluate(
     let progress = match &q.ask {
         Ask::Get(k) => match judge.record(st, k) {
             Some(b) => Progress::Done(b),
-            None => Progress::Need(vec![judge.want(k)]),
+            None => {
+                let mut wants = Vec::new();
+                judge.wants(k, &mut wants);
+                Progress::Need(wants)
+            }
         },
         Ask::Many(keys) => {
             let mut bodies = Vec::with_capacity(keys.len());
@@ -117,13 +141,21 @@ fn evaluate(
             for k in keys {
                 match judge.record(st, k) {
                     Some(b) => bodies.push(b),
-                    None => wants.push(judge.want(k)),
+                    None => judge.wants(k, &mut wants),
                 }
             }
             if wants.is_empty() {
                 Progress::Done(Body::List(bodies))
             } else {
                 Progress::Need(wants)
+            }
+        }
+        Ask::Lease { key, client } => {
+            let may_wait = !bounded || ffi::may_wait(ctx);
+            match judge.lease(st, &key.name, *client, may_wait, false) {
+                Leased::Body(b) => Progress::Done(b),
+                Leased::Need(wants) => Progress::Need(wants),
+                Leased::Wait => return Evaluated::Wait,
             }
         }
         Ask::Index { ix, conditions, .. } => {
@@ -145,6 +177,11 @@ fn evaluate(
         }
     };
     refresh.append(&mut judge.refresh);
+    if let (Progress::Done(_), Some(token), Some(used)) =
+        (&progress, q.options.for_token, judge.used.take())
+    {
+        computed::used::note(st, token, used, asked, now);
+    }
     Evaluated::Progress(progress)
 }
 
@@ -203,7 +240,7 @@ fn lacking_name(q: &Query, wants: &[Want]) -> Vec<u8> {
     };
     let first = match &q.ask {
         Ask::Many(keys) => keys.iter().find(|k| lacks(k)),
-        Ask::Get(_) | Ask::Index { .. } => None,
+        Ask::Get(_) | Ask::Lease { .. } | Ask::Index { .. } => None,
     };
     first.map_or_else(|| q.shown_name(), |k| k.name.to_vec())
 }
@@ -346,11 +383,21 @@ fn resume(op: &Arc<Op>) {
                     Evaluated::Progress(Progress::Done(b)) => Ok(b.seal()),
                     Evaluated::Progress(Progress::Need(w)) => Err(w),
                     Evaluated::TooLarge => Ok(Body::error("ERR internal error")),
+                    Evaluated::Wait => {
+                        if let Ask::Lease { key, client } = &op.query.ask {
+                            let blocked = op.client().clone();
+                            let meta = op.query.options.meta;
+                            computed::wait(st, &key.name, blocked, *client, meta, now);
+                        }
+                        Err(Vec::new())
+                    }
                 }
             })
         });
         match progress {
             Some(Ok(b)) => b,
+            // It waits for who computes it.
+            Some(Err(wants)) if wants.is_empty() => return,
             Some(Err(wants)) => {
                 if round < ROUNDS {
                     cell::enter(|st| order(ctx, st, op, &wants, false));
@@ -385,6 +432,9 @@ fn late(ctx: Ctx, op: &Op) -> Body {
             Evaluated::Progress(Progress::Need(w)) => w,
             Evaluated::Progress(Progress::Done(b)) => return b,
             Evaluated::TooLarge => return Body::error(fault.line.clone()),
+            Evaluated::Wait => {
+                return computed::nothing(&op.query.shown_name(), op.query.options.meta)
+            }
         };
         failed_at_once(ctx, st, &op.query, wants, fault.clone(), op.asked, now)
     });

@@ -78,7 +78,7 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
 /// The keys by which the server registers the reader, of several records those that it waits for.
 pub(super) fn keys_of(query: &Query, wants: &[Want]) -> Vec<Arc<[u8]>> {
     match &query.ask {
-        Ask::Get(k) => vec![k.name.clone()],
+        Ask::Get(k) | Ask::Lease { key: k, .. } => vec![k.name.clone()],
         Ask::Many(keys) => {
             let mut records = HashSet::new();
             let mut unheard = HashSet::new();

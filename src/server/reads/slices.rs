@@ -2,6 +2,7 @@
 
 use crate::server::desk;
 use crate::server::reads::as_worker;
+use crate::server::reads::computed::used;
 use crate::server::reads::evaluate;
 use crate::server::reads::full;
 use crate::server::reads::judge::{self, Judge, Progress, Start, Want};
@@ -156,6 +157,11 @@ pub(super) fn collect(
             let mut judge = Judge::new(ctx, brought, options, now);
             let p = judge.finish(st, *scan, &name);
             refresh.append(&mut judge.refresh);
+            if let (Progress::Done(_), Some(token), Some(used)) =
+                (&p, options.for_token, judge.used.take())
+            {
+                used::note(st, token, used, op.asked, now);
+            }
             p
         });
         order_refresh(ctx, st, refresh);

@@ -1,7 +1,9 @@
 //! What the module knows in memory, under the server's lock: entities, their generations, doubts, and which keys are there.
 
+use crate::server::state::answers::Answers;
 use crate::server::state::feeds::Follower;
 use crate::server::state::landing::Landing;
+use crate::server::state::resources::Resources;
 use crate::server::state::rounds;
 use crate::server::state::schemas;
 use crate::server::state::standing::{Departed, Standing};
@@ -54,6 +56,8 @@ pub(crate) struct Figures {
     pub(crate) collapsed: u64,
     pub(crate) schema_violations: u64,
     pub(crate) stale_sets_prevented: u64,
+    /// Of computed answers: leases that ran out.
+    pub(crate) lease_timeouts: u64,
 }
 
 impl Figures {
@@ -93,6 +97,8 @@ pub(crate) struct Entity {
     pub(crate) building: HashMap<Box<[u8]>, u64>,
     /// How many constructions were begun.
     pub(crate) builds: u64,
+    /// Computed answers used an index of it: doubt about its records matters to them.
+    pub(crate) answers_use_index: bool,
     /// How many index sets were lost: what is completed in steps looks whether one was in between.
     pub(crate) sets_lost: u64,
     pub(crate) trust: HashMap<u16, Trust>,
@@ -165,6 +171,7 @@ impl Entity {
             building: HashMap::new(),
             builds: 0,
             sets_lost: 0,
+            answers_use_index: false,
             trust: HashMap::new(),
             seen_links: HashMap::new(),
             found: None,
@@ -303,6 +310,9 @@ pub(crate) struct State {
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
     /// Large registers that were given up: taken apart by the upkeep thread, which holds up nobody.
     pub(crate) discarded: Vec<ToldRecords>,
+    /// The named kinds of computed answers.
+    pub(crate) resources: Resources,
+    pub(crate) answers: Answers,
     /// Tags of which something was told while their keys were coming from another node.
     pub(crate) told_amid: HashSet<String>,
 }

@@ -1,5 +1,6 @@
 //! What is known in memory, and what a read that waits has.
 
+pub(crate) mod answers;
 pub(crate) mod cell;
 pub(crate) mod clock;
 pub(crate) mod entities;
@@ -8,6 +9,7 @@ pub(crate) mod landing;
 pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod query;
+pub(crate) mod resources;
 pub(crate) mod rounds;
 pub(crate) mod schemas;
 pub(crate) mod soon;

@@ -4,6 +4,7 @@ use crate::server::state::entities::Entity;
 use crate::server::state::entities::EntityIx;
 use crate::server::valkey::tracking::Alias;
 use compact_str::CompactString;
+use podium_core::computed::lease::Token;
 use podium_core::key;
 use podium_core::question;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct Options {
     /// Offset, count (-1: all).
     pub(crate) limit: Option<(u64, i64)>,
     pub(crate) output: Output,
+    /// The computation that uses what is answered.
+    pub(crate) for_token: Option<Token>,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             sort: None,
             limit: None,
             output: Output::Records,
+            for_token: None,
         }
     }
 }
@@ -78,6 +82,12 @@ pub(crate) struct Condition {
 pub(crate) enum Ask {
     Get(RecordKey),
     Many(Vec<RecordKey>),
+    /// A computed answer, or the lease to compute it.
+    Lease {
+        key: RecordKey,
+        /// The connection: when it is closed its leases are over.
+        client: u64,
+    },
     /// No conditions: every record of the entity.
     Index {
         ix: EntityIx,
@@ -99,7 +109,7 @@ impl Query {
     /// The name to quote in errors and META.
     pub(crate) fn shown_name(&self) -> Vec<u8> {
         match &self.ask {
-            Ask::Get(k) => k.name.to_vec(),
+            Ask::Get(k) | Ask::Lease { key: k, .. } => k.name.to_vec(),
             Ask::Many(ks) => ks.first().map(|k| k.name.to_vec()).unwrap_or_default(),
             Ask::Index { names, .. } => {
                 names.iter().map(|n| &n[..]).collect::<Vec<_>>().join(&b' ')

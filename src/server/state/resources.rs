@@ -69,6 +69,10 @@ impl Resources {
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.by_name.keys()
     }
+    pub(crate) fn of_key_mut(&mut self, key: &[u8]) -> Option<&mut Resource> {
+        let name = podium_core::key::split(key)?.0;
+        self.by_name.get_mut(name)
+    }
     /// The resource that a key belongs to: `<resource>:<anything>`.
     pub(crate) fn of_key<'a>(&'a self, key: &[u8]) -> Option<&'a Resource> {
         if self.by_name.is_empty() {

@@ -8,3 +8,11 @@ pub(crate) static THREAD: Thread<()> = Thread::new();
 pub(crate) fn wake() {
     THREAD.wake();
 }
+
+/// The thread of computed answers: it marks and deletes what was thrown away, and answers those who wait.
+pub(crate) static ANSWERS: Thread<()> = Thread::new();
+
+/// There is something to do for it.
+pub(crate) fn answers_wake() {
+    ANSWERS.wake();
+}

@@ -11,12 +11,13 @@ use crate::server::state::{rounds, soon};
 use crate::server::store::links::learn_targets;
 use crate::server::store::own_keys::{self, Wrote};
 use crate::server::store::{
-    cluster, holders, leave_set, link_cells, links_in, reindex, relink, signal_by, signal_set,
-    told, By,
+    answers, cluster, holders, leave_set, link_cells, links_in, reindex, relink, signal_by,
+    signal_set, told, By,
 };
 use crate::server::valkey::ffi::{self, signal_modified, Ctx, RString};
 use crate::server::valkey::{lock, tracking};
 use compact_str::CompactString;
+use podium_core::computed::cut::Cut;
 use podium_core::doubt::Raised;
 use podium_core::entry::{Entry, Header};
 use podium_core::key;
@@ -80,8 +81,10 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
             }
         }
     }
+    let doubted = st.get(ix).is_some_and(|e| e.doubts.holds(id));
     settle(st, ctx, ix, id, seq);
     clock::order().told(ix, id, seq);
+    answers::record(st, c, doubted);
     if let Some(fresh) = c.new {
         soon::shelf().note(ix, generation, id, fresh.header.fresh_until);
     }
@@ -150,9 +153,12 @@ pub(crate) fn record_outdated(
                 .for_each(|s| signal_set(ctx, e, s)),
         }
     }
-    let mut order = clock::order();
-    order.note(ix, id, seq);
-    order.lost(ix, id);
+    {
+        let mut order = clock::order();
+        order.note(ix, id, seq);
+        order.lost(ix, id);
+    }
+    answers::doubt(st, ix, id, seq);
 }
 
 /// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
@@ -160,10 +166,13 @@ pub(crate) fn record_outdated(
 pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
     let Some(e) = st.get_mut(ix) else { return };
     e.strays.remove(id);
-    if !e.has_sets() {
+    if !e.has_sets() && !e.answers_use_index {
         return;
     }
     clock::order().doubted(ix, id, first, seq);
+    answers::doubt(st, ix, id, seq);
+    answers::entity_doubt(st, ix, seq);
+    let Some(e) = st.get_mut(ix) else { return };
     match e.doubts.raise_since(id, first, seq) {
         // Where the doubt cannot be kept the sets that it is about are not either.
         Raised::Noted if own_keys::save_doubt(ctx, e, id, seq) == Wrote::NotHere => {
@@ -180,6 +189,9 @@ fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
         if e.doubts.settle(id, seq) {
             e.strays.remove(id);
             own_keys::forget_doubt(ctx, e, id);
+            if e.doubts.is_empty() {
+                answers::entity_doubt(st, ix, 0);
+            }
         }
     }
 }
@@ -200,18 +212,47 @@ pub(crate) fn record_lost(ix: EntityIx, id: &str) {
 }
 
 /// A user took a record's key, or its tombstone's, away: a change of which nothing else is known.
-pub(crate) fn record_removed(e: &mut Entity, id: &str) {
-    let mut order = clock::order();
-    let seq = order.next(clock::now_us());
-    e.before.told(id, ffi::now_ms());
-    order.note(e.ix, id, seq);
-    order.lost(e.ix, id);
+pub(crate) fn record_removed(st: &mut State, ix: EntityIx, id: &str) {
+    let seq = {
+        let mut order = clock::order();
+        let seq = order.next(clock::now_us());
+        order.note(ix, id, seq);
+        order.lost(ix, id);
+        seq
+    };
+    if let Some(e) = st.get_mut(ix) {
+        e.before.told(id, ffi::now_ms());
+    }
+    answers::doubt(st, ix, id, seq);
 }
 
 /// The server took it away: no change, only no copy.
 pub(crate) fn record_evicted(e: &mut Entity, id: &str) {
     e.before.gone(id, ffi::now_ms());
     clock::order().lost(e.ix, id);
+}
+
+/// An index set changed, and what is in it now is not known.
+pub(crate) fn set_outdated(st: &mut State, ix: EntityIx, suffix: &[u8], seq: u64) {
+    set_under_way(ix, suffix, seq);
+    answers::set_changed(st, ix, suffix);
+}
+
+/// A whole index set was stored, as it was known under a number.
+pub(crate) fn set_stored(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
+    answers::set(st, ctx, ix, suffix, seq);
+}
+
+/// A resource has another spec, or none any more.
+pub(crate) fn resource(st: &mut State, name: &str) {
+    if let Some(r) = st.resources.remove(name) {
+        answers::end(st, &r);
+    }
+}
+
+/// A computed key is not there any more. `removed`: a user took it away.
+pub(crate) fn answer_left(st: &mut State, name: &[u8], removed: bool) {
+    answers::left(st, name, removed);
 }
 
 /// An index set's key is not there any more. `removed`: a user took it away.
@@ -258,27 +299,32 @@ fn written_down(st: &mut State, ctx: Ctx, ix: EntityIx) {
 
 /// Every index set of an entity is outdated, in memory: whoever calls this writes it down.
 pub(crate) fn sets_renewed(st: &mut State, ix: EntityIx) {
-    entity_under_way(ix);
+    entity_under_way(st, ix);
     st.renew_sets(ix);
 }
 
 /// Everything of an entity is outdated, in memory: whoever calls this writes it down.
 pub(crate) fn entity_renewed(st: &mut State, ix: EntityIx) {
-    entity_under_way(ix);
+    entity_under_way(st, ix);
     st.renew(ix);
 }
 
 /// An entity is not known here any more: its spec was deleted, or its slot is another node's.
 pub(crate) fn entity_removed(st: &mut State, name: &str) -> Option<Entity> {
     let e = st.remove(name)?;
-    entity_under_way(e.ix);
+    entity_under_way(st, e.ix);
     Some(e)
 }
 
-fn entity_under_way(ix: EntityIx) {
-    let mut order = clock::order();
-    let seq = order.next(clock::now_us());
-    order.note_entity(ix, seq);
+fn entity_under_way(st: &mut State, ix: EntityIx) {
+    {
+        let mut order = clock::order();
+        let seq = order.next(clock::now_us());
+        order.note_entity(ix, seq);
+    }
+    if !st.answers.idle() {
+        answers::cut(st, &[Cut::Entity(ix)]);
+    }
 }
 
 /// Nothing that is under way is stored: another role, a data set that is loaded, databases that were swapped.
@@ -291,6 +337,9 @@ pub(crate) fn everything_under_way() {
 /// Every key is gone (FLUSHALL, FLUSHDB); the specs stay.
 pub(crate) fn everything(st: &mut State) {
     everything_under_way();
+    if !st.answers.idle() {
+        answers::cut(st, &[Cut::All]);
+    }
     tracking::all_told();
     forget_keys(st);
     let told: Vec<_> = st

@@ -4,6 +4,7 @@
 //! for a fetch is told nothing of it, and every *later* change is signalled by hand, for the record's key and for each
 //! index set that holds it.
 
+pub(crate) mod answers;
 pub(crate) mod change;
 pub(crate) mod cluster;
 pub(crate) mod form;
@@ -12,6 +13,7 @@ pub(crate) mod kept;
 pub(crate) mod links;
 pub(crate) mod own_keys;
 pub(crate) mod register;
+pub(crate) mod resources;
 pub(crate) mod sets;
 pub(crate) mod specs;
 pub(crate) mod targets;
@@ -42,7 +44,7 @@ use podium_core::key;
 use slot::Ground;
 
 const GENERIC_EVENT: i32 = 1 << 2;
-const STRING_EVENT: i32 = 1 << 3;
+pub(crate) const STRING_EVENT: i32 = 1 << 3;
 const ZSET_EVENT: i32 = 1 << 7;
 
 /// What the keyspace holds for a record.

@@ -2,6 +2,7 @@
 
 use crate::server::state::cell::Event;
 use crate::server::state::entities::State;
+use crate::server::state::rounds;
 use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, rm};
@@ -37,6 +38,9 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
     if st.loading {
         return;
     }
+    if st.resources.of_key(name).is_some() {
+        return note_answer(st, event, name);
+    }
     let (entity, id, tomb) = match key::parse(name) {
         Some(Name::Record { entity, id }) => (entity, id, false),
         Some(Name::Tomb { entity, id }) => (entity, id, true),
@@ -67,6 +71,7 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
     let Some(e) = st.by_name_mut(entity) else {
         return;
     };
+    let ix = e.ix;
     if !tomb && matches!(event, Event::Removed | Event::Gone) {
         e.told.remove(id);
     }
@@ -82,12 +87,26 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
         Event::Removed => {
             keys.remove(id);
             cluster::went(e, id);
-            change::record_removed(e, id);
+            change::record_removed(st, ix, id);
         }
         Event::Gone => {
             keys.remove(id);
             change::record_evicted(e, id);
         }
         Event::Written => {}
+    }
+}
+
+/// The same of a computed answer's key.
+fn note_answer(st: &mut State, event: &Event, name: &[u8]) {
+    match event {
+        // Restored, or moved here from another node: looked at when its command is over.
+        Event::New if !st.replica => {
+            st.answers.arrived.push(name.into());
+            rounds::answers_wake();
+        }
+        Event::New | Event::Written => {}
+        Event::Removed => change::answer_left(st, name, true),
+        Event::Gone => change::answer_left(st, name, false),
     }
 }

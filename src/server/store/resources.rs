@@ -17,13 +17,7 @@ pub(crate) fn save(ctx: Ctx, st: &State, name: &str) {
     };
     let own = key::own(RESOURCE, name);
     let generation = r.generation.to_string();
-    let fields: [&[u8]; 5] = [
-        &own,
-        b"spec",
-        &r.json,
-        b"generation",
-        generation.as_bytes(),
-    ];
+    let fields: [&[u8]; 5] = [&own, b"spec", &r.json, b"generation", generation.as_bytes()];
     write(ctx, c"HSET", &fields);
     evicted::is_there(&own);
 }
@@ -38,7 +32,12 @@ pub(crate) fn load(ctx: Ctx, st: &mut State, name: &str) -> bool {
     let Some(fields) = hash_of(ctx, &key::own(RESOURCE, name)) else {
         return false;
     };
-    let field = |wanted: &[u8]| fields.iter().find(|(k, _)| k == wanted).map(|(_, v)| &v[..]);
+    let field = |wanted: &[u8]| {
+        fields
+            .iter()
+            .find(|(k, _)| k == wanted)
+            .map(|(_, v)| &v[..])
+    };
     let generation = field(b"generation")
         .and_then(|v| std::str::from_utf8(v).ok())
         .and_then(|v| v.parse().ok());
@@ -67,9 +66,10 @@ pub(crate) fn put_in_force(
     json: &[u8],
     stored: Option<u64>,
 ) -> bool {
-    let same = st.resources.get(name).map(|r| {
-        r.spec == spec && stored.is_none_or(|generation| r.generation == generation)
-    });
+    let same = st
+        .resources
+        .get(name)
+        .map(|r| r.spec == spec && stored.is_none_or(|generation| r.generation == generation));
     match same {
         Some(true) => return false,
         Some(false) => change::resource(st, name),

@@ -3,6 +3,7 @@
 use crate::server::desk::desk;
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, Figures, State};
+use crate::server::state::resources::Figures as ResourceFigures;
 use crate::server::upstream::figures;
 use crate::server::valkey::blocked::BLOCKED;
 use crate::server::valkey::ffi::rm;
@@ -134,6 +135,45 @@ pub(crate) fn all(st: &mut State) -> List {
     ));
     out.push(spec_problems(st, None));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
+    out.extend(computed(st, None));
+    out
+}
+
+/// The figures of computed answers, of one resource or of all.
+pub(crate) fn computed(st: &State, of: Option<&str>) -> List {
+    let mut sum = ResourceFigures::default();
+    let chosen = st
+        .resources
+        .iter()
+        .filter(|r| of.is_none_or(|name| *r.name == *name));
+    for r in chosen {
+        let f = &r.figures;
+        sum.hits += f.hits;
+        sum.stale_hits += f.stale_hits;
+        sum.misses += f.misses;
+        sum.leases += f.leases;
+        sum.waits += f.waits;
+        sum.timeouts += f.timeouts;
+        sum.fills += f.fills;
+        sum.refused += f.refused;
+        sum.dropped += f.dropped;
+    }
+    let n = |v: u64| Value::Number(v as i64);
+    let mut out: List = Vec::new();
+    if of.is_some() {
+        out.push(("podium_hits".into(), n(sum.hits)));
+        out.push(("podium_misses".into(), n(sum.misses)));
+        out.push(("podium_stale_hits".into(), n(sum.stale_hits)));
+    }
+    out.push(("podium_leases".into(), n(sum.leases)));
+    out.push(("podium_lease_waits".into(), n(sum.waits)));
+    out.push(("podium_lease_timeouts".into(), n(sum.timeouts)));
+    out.push(("podium_fills".into(), n(sum.fills)));
+    out.push(("podium_fills_refused".into(), n(sum.refused)));
+    let (count, bytes) = st.answers.stored(of);
+    out.push(("podium_computed".into(), n(count)));
+    out.push(("podium_computed_bytes".into(), n(bytes)));
+    out.push(("podium_computed_dropped".into(), n(sum.dropped)));
     out
 }
 

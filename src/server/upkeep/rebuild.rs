@@ -2,15 +2,19 @@
 
 use crate::server::desk::budget;
 use crate::server::feed;
+use crate::server::state::answers::Answers;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
+use crate::server::store::answers;
 use crate::server::store::change;
 use crate::server::store::own_keys::{self, load_spec, SPEC, UNSAVED};
+use crate::server::store::resources::{self, RESOURCE};
 use crate::server::store::specs::put_in_force;
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use std::ffi::c_void;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// A place in a walk through the keyspace.
@@ -54,11 +58,14 @@ fn scan(ctx: Ctx, mut each: impl FnMut(Ctx, &[u8])) {
 /// Learns from the keyspace which entities and keys are there: at MODULE LOAD into a running server, and when a data set has been loaded.
 pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     let mut feeds: Vec<Vec<u8>> = Vec::new();
+    let mut kinds: Vec<String> = Vec::new();
     if rm!(RedisModule_DbSize(ctx)) > 0 {
         let mut specs: Vec<String> = Vec::new();
         scan(ctx, |_, name| {
             if let Some(e) = key::own_entity(name, SPEC) {
                 specs.push(e.to_string());
+            } else if let Some(r) = key::own_entity(name, RESOURCE) {
+                kinds.push(r.to_string());
             } else if key::own_entity(name, feed::KEY).is_some() {
                 feeds.push(name.to_vec());
             }
@@ -81,6 +88,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
             change::entity_removed(st, &name);
         }
     }
+    load_resources(ctx, st, &kinds);
     change::forget_keys(st);
     crate::server::store::told::lose_all(st);
     own_keys::evicted::all_there();
@@ -97,6 +105,68 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     }
     budget::load(ctx, st);
     feed::load_all(ctx, st, &feeds);
+    load_answers(ctx, st);
+}
+
+/// The resources of the data set are in force; on a replica no others.
+fn load_resources(ctx: Ctx, st: &mut State, names: &[String]) {
+    let gone: Vec<Arc<str>> = st
+        .resources
+        .names()
+        .filter(|n| st.replica && !names.iter().any(|name| **name == ***n))
+        .cloned()
+        .collect();
+    for name in gone {
+        change::resource(st, &name);
+    }
+    for name in names {
+        resources::load(ctx, st, name);
+    }
+}
+
+/// Looks for the answers that are stored, and learns what they used; what is cached of that by now is compared with what it was.
+/// On a replica the primary throws away.
+pub(crate) fn load_answers(ctx: Ctx, st: &mut State) {
+    st.answers = Answers::default();
+    if st.replica || st.resources.is_empty() {
+        return;
+    }
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    scan(ctx, |_, name| {
+        if st.resources.of_key(name).is_some() {
+            names.push(name.to_vec());
+        }
+    });
+    let loaded = names
+        .iter()
+        .filter(|name| answers::load(st, ctx, name))
+        .count();
+    if loaded == 0 {
+        return;
+    }
+    for ix in st.entities().map(|e| e.ix).collect::<Vec<_>>() {
+        let Some(e) = st.get_mut(ix) else { continue };
+        // What its stored answers used is in their bytes by entity: an index of it may be among that.
+        e.answers_use_index = true;
+        let ids: Vec<CompactString> = e.records.iter().chain(&e.tombs).cloned().collect();
+        for id in ids {
+            answers::compare(st, ctx, ix, &id);
+        }
+        let sets: Vec<Box<[u8]>> = st
+            .get(ix)
+            .map(|e| e.sets.iter().cloned().collect())
+            .unwrap_or_default();
+        for suffix in sets {
+            change::set_stored(st, ctx, ix, &suffix, 0);
+        }
+        let doubted = st
+            .get(ix)
+            .and_then(|e| e.doubts.iter().map(|(_, seq)| seq).max());
+        if let Some(latest) = doubted {
+            st.answers.core.entity_doubt(ix, latest);
+        }
+    }
+    crate::server::state::rounds::answers_wake();
 }
 
 /// Notes keys that were there before their entity's spec: up to `steps` of the keyspace's buckets. False: there is no more.

@@ -4,6 +4,7 @@ use crate::server::desk::budget;
 use crate::server::feed;
 use crate::server::state::entities::State;
 use crate::server::store::own_keys::{clear_doubts, evicted, save_doubts, save_spec, UNSAVED};
+use crate::server::store::resources;
 use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, rm, Ctx};
 use std::ffi::c_void;
@@ -21,6 +22,9 @@ pub(crate) fn save_all(ctx: Ctx, st: &State) {
         save_spec(ctx, e);
         clear_doubts(ctx, e);
         save_doubts(ctx, e);
+    }
+    for name in st.resources.names() {
+        resources::save(ctx, st, name);
     }
     feed::save_all(ctx, st);
 }

@@ -70,11 +70,20 @@ pub struct Filled {
 }
 
 /// Everything about computed answers that is kept in memory.
-#[derive(Default)]
 pub struct Answers<W> {
     index: Index,
     changes: Changes,
     leases: Leases<W>,
+}
+
+impl<W> Default for Answers<W> {
+    fn default() -> Self {
+        Answers {
+            index: Index::default(),
+            changes: Changes::default(),
+            leases: Leases::default(),
+        }
+    }
 }
 
 impl<W> Answers<W> {

@@ -416,6 +416,10 @@ impl Index {
     pub fn is_empty(&self) -> bool {
         self.live == 0
     }
+    /// Are there dropped answers whose keys are still to be deleted?
+    pub fn has_gone(&self) -> bool {
+        !self.out.is_empty()
+    }
     /// Up to `n` of the dropped answers whose keys are still to be deleted.
     pub fn take_gone(&mut self, n: usize) -> Vec<Gone> {
         let n = n.min(self.out.len());

@@ -4,6 +4,7 @@ pub(crate) mod declare;
 
 use crate::server::commands::table::declare::declare;
 
+use crate::server::commands::answers;
 use crate::server::commands::check;
 use crate::server::commands::discover;
 use crate::server::commands::read;
@@ -100,6 +101,7 @@ fn read_options() -> Vec<Arg> {
         )),
         optional(Arg::Word("NOWAIT")),
         optional(Arg::Word("META")),
+        optional(Arg::With("token", "FOR", 0)),
     ]
 }
 
@@ -222,6 +224,19 @@ fn commands() -> Vec<Command> {
         c("podium.warm", warm::warm, "write", "podium write admin slow", -2, Keys::One(Access::Update),
           "Loads a whole table and makes every index value of it complete", "O(N/100) calls with N the number of records",
           vec![Arg::Key("key"), optional(Arg::Word("ASYNC"))]),
+        c("podium.lease", answers::lease, "write fast", "podium write fast", -2, Keys::One(Access::Read),
+          "Returns a computed answer, or a lease to compute it", "O(1)",
+          vec![Arg::Key("key"),
+               optional(Arg::Choice("freshness", vec![Arg::Word("NOCACHE"), Arg::Word("CACHEONLY"), Arg::With("max-age", "MAXAGE", 1)])),
+               optional(Arg::Word("NOWAIT")), optional(Arg::Word("META"))]),
+        c("podium.fill", answers::fill, "write deny-oom", "podium write", -3, Keys::One(Access::Update),
+          "Stores a computed answer, unless something that it was computed from changed", "O(U) with U the number of records and sets it used",
+          vec![Arg::Key("key"), Arg::Text("value"), optional(Arg::With("token", "TOKEN", 0)), optional(Arg::With("seconds", "TTL", 1)),
+               optional(Arg::Block("tags", Some("TAGS"), vec![Arg::Int("numtags"), Arg::Many(Box::new(Arg::Text("tag")))])),
+               optional(Arg::Block("used", Some("USED"), vec![Arg::Int("numused"), Arg::Many(Box::new(Arg::Text("used-key")))]))]),
+        c("podium.release", answers::release, "write fast", "podium write fast", 3, Keys::One(Access::Read),
+          "Gives a lease back: the computation failed", "O(1)",
+          vec![Arg::Key("key"), Arg::Text("token")]),
         c("podium.stats", stats::stats, "readonly", "podium read", -1, Keys::None,
           "Returns the figures of one entity or of all, or sets them back", "O(E) with E the number of entities",
           vec![optional(Arg::Choice("what", vec![Arg::Text("entity"), Arg::Word("RESET")]))]),

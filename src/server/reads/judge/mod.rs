@@ -4,6 +4,8 @@ pub(crate) mod scan;
 
 pub(crate) use crate::server::reads::judge::scan::Start;
 
+use crate::server::reads::computed::used::Used;
+use crate::server::reads::computed::COMPUTED;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{Brought, LandedRecord, Seen};
 use crate::server::state::query::{Options, RecordKey, View};
@@ -57,6 +59,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) unheard: bool,
     /// Sets too large to be read in one go.
     pub(crate) preread: Option<&'a Preread>,
+    /// What a computed answer used and is in doubt: to be looked at first.
+    pub(crate) doubtful: Vec<Want>,
+    /// What is answered, where a computation uses it.
+    pub(crate) used: Option<Used>,
 }
 
 impl<'a> Judge<'a> {
@@ -69,6 +75,8 @@ impl<'a> Judge<'a> {
             refresh: Vec::new(),
             unheard: false,
             preread: None,
+            doubtful: Vec::new(),
+            used: options.for_token.map(|_| Used::default()),
         }
     }
 }
@@ -101,7 +109,15 @@ impl Judge<'_> {
         e.feed.unsettled(self.now) && !self.brought.heard && !self.options.cache_only
     }
     /// What a record that cannot be answered yet waits for.
-    pub(crate) fn want(&mut self, k: &RecordKey) -> Want {
+    pub(crate) fn wants(&mut self, k: &RecordKey, wants: &mut Vec<Want>) {
+        if k.ix == COMPUTED {
+            wants.append(&mut self.doubtful);
+        } else {
+            let want = self.want(k);
+            wants.push(want);
+        }
+    }
+    fn want(&mut self, k: &RecordKey) -> Want {
         if std::mem::take(&mut self.unheard) {
             Want::Feed(k.ix)
         } else {
@@ -138,6 +154,9 @@ impl Judge<'_> {
 
     /// Answers for one record: its body with META if that is asked for, or `None`: it must be fetched.
     pub(crate) fn record(&mut self, st: &mut State, k: &RecordKey) -> Option<Body> {
+        if k.ix == COMPUTED {
+            return self.computed(st, k);
+        }
         let Some(e) = st.get(k.ix) else {
             return Some(Body::error(cluster::no_entity(entity_of(&k.name))));
         };
@@ -190,6 +209,9 @@ impl Judge<'_> {
                     _ => return None,
                 };
                 tracking::read(&k.name);
+                if let Some(used) = &mut self.used {
+                    used.record(k.ix, &k.name, Some(&entry), fresh_until, vouched);
+                }
                 let body = render(e, &self.options.view, &entry, &k.id);
                 log::event(
                     if stale { "cache_stale" } else { "cache_hit" },
@@ -233,6 +255,9 @@ impl Judge<'_> {
             Copy::Tomb(h) => {
                 if self.now < h.fresh_until && self.young_enough(h.asked_ms) {
                     tracking::read(&k.name);
+                    if let Some(used) = &mut self.used {
+                        used.record(k.ix, &k.name, None, h.fresh_until, false);
+                    }
                     log::event("cache_hit", &k.name, &[("detail", "tombstone".into())]);
                     if let Some(e) = st.get_mut(k.ix) {
                         e.figures.hits += 1;
@@ -256,12 +281,30 @@ impl Judge<'_> {
     }
 
     fn answer_fetched(
-        &self,
+        &mut self,
         st: &mut State,
         k: &RecordKey,
         b: &Arc<LandedRecord>,
         word: CacheWord,
     ) -> Body {
+        let vouched = st
+            .get(k.ix)
+            .is_some_and(|e| e.feed.from > 0 && e.feed.from < b.sent);
+        match (&mut self.used, &b.seen) {
+            (Some(used), Seen::Found(bytes, _)) => {
+                if let Some(entry) = Entry::read(bytes, &k.name) {
+                    used.record(
+                        k.ix,
+                        &k.name,
+                        Some(&entry),
+                        entry.header.fresh_until,
+                        vouched,
+                    );
+                }
+            }
+            (Some(used), Seen::Gone(until)) => used.record(k.ix, &k.name, None, *until, false),
+            _ => {}
+        }
         if let Some(e) = st.get_mut(k.ix) {
             count_fetch(e, word, self.brought);
         }
@@ -270,7 +313,7 @@ impl Judge<'_> {
 
     /// Airtable failed: a stale copy answers if the settings allow it and the client did not forbid it.
     fn instead(
-        &self,
+        &mut self,
         st: &mut State,
         k: &RecordKey,
         copy: &Copy,
@@ -283,6 +326,9 @@ impl Judge<'_> {
                 let h = entry.header;
                 if freshness::judge(w, h.fresh_until, h.dead_at, self.now) != Use::No {
                     tracking::read(&k.name);
+                    if let Some(used) = &mut self.used {
+                        used.record(k.ix, &k.name, Some(&entry), h.fresh_until, false);
+                    }
                     let body = render(e, &self.options.view, &entry, &k.id);
                     let meta = self.options.meta.then(|| {
                         let mut m = self.meta(&k.name, CacheWord::Stale, h.asked_ms, h.fresh_until);

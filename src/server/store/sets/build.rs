@@ -1,6 +1,7 @@
 //! An index set is built: begun, filled, completed, and set right by what came meanwhile.
 
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::store::change;
 use crate::server::store::kept;
 use crate::server::store::sets::{open_set, set_name, set_state};
 use crate::server::store::ZSET_EVENT;
@@ -133,7 +134,8 @@ pub(crate) fn finish_set(
     head.name = entry::hash(&name);
     head.generation = e.sets_generation;
     let member = head.member();
-    own_write(|| {
+    let seq = head.seq;
+    let stored = own_write(|| {
         let s = RString::new(&name);
         {
             let k = Key::write(ctx, s.raw());
@@ -152,7 +154,11 @@ pub(crate) fn finish_set(
         );
         notify(ctx, ZSET_EVENT, c"zadd", &s);
         true
-    })
+    });
+    if stored {
+        change::set_stored(st, ctx, ix, suffix, seq);
+    }
+    stored
 }
 
 /// Takes one record out of a set, or puts it in, because something newer than the question is known of it.

@@ -60,6 +60,20 @@ impl Key {
     pub(crate) fn set_string(&self, body: &RString) -> bool {
         rm!(RedisModule_StringSet(self.0, body.raw())) == OK
     }
+    /// Writes over some bytes of a string that is at least that long, in place. Not replicated: for what each process keeps
+    /// for itself.
+    pub(crate) fn patch(&self, at: std::ops::Range<usize>, bytes: &[u8]) -> bool {
+        let mut len = 0usize;
+        let p = rm!(RedisModule_StringDMA(self.0, &mut len, WRITE));
+        if p.is_null() || at.end > len || at.len() != bytes.len() {
+            return false;
+        }
+        // SAFETY: the server hands out its own buffer of `len` bytes for writing.
+        unsafe {
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), p.cast::<u8>().add(at.start), bytes.len())
+        };
+        true
+    }
     /// `at`: unix ms.
     pub(crate) fn expire_at(&self, at: u64) -> bool {
         rm!(RedisModule_SetAbsExpire(self.0, at as i64)) == OK

@@ -5,6 +5,7 @@ use crate::server::reads::judge::{render, render_shared, Judge, Want};
 use crate::server::state::entities::{Entity, State};
 use crate::server::state::outcome::{LandedRecord, Seen};
 use crate::server::state::query::Output;
+use crate::server::store::answers::content;
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::reply::Body;
@@ -197,7 +198,12 @@ impl Judge<'_> {
         let text = |e: &Entry, f| e.texts(f).next().map(<[u8]>::to_vec);
         let sort = sort.zip(entry).and_then(|(f, e)| text(&e, f));
         let id = id.clone();
-        scan.found.push(Item { id, body, sort });
+        scan.found.push(Item {
+            id,
+            body,
+            sort,
+            seen: None,
+        });
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -245,10 +251,16 @@ impl Judge<'_> {
             scan.ending.push(Want::Record(e.ix, id.clone()));
         }
         let sort = sort.and_then(|f| entry.texts(f).next()).map(<[u8]>::to_vec);
+        let seen = self.used.is_some().then(|| {
+            let vouched = e.feed.renews(&entry.header, self.now);
+            let until = (!vouched).then_some(entry.header.fresh_until);
+            (content(entry), until)
+        });
         scan.found.push(Item {
             id: id.clone(),
             body,
             sort,
+            seen,
         });
     }
 }

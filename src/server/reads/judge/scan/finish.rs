@@ -1,5 +1,6 @@
 //! What a scan came to: sorted, cut, counted and replied, or what is still lacking.
 
+use crate::server::reads::computed::used::MOST_MEMBERS;
 use crate::server::reads::judge::scan::start::most_selective;
 use crate::server::reads::judge::scan::{Item, Scan};
 use crate::server::reads::judge::{count_fetch, entity_of, Judge, Progress, Want};
@@ -13,6 +14,8 @@ use crate::server::valkey::reply::{self, Body, CacheWord, Fwd};
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
+use podium_core::computed::thing::UNKNOWN;
+use podium_core::key;
 use podium_core::question;
 
 /// The first error among what was found.
@@ -69,6 +72,7 @@ impl Judge<'_> {
             scan.keys(st).iter().for_each(|key| tracking::read(key));
         }
         let total = scan.found.len();
+        self.use_found(st, &scan);
         let Some(e) = st.get_mut(scan.ix) else {
             return Progress::Done(Body::error(cluster::no_entity(entity_of(name))));
         };
@@ -101,6 +105,7 @@ impl Judge<'_> {
                 id: CompactString::default(),
                 body: Body::error(Fault::nameless(&e.name).line),
                 sort: None,
+                seen: None,
             });
         }
         if let (Output::Count, Some(unsure)) = (self.options.output, error_in(&scan.found)) {
@@ -184,5 +189,34 @@ impl Judge<'_> {
             Output::Records => Body::List(scan.found.into_iter().map(|i| i.body).collect()),
         };
         Progress::Done(body.with_meta(meta))
+    }
+    /// The computation that the read is for used the sets, and the records that were found in them.
+    fn use_found(&mut self, st: &State, scan: &Scan) {
+        let Some(used) = &mut self.used else { return };
+        let Some(e) = st.get(scan.ix) else { return };
+        if scan.found.len() > MOST_MEMBERS {
+            return used.whole(st, scan.ix);
+        }
+        for item in &scan.found {
+            let (content, until) = item.seen.unwrap_or((UNKNOWN, None));
+            used.member(scan.ix, &key::record(&e.name, &item.id), content, until);
+        }
+        match &scan.conditions[..] {
+            [] => {
+                let ids: Vec<CompactString> = scan.found.iter().map(|i| i.id.clone()).collect();
+                used.set(st, scan.ix, b"*", &ids);
+                used.whole(st, scan.ix);
+            }
+            [one] => {
+                let ids: Vec<CompactString> = scan.found.iter().map(|i| i.id.clone()).collect();
+                used.set(st, scan.ix, &one.suffix, &ids);
+            }
+            several => several
+                .iter()
+                .for_each(|c| used.set_unread(st, scan.ix, &c.suffix)),
+        }
+        if e.feed.from == 0 {
+            used.until(scan.fresh_until);
+        }
     }
 }

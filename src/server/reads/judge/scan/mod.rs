@@ -13,6 +13,7 @@ use crate::server::state::query::Condition;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::reply::Body;
 use compact_str::CompactString;
+use podium_core::computed::thing::Content;
 use podium_core::key;
 
 /// An index question being answered: which records are candidates, which of them belong, what is lacking.
@@ -52,6 +53,9 @@ struct Item {
     /// belongs.
     body: Body,
     sort: Option<Vec<u8>>,
+    /// For a computation that uses the answer: what the record is like, and until when that is fresh unless the feed says when
+    /// it changes.
+    seen: Option<(Content, Option<u64>)>,
 }
 
 /// What starting a scan came to.

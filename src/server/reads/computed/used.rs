@@ -1,0 +1,138 @@
+//! What a read FOR a token answers is used by the computation that holds it.
+
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::store::answers::{self, content, content_of_set};
+use compact_str::CompactString;
+use podium_core::computed::answers::Named;
+use podium_core::computed::lease::Token;
+use podium_core::computed::stored::Stored;
+use podium_core::computed::thing::{Content, Dep, Kind, ABSENT, UNKNOWN};
+use podium_core::computed::uses::Used as OneUse;
+use podium_core::entry::Entry;
+use podium_core::key;
+
+/// Members that a set is used with, at most; a larger one counts as the whole entity.
+pub(crate) const MOST_MEMBERS: usize = 10_000;
+
+/// What one read used so far.
+#[derive(Default)]
+pub(crate) struct Used {
+    pub(crate) named: Vec<Named>,
+    /// The first of its parts to end, unix ms.
+    pub(crate) fresh_until: Option<u64>,
+}
+
+impl Used {
+    pub(crate) fn until(&mut self, fresh_until: u64) {
+        let known = self.fresh_until.unwrap_or(u64::MAX);
+        self.fresh_until = Some(known.min(fresh_until));
+    }
+    fn thing(&mut self, kind: Kind, name: &[u8], content: Content, ix: EntityIx) {
+        let dep = Dep {
+            thing: answers::thing(kind, name),
+            kind,
+            content,
+            name: None,
+        };
+        self.named.push(Named::Thing(OneUse {
+            dep,
+            entity: Some(ix),
+        }));
+    }
+    /// A record as it was answered; `None`: that it does not exist. `vouched`: the feed says when that changes.
+    pub(crate) fn record(
+        &mut self,
+        ix: EntityIx,
+        name: &[u8],
+        entry: Option<&Entry>,
+        fresh_until: u64,
+        vouched: bool,
+    ) {
+        self.thing(Kind::Record, name, entry.map_or(ABSENT, content), ix);
+        if !vouched {
+            self.until(fresh_until);
+        }
+    }
+    /// An index set, with the ids that are in it.
+    pub(crate) fn set(&mut self, st: &State, ix: EntityIx, suffix: &[u8], ids: &[CompactString]) {
+        let Some(e) = st.get(ix) else { return };
+        let name = [e.name.as_bytes(), b":", suffix].concat();
+        if ids.len() > MOST_MEMBERS {
+            return self.thing(Kind::Whole, &key::all(&e.name), UNKNOWN, ix);
+        }
+        self.thing(Kind::Set, &name, content_of_set(ids), ix);
+    }
+    /// A member of a set that was answered. `until`: when it ends, unless the feed says when it changes.
+    pub(crate) fn member(
+        &mut self,
+        ix: EntityIx,
+        name: &[u8],
+        content: Content,
+        until: Option<u64>,
+    ) {
+        self.thing(Kind::Record, name, content, ix);
+        if let Some(until) = until {
+            self.until(until);
+        }
+    }
+    /// An index set of which only a part was answered.
+    pub(crate) fn set_unread(&mut self, st: &State, ix: EntityIx, suffix: &[u8]) {
+        if let Some(e) = st.get(ix) {
+            let name = [e.name.as_bytes(), b":", suffix].concat();
+            self.thing(Kind::Set, &name, UNKNOWN, ix);
+        }
+    }
+    /// All of an entity.
+    pub(crate) fn whole(&mut self, st: &State, ix: EntityIx) {
+        if let Some(e) = st.get(ix) {
+            self.thing(Kind::Whole, &key::all(&e.name), UNKNOWN, ix);
+        }
+    }
+    /// A computed answer; `None`: that there is none.
+    pub(crate) fn answer(&mut self, st: &State, name: &[u8], answer: Option<&Stored>) {
+        let own = Dep {
+            thing: answers::thing(Kind::Computed, name),
+            kind: Kind::Computed,
+            content: answer.map_or(ABSENT, |a| a.header.content),
+            name: Some(name.into()),
+        };
+        let at = answer.and_then(|a| a.place(st.answers.process));
+        if let Some(a) = answer {
+            self.until(a.header.fresh_until);
+        }
+        self.named.push(Named::Answer { own, at });
+    }
+}
+
+/// It was used by a computation, as of the number under which the read began. A token that is over: nothing happens.
+pub(crate) fn note(st: &mut State, token: Token, used: Used, as_of: u64, now_ms: u64) {
+    for n in &used.named {
+        if let Named::Thing(OneUse {
+            dep,
+            entity: Some(ix),
+        }) = n
+        {
+            if matches!(dep.kind, Kind::Set | Kind::Whole) {
+                index_is_used(st, *ix);
+            }
+        }
+    }
+    if !st.answers.core.used(token, used.named, as_of, now_ms) {
+        return;
+    }
+    if let Some(until) = used.fresh_until {
+        let known = st.answers.fresh_until.entry(token).or_insert(until);
+        *known = (*known).min(until);
+    }
+}
+
+/// From here on doubt about an entity's records matters, whether it has index sets or not.
+pub(crate) fn index_is_used(st: &mut State, ix: EntityIx) {
+    if let Some(e) = st.get_mut(ix) {
+        e.answers_use_index = true;
+        let latest = e.doubts.iter().map(|(_, seq)| seq).max();
+        if let Some(latest) = latest {
+            st.answers.core.entity_doubt(ix, latest);
+        }
+    }
+}

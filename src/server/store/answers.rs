@@ -1,0 +1,384 @@
+//! Computed answers in the keyspace, and what changes mean to them. Under the server's lock.
+//!
+//! The core knows what each answer used ([`podium_core::computed`]); here things get their names and contents, stored answers
+//! are read, written and deleted, and the gate ([`super::change`]) passes on what changed.
+
+use crate::server::state::clock;
+use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::resources::Resource;
+use crate::server::store::{self, change::Change, By, Copy, Set};
+use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
+use crate::server::valkey::lock::own_write;
+use compact_str::CompactString;
+use podium_core::computed::answers::Seen;
+use podium_core::computed::cut::Cut;
+use podium_core::computed::index::{Check, Doubtful, Place};
+use podium_core::computed::pending::Ticket;
+use podium_core::computed::stored::{self, Header, NamedUse, Stored, Used as StoredUse};
+use podium_core::computed::thing::{
+    digest, known, Content, EntityUse, Kind, Thing, ABSENT, UNKNOWN,
+};
+use podium_core::entry::{hash, Entry};
+use podium_core::key;
+
+/// Marks made in one go on the main thread; more are made by the answers' thread, in slices.
+const AT_ONCE: usize = 2_000;
+/// Keys deleted in one go.
+const DELETED_AT_ONCE: usize = 50;
+
+/// A thing by its kind and the name of its key (a tag: the tag).
+pub(crate) fn thing(kind: Kind, name: &[u8]) -> Thing {
+    let of_name = hash(name);
+    stored::thing((of_name ^ (kind as u64 + 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// The thing that stands for all of an entity.
+pub(crate) fn whole(st: &State, ix: EntityIx) -> Thing {
+    st.get(ix)
+        .map_or(0, |e| thing(Kind::Whole, &key::all(&e.name)))
+}
+
+/// What a record is like.
+pub(crate) fn content(entry: &Entry) -> Content {
+    known(hash(entry.whole()))
+}
+
+/// What a set is like.
+pub(crate) fn content_of_set(ids: &[CompactString]) -> Content {
+    digest(ids.iter().map(|id| hash(id.as_bytes())))
+}
+
+/// A record's cells, or its end, became known. `doubted`: it was in doubt.
+pub(super) fn record(st: &mut State, c: &Change, doubted: bool) {
+    if st.answers.idle() {
+        return;
+    }
+    let Some(e) = st.get(c.ix) else { return };
+    let name = e.name.clone();
+    let own = thing(Kind::Record, &key::record(&name, c.id));
+    let mut groups = vec![thing(Kind::Whole, &key::all(&name))];
+    for entry in c.old.iter().chain(c.new.iter()) {
+        for suffix in store::set_suffixes(st, c.ix, entry) {
+            groups.push(thing(Kind::Set, &[name.as_bytes(), b":", &suffix].concat()));
+        }
+    }
+    let seen = Seen {
+        thing: own,
+        content: c.new.map_or(ABSENT, content),
+        before: match c.old {
+            Some(old) => content(old),
+            None if c.was_gone => ABSENT,
+            None => UNKNOWN,
+        },
+        told: c.by == By::Told || doubted,
+        entity: c.ix,
+        as_of: c.seq,
+        seq: clock::next(),
+    };
+    st.answers.core.seen(&seen, groups);
+    stir(st);
+}
+
+/// A whole index set was stored, or one that nobody may read any more.
+pub(super) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
+    let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
+        return;
+    };
+    let own = thing(Kind::Set, &[e.name.as_bytes(), b":", suffix].concat());
+    if !st.answers.core.concerns(own) {
+        return;
+    }
+    let Set::Complete { ids, .. } = store::read_set(ctx, e, suffix) else {
+        return;
+    };
+    let seen = Seen {
+        thing: own,
+        content: content_of_set(&ids),
+        before: UNKNOWN,
+        told: false,
+        entity: ix,
+        as_of: seq,
+        seq: clock::next(),
+    };
+    st.answers.core.seen(&seen, []);
+    stir(st);
+}
+
+/// Somebody said that a record changed, and its cells are not seen yet.
+pub(super) fn doubt(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
+    if st.answers.idle() {
+        return;
+    }
+    let Some(e) = st.get(ix) else { return };
+    let name = key::record(&e.name, id);
+    let doubtful = Doubtful {
+        thing: thing(Kind::Record, &name),
+        kind: Kind::Record,
+        entity: ix,
+        key: CompactString::from_utf8_lossy(&name),
+        seq,
+    };
+    st.answers.core.doubt(doubtful);
+    stir(st);
+}
+
+/// Number of the latest doubt about any record of an entity; 0: none is in doubt any more.
+pub(super) fn entity_doubt(st: &mut State, ix: EntityIx, latest: u64) {
+    if !st.answers.idle() {
+        st.answers.core.entity_doubt(ix, latest);
+    }
+}
+
+/// An index set changed, into what is not known.
+pub(super) fn set_changed(st: &mut State, ix: EntityIx, suffix: &[u8]) {
+    let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
+        return;
+    };
+    let own = thing(Kind::Set, &[e.name.as_bytes(), b":", suffix].concat());
+    st.answers.core.changed(own, clock::next());
+    stir(st);
+}
+
+/// All of an entity, of a resource, or everything, is thrown away.
+pub(crate) fn cut(st: &mut State, cuts: &[Cut]) -> Ticket {
+    let ticket = st.answers.core.cut(cuts, clock::next());
+    stir(st);
+    ticket
+}
+
+/// After a change: some marks are made at once, the rest by the thread.
+fn stir(st: &mut State) {
+    if st.answers.core.has_work() {
+        st.answers.core.work(AT_ONCE);
+    }
+    if has_rest(st) {
+        crate::server::state::rounds::answers_wake();
+    }
+}
+
+/// Is there something left for the thread?
+pub(crate) fn has_rest(st: &State) -> bool {
+    let a = &st.answers;
+    a.core.has_work() || a.core.index().has_gone() || a.core.leases().has_answers()
+}
+
+/// Deletes some keys of answers that were dropped; true: there may be more.
+pub(crate) fn delete_some(st: &mut State, ctx: Ctx) -> bool {
+    if st.replica || st.loading || !ffi::removable(ctx) {
+        return false;
+    }
+    let gone = st.answers.core.take_gone(DELETED_AT_ONCE);
+    let more = gone.len() == DELETED_AT_ONCE;
+    for g in gone {
+        let process = st.answers.process;
+        let is_its = |s: &Stored| s.place(process) == Some(g.place);
+        if read(ctx, &g.key, |s| is_its(&s)) == Some(true) {
+            if let Some(r) = st.resources.of_key_mut(&g.key) {
+                r.figures.dropped += 1;
+            }
+            store::remove_key(ctx, &g.key);
+        }
+    }
+    more
+}
+
+/// Looks at a stored answer; `None`: there is none under this key.
+pub(crate) fn read<R>(ctx: Ctx, name: &[u8], f: impl FnOnce(Stored) -> R) -> Option<R> {
+    let s = RString::new(name);
+    let k = Key::peek(ctx, s.raw());
+    if k.kind() != KeyKind::String {
+        return None;
+    }
+    Stored::read(k.body()?, name).map(f)
+}
+
+/// What is stored under a computed key, and what it is worth. The bytes belong to the keyspace.
+pub(crate) fn look(
+    st: &mut State,
+    ctx: Ctx,
+    name: &[u8],
+    touch: bool,
+) -> Option<(Stored<'static>, Check)> {
+    let generation = st.resources.of_key(name)?.generation;
+    let s = RString::new(name);
+    let k = if touch {
+        Key::read(ctx, s.raw())
+    } else {
+        Key::peek(ctx, s.raw())
+    };
+    if k.kind() != KeyKind::String {
+        return None;
+    }
+    let body = k.body()?;
+    // SAFETY: the buffer belongs to the keyspace, which nothing changes before the reply is written or copied.
+    let body = unsafe { std::slice::from_raw_parts(body.as_ptr(), body.len()) };
+    let answer = Stored::read(body, name).filter(|a| a.header.generation == generation)?;
+    let check = worth(st, &answer);
+    Some((answer, check))
+}
+
+/// What a stored answer is worth by what it used.
+fn worth(st: &mut State, answer: &Stored) -> Check {
+    if st.replica {
+        // What the primary throws away it deletes here.
+        return Check::Hit;
+    }
+    match answer.place(st.answers.process) {
+        Some(at) => st.answers.core.check(at),
+        None => Check::Dropped,
+    }
+}
+
+/// Is there somebody else's value under the key?
+pub(crate) fn is_foreign(ctx: Ctx, name: &[u8]) -> bool {
+    let s = RString::new(name);
+    let k = Key::peek(ctx, s.raw());
+    match k.kind() {
+        KeyKind::Empty => false,
+        KeyKind::String => k.body().is_none_or(|b| Stored::read(b, name).is_none()),
+        _ => true,
+    }
+}
+
+/// The entities of uses by name, as they are stored.
+fn named(st: &State, uses: &[EntityUse]) -> Vec<NamedUse> {
+    let of = |u: &EntityUse| {
+        Some(NamedUse {
+            entity: st.get(u.entity)?.name.clone(),
+            index_as_of: u.index_as_of,
+        })
+    };
+    uses.iter().filter_map(of).collect()
+}
+
+/// Writes an answer that the index knows at this place. False: the server takes no writes, or its index lost it.
+pub(crate) fn write(
+    st: &mut State,
+    ctx: Ctx,
+    name: &[u8],
+    mut header: Header,
+    place: Place,
+    value: &[u8],
+    expire_at: u64,
+) -> bool {
+    if !ffi::writable(ctx) {
+        st.answers.core.remove(place);
+        return false;
+    }
+    let Some((deps, uses)) = st.answers.core.index().export(place) else {
+        return false;
+    };
+    header.process = st.answers.process;
+    (header.slot, header.slot_generation) = (place.slot, place.generation);
+    let used = StoredUse {
+        deps,
+        entities: named(st, &uses),
+    };
+    let bytes = stored::encode(name, &header, value, &used);
+    let s = RString::new(name);
+    own_write(|| {
+        {
+            let k = Key::write(ctx, s.raw());
+            k.set_string(&RString::new(&bytes));
+            k.expire_at(expire_at);
+        }
+        let until = expire_at.to_string();
+        ffi::replicate(ctx, c"SET", &[name, &bytes, b"PXAT", until.as_bytes()]);
+        notify(ctx, store::STRING_EVENT, c"set", &s);
+        ffi::signal_modified(ctx, &s);
+    });
+    true
+}
+
+/// Takes over a stored answer that another process wrote, or that came here: the index learns what it used, and the place is
+/// written into it. False: it is no answer any more.
+pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
+    let Some(generation) = st.resources.of_key(name).map(|r| r.generation) else {
+        return false;
+    };
+    let process = st.answers.process;
+    let found = read(ctx, name, |s| {
+        let ours = s.header.generation == generation && s.place(process).is_none();
+        ours.then(|| s.used()).flatten().map(|u| (s.header, u))
+    });
+    let Some((header, used)) = found.flatten() else {
+        return false;
+    };
+    let entity = |u: &NamedUse| {
+        Some(EntityUse {
+            entity: st.by_name(&u.entity)?.ix,
+            index_as_of: u.index_as_of,
+        })
+    };
+    let uses: Option<Vec<EntityUse>> = used.entities.iter().map(entity).collect();
+    // Of an entity that is not known any more nobody will say what changes.
+    let Some(uses) = uses else {
+        store::remove_key(ctx, name);
+        return false;
+    };
+    clock::order().observe(header.seq, clock::now_us());
+    match st.answers.core.load(name, &used.deps, &uses) {
+        Ok(place) => {
+            let s = RString::new(name);
+            own_write(|| {
+                Key::write(ctx, s.raw()).patch(stored::PLACE, &stored::place_bytes(process, place))
+            });
+            true
+        }
+        Err(_) => {
+            store::remove_key(ctx, name);
+            false
+        }
+    }
+}
+
+/// Compares what is cached of a record with what loaded answers used of it.
+pub(crate) fn compare(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
+    let Some(e) = st.get(ix) else { return };
+    let name = key::record(&e.name, id);
+    let own = thing(Kind::Record, &name);
+    if !st.answers.core.index().is_used(own) {
+        return;
+    }
+    let now = match store::copy(ctx, e, id, false) {
+        Copy::Record(b) => Entry::read(b, &name).map_or(UNKNOWN, |entry| content(&entry)),
+        Copy::Tomb(_) => ABSENT,
+        _ => UNKNOWN,
+    };
+    if now == UNKNOWN {
+        return;
+    }
+    let seen = Seen {
+        thing: own,
+        content: now,
+        before: UNKNOWN,
+        told: false,
+        entity: ix,
+        as_of: 0,
+        seq: clock::next(),
+    };
+    st.answers.core.seen(&seen, []);
+}
+
+/// A computed key is not there any more. `removed`: a user took it away.
+pub(super) fn left(st: &mut State, name: &[u8], removed: bool) {
+    if removed {
+        let own = thing(Kind::Computed, name);
+        cut(
+            st,
+            &[Cut::Key {
+                key: name,
+                thing: own,
+            }],
+        );
+    } else if let Some(at) = st.answers.core.index().place(name) {
+        st.answers.core.remove(at);
+    }
+}
+
+/// A resource's answers are thrown away, and who waits for one is told: its spec changed or was deleted.
+pub(crate) fn end(st: &mut State, resource: &Resource) {
+    let prefix = [resource.name.as_bytes(), b":"].concat();
+    st.answers.core.end(&prefix, clock::next());
+    stir(st);
+}

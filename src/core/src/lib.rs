@@ -17,6 +17,7 @@ extern crate std;
 pub mod automation;
 pub mod before;
 pub mod columns;
+pub mod computed;
 pub mod discover;
 pub mod doubt;
 pub mod entry;

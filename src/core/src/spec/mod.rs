@@ -15,7 +15,7 @@ mod properties;
 mod rule;
 mod schema;
 mod steps;
-mod strict;
+pub(crate) mod strict;
 #[cfg(test)]
 pub(crate) mod tests;
 mod union;

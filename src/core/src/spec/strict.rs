@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 ///
 /// # Errors
 /// What is wrong, with line and column.
-pub(super) fn parse(json: &[u8]) -> Result<Value, String> {
+pub(crate) fn parse(json: &[u8]) -> Result<Value, String> {
     serde_json::from_slice::<Strict>(json)
         .map(|s| s.0)
         .map_err(|e| e.to_string())

@@ -1,0 +1,179 @@
+//! The things that answers used, each with the answers that used it.
+
+use super::slab::Slab;
+use super::thing::{Content, Kind, Thing, UNKNOWN};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use hashbrown::HashTable;
+
+/// It is in doubt.
+pub(super) const DOUBTFUL: u8 = 1;
+/// It changed, and not all answers on it were marked yet.
+pub(super) const CUT: u8 = 2;
+
+/// Tables that one big one is split into: a table that grows is copied, so none may be big.
+const SHARDS: usize = 256;
+
+/// Slots of the answers that used a thing. Dead ones are swept out now and then ([`super::pending`]).
+#[derive(Default)]
+pub(super) enum Postings {
+    #[default]
+    None,
+    One(u32),
+    // (A Vec in place would make every node with a single answer larger by half.)
+    #[allow(clippy::box_collection)]
+    Many(Box<Vec<u32>>),
+}
+
+impl Postings {
+    pub(super) fn push(&mut self, slot: u32) {
+        match self {
+            Postings::None => *self = Postings::One(slot),
+            Postings::One(first) => *self = Postings::Many(Box::new(alloc::vec![*first, slot])),
+            Postings::Many(all) => {
+                if all.len() == all.capacity() {
+                    // Doubling would leave a quarter of all this memory unused.
+                    all.reserve_exact((all.len() / 8).max(2));
+                }
+                all.push(slot);
+            }
+        }
+    }
+    pub(super) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+    pub(super) fn as_slice(&self) -> &[u32] {
+        match self {
+            Postings::None => &[],
+            Postings::One(one) => core::slice::from_ref(one),
+            Postings::Many(all) => all,
+        }
+    }
+    pub(super) fn into_vec(self) -> Vec<u32> {
+        match self {
+            Postings::None => Vec::new(),
+            Postings::One(one) => alloc::vec![one],
+            Postings::Many(all) => *all,
+        }
+    }
+    /// Takes the one at `at` out; the last one takes its place.
+    pub(super) fn swap_remove(&mut self, at: usize) {
+        match self {
+            Postings::None => {}
+            Postings::One(_) => *self = Postings::None,
+            Postings::Many(all) => {
+                if at < all.len() {
+                    all.swap_remove(at);
+                }
+            }
+        }
+    }
+    /// After removals: no more memory than is needed.
+    pub(super) fn shrink(&mut self) {
+        if let Postings::Many(all) = self {
+            match all.as_slice() {
+                [] => *self = Postings::None,
+                [one] => *self = Postings::One(*one),
+                few if all.capacity() > few.len() + few.len() / 4 + 4 => all.shrink_to_fit(),
+                _ => {}
+            }
+        }
+    }
+}
+
+pub(super) struct Node {
+    pub(super) thing: Thing,
+    pub(super) content: Content,
+    pub(super) postings: Postings,
+    pub(super) kind: Kind,
+    pub(super) flags: u8,
+}
+
+/// All of them.
+pub(super) struct Nodes {
+    all: Slab<Node>,
+    shards: Vec<HashTable<u32>>,
+}
+
+impl Default for Nodes {
+    fn default() -> Self {
+        Nodes {
+            all: Slab::default(),
+            shards: (0..SHARDS).map(|_| HashTable::new()).collect(),
+        }
+    }
+}
+
+fn shard(thing: Thing) -> usize {
+    // (The table itself uses the highest bits and the lowest.)
+    (thing >> 40) as usize % SHARDS
+}
+
+impl Nodes {
+    pub(super) fn find(&self, thing: Thing) -> Option<u32> {
+        let all = &self.all;
+        let is = |at: &u32| all.get(*at).is_some_and(|n| n.thing == thing);
+        self.shards.get(shard(thing))?.find(thing, is).copied()
+    }
+    /// The node of a thing; a new one if there is none.
+    pub(super) fn intern(&mut self, thing: Thing, kind: Kind) -> u32 {
+        if let Some(at) = self.find(thing) {
+            return at;
+        }
+        let node = Node {
+            thing,
+            content: UNKNOWN,
+            postings: Postings::None,
+            kind,
+            flags: 0,
+        };
+        let at = match self.all.reuse() {
+            Some(at) => {
+                if let Some(place) = self.all.get_mut(at) {
+                    *place = node;
+                }
+                at
+            }
+            None => self.all.push(node),
+        };
+        let all = &self.all;
+        let hash = |at: &u32| all.get(*at).map_or(0, |n| n.thing);
+        if let Some(table) = self.shards.get_mut(shard(thing)) {
+            table.insert_unique(thing, at, hash);
+        }
+        at
+    }
+    /// Nobody uses it any more.
+    pub(super) fn free(&mut self, at: u32) {
+        let Some(thing) = self.all.get(at).map(|n| n.thing) else {
+            return;
+        };
+        let Some(table) = self.shards.get_mut(shard(thing)) else {
+            return;
+        };
+        if let Ok(found) = table.find_entry(thing, |n| *n == at) {
+            found.remove();
+            self.all.give_back(at);
+        }
+    }
+    /// Is the place a node's, and not given back?
+    pub(super) fn is_live(&self, at: u32) -> bool {
+        self.get(at).is_some_and(|n| self.find(n.thing) == Some(at))
+    }
+    #[inline]
+    pub(super) fn get(&self, at: u32) -> Option<&Node> {
+        self.all.get(at)
+    }
+    pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut Node> {
+        self.all.get_mut(at)
+    }
+    pub(super) fn flags(&self, at: u32) -> u8 {
+        self.all.get(at).map_or(0, |n| n.flags)
+    }
+    pub(super) fn places(&self) -> u32 {
+        self.all.len()
+    }
+    pub(super) fn in_use(&self) -> usize {
+        self.all.in_use()
+    }
+}

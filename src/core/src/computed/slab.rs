@@ -1,0 +1,61 @@
+//! Places that keep their number, in chunks: however many there are, taking one more never copies the others.
+
+use alloc::vec::Vec;
+
+const CHUNK: usize = 1024;
+
+pub(super) struct Slab<T> {
+    chunks: Vec<Vec<T>>,
+    free: Vec<u32>,
+    len: u32,
+}
+
+impl<T> Default for Slab<T> {
+    fn default() -> Self {
+        Slab {
+            chunks: Vec::new(),
+            free: Vec::new(),
+            len: 0,
+        }
+    }
+}
+
+impl<T> Slab<T> {
+    /// A place that was given back, if there is one.
+    pub(super) fn reuse(&mut self) -> Option<u32> {
+        self.free.pop()
+    }
+    /// A new place.
+    pub(super) fn push(&mut self, value: T) -> u32 {
+        let at = self.len;
+        if self.chunks.last().is_none_or(|c| c.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(value);
+        }
+        self.len += 1;
+        at
+    }
+    #[inline]
+    pub(super) fn get(&self, at: u32) -> Option<&T> {
+        let at = at as usize;
+        self.chunks.get(at / CHUNK)?.get(at % CHUNK)
+    }
+    #[inline]
+    pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut T> {
+        let at = at as usize;
+        self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK)
+    }
+    /// Nobody refers to the place any more.
+    pub(super) fn give_back(&mut self, at: u32) {
+        self.free.push(at);
+    }
+    /// Places taken so far, given back or not.
+    pub(super) fn len(&self) -> u32 {
+        self.len
+    }
+    pub(super) fn in_use(&self) -> usize {
+        self.len as usize - self.free.len()
+    }
+}

@@ -1,0 +1,143 @@
+//! How answers end: their slots stand in the postings of what they used until those are swept.
+
+use super::index::{Gone, Index, Place, State};
+use super::nodes::{CUT, DOUBTFUL};
+use super::pending::Ticket;
+use alloc::vec::Vec;
+use core::mem;
+
+/// Dead postings that are not worth sweeping.
+const GARBAGE: usize = if cfg!(test) { 8 } else { 1024 };
+
+pub(super) struct Sweep {
+    node: u32,
+    at: usize,
+    /// Slots that are free when it is through.
+    slots: Vec<u32>,
+}
+
+impl Index {
+    pub(super) fn drop_slot(&mut self, slot: u32, ticket: Option<Ticket>) {
+        let Some(answer) = self.answers.get(slot) else {
+            return;
+        };
+        if answer.state != State::Live {
+            return;
+        }
+        let generation = answer.generation;
+        let key = answer.key.clone();
+        self.out.push_back(Gone {
+            key,
+            place: Place { slot, generation },
+        });
+        self.pending.count(ticket);
+        self.retire(slot);
+    }
+    /// The answer is none any more; its slot is another's once it stands in no postings.
+    pub(super) fn retire(&mut self, slot: u32) {
+        let Some(answer) = self.answers.get_mut(slot) else {
+            return;
+        };
+        if answer.state != State::Live {
+            return;
+        }
+        answer.state = State::Dead;
+        answer.generation = answer.generation.wrapping_add(1);
+        let deps = mem::take(&mut answer.deps).len();
+        answer.uses = [].into();
+        let key = mem::replace(&mut answer.key, [].into());
+        self.live -= 1;
+        self.live_deps -= deps;
+        if deps == 0 {
+            self.answers.give_back(slot);
+        } else {
+            self.pending.retired.push(slot);
+        }
+        if let Some(named) = self.names.get_mut(&key) {
+            if named.slot == Some(slot) {
+                named.slot = None;
+            }
+            if named.slot.is_none() && named.node.is_none() {
+                self.names.remove(&key);
+            }
+        }
+    }
+    pub(super) fn free_if_unused(&mut self, at: u32) {
+        let unused = self
+            .nodes
+            .get(at)
+            .is_some_and(|n| n.postings.len() == 0 && n.flags & CUT == 0);
+        if !unused {
+            return;
+        }
+        self.unused_doubts |= self.nodes.flags(at) & DOUBTFUL != 0;
+        if let Some(name) = self.computed.remove(&at) {
+            if let Some(named) = self.names.get_mut(&name) {
+                named.node = None;
+                if named.slot.is_none() {
+                    self.names.remove(&name);
+                }
+            }
+        }
+        self.nodes.free(at);
+    }
+    pub(super) fn sweep_due(&self) -> bool {
+        self.postings > self.live_deps.saturating_mul(2) + GARBAGE
+    }
+    /// Takes dead slots out of the postings once they are the greater part, and so makes the slots free.
+    pub(super) fn sweep(&mut self, mut budget: usize) {
+        if self.pending.sweep.is_none() && self.sweep_due() {
+            self.pending.sweep = Some(Sweep {
+                node: 0,
+                at: 0,
+                slots: mem::take(&mut self.pending.retired),
+            });
+        }
+        let Some(mut sweep) = self.pending.sweep.take() else {
+            return;
+        };
+        while budget > 0 && sweep.node < self.nodes.places() {
+            budget -= 1;
+            let mut through = true;
+            if let Some(node) = self.nodes.get_mut(sweep.node) {
+                while let Some(slot) = node.postings.as_slice().get(sweep.at).copied() {
+                    if budget == 0 {
+                        through = false;
+                        break;
+                    }
+                    budget -= 1;
+                    let live = self
+                        .answers
+                        .get(slot)
+                        .is_some_and(|a| a.state == State::Live);
+                    if live {
+                        sweep.at += 1;
+                    } else {
+                        node.postings.swap_remove(sweep.at);
+                        self.postings -= 1;
+                    }
+                }
+                if through {
+                    node.postings.shrink();
+                }
+            }
+            if through {
+                if self.nodes.is_live(sweep.node) {
+                    self.free_if_unused(sweep.node);
+                }
+                (sweep.node, sweep.at) = (sweep.node + 1, 0);
+            }
+        }
+        if sweep.node < self.nodes.places() {
+            self.pending.sweep = Some(sweep);
+            return;
+        }
+        for slot in sweep.slots {
+            self.answers.give_back(slot);
+        }
+    }
+    /// Things that answers used, slots taken, and postings: what memory goes by.
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.nodes.in_use(), self.answers.in_use(), self.postings)
+    }
+}

@@ -43,6 +43,12 @@ fn name_of(ctx: Ctx, raw: &[u8]) -> Result<&str, String> {
             key::shown(raw)
         )
     })?;
+    if key::untagged(name) == "tag" {
+        return Err(
+            "BADSPEC tag is taken: PODIUM.INVALIDATE tag:<tag> names the tag of computed answers"
+                .into(),
+        );
+    }
     if ffi::is_cluster(ctx) && key::tag(name).is_empty() {
         return Err(format!("BADSPEC in a cluster an entity's name needs a hash tag, the same for all entities of a base: {{shop}}{name}"));
     }

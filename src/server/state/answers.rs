@@ -35,7 +35,9 @@ pub(crate) struct Answers {
     /// Every stored answer is to be looked for: another role, or a data set that was loaded.
     pub(crate) lost: bool,
     /// Answers that are stored: how many, and the bytes of their values, by resource.
-    pub(crate) sizes: HashMap<Arc<str>, (u64, u64)>,
+    sizes: HashMap<Arc<str>, (u64, u64)>,
+    /// Bytes of the value at each place of the index.
+    lengths: Vec<u32>,
 }
 
 impl Default for Answers {
@@ -48,6 +50,7 @@ impl Default for Answers {
             arrived: Vec::new(),
             lost: false,
             sizes: HashMap::new(),
+            lengths: Vec::new(),
         }
     }
 }
@@ -65,5 +68,25 @@ impl Answers {
             .iter()
             .filter(|(name, _)| of.is_none_or(|of| ***name == *of));
         chosen.fold((0, 0), |(n, bytes), (_, size)| (n + size.0, bytes + size.1))
+    }
+    /// A value of so many bytes is stored.
+    pub(crate) fn count_stored(&mut self, resource: &Arc<str>, slot: u32, bytes: usize) {
+        let size = self.sizes.entry(resource.clone()).or_default();
+        *size = (size.0 + 1, size.1 + bytes as u64);
+        let slot = slot as usize;
+        if self.lengths.len() <= slot {
+            self.lengths.resize(slot + 1, 0);
+        }
+        if let Some(length) = self.lengths.get_mut(slot) {
+            *length = u32::try_from(bytes).unwrap_or(u32::MAX);
+        }
+    }
+    /// One of so many bytes is not stored any more. `bytes`: `None`, those at a place of the index.
+    pub(crate) fn count_gone(&mut self, resource: &str, slot: u32, bytes: Option<usize>) {
+        let known = self.lengths.get(slot as usize).copied().unwrap_or(0);
+        let bytes = bytes.map_or(u64::from(known), |b| b as u64);
+        if let Some(size) = self.sizes.get_mut(resource) {
+            *size = (size.0.saturating_sub(1), size.1.saturating_sub(bytes));
+        }
     }
 }

@@ -171,13 +171,16 @@ pub(crate) fn delete_some(st: &mut State, ctx: Ctx) -> bool {
     let more = gone.len() == DELETED_AT_ONCE;
     for g in gone {
         let process = st.answers.process;
-        let is_its = |s: &Stored| s.place(process) == Some(g.place);
-        if read(ctx, &g.key, |s| is_its(&s)) == Some(true) {
-            if let Some(r) = st.resources.of_key_mut(&g.key) {
-                r.figures.dropped += 1;
-            }
-            store::remove_key(ctx, &g.key);
+        let its = |s: Stored| (s.place(process) == Some(g.place)).then_some(s.value.len());
+        let Some(bytes) = read(ctx, &g.key, its).flatten() else {
+            continue;
+        };
+        if let Some(r) = st.resources.of_key_mut(&g.key) {
+            r.figures.dropped += 1;
         }
+        let name = key::split(&g.key).map_or("", |(r, _)| r);
+        st.answers.count_gone(name, g.place.slot, Some(bytes));
+        store::remove_key(ctx, &g.key);
     }
     more
 }
@@ -275,6 +278,15 @@ pub(crate) fn write(
         entities: named(st, &uses),
     };
     let bytes = stored::encode(name, &header, value, &used);
+    if let Some(r) = st.resources.of_key(name).map(|r| r.name.clone()) {
+        let before = read(ctx, name, |s| {
+            s.place(header.process).map(|at| (at.slot, s.value.len()))
+        });
+        if let Some((slot, bytes)) = before.flatten() {
+            st.answers.count_gone(&r, slot, Some(bytes));
+        }
+        st.answers.count_stored(&r, place.slot, value.len());
+    }
     let s = RString::new(name);
     own_write(|| {
         {
@@ -299,9 +311,11 @@ pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
     let process = st.answers.process;
     let found = read(ctx, name, |s| {
         let ours = s.header.generation == generation && s.place(process).is_none();
-        ours.then(|| s.used()).flatten().map(|u| (s.header, u))
+        ours.then(|| s.used())
+            .flatten()
+            .map(|u| (s.header, u, s.value.len()))
     });
-    let Some((header, used)) = found.flatten() else {
+    let Some((header, used, bytes)) = found.flatten() else {
         return false;
     };
     let entity = |u: &NamedUse| {
@@ -362,16 +376,20 @@ pub(crate) fn compare(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
 
 /// A computed key is not there any more. `removed`: a user took it away.
 pub(super) fn left(st: &mut State, name: &[u8], removed: bool) {
+    let place = st.answers.core.index().place(name);
+    if let Some(at) = place {
+        let resource = key::split(name).map_or("", |(r, _)| r);
+        st.answers.count_gone(resource, at.slot, None);
+    }
     if removed {
         let own = thing(Kind::Computed, name);
-        cut(
-            st,
-            &[Cut::Key {
-                key: name,
-                thing: own,
-            }],
-        );
-    } else if let Some(at) = st.answers.core.index().place(name) {
+        let key = Cut::Key {
+            key: name,
+            thing: own,
+        };
+        cut(st, &[key]);
+    }
+    if let Some(at) = place {
         st.answers.core.remove(at);
     }
 }

@@ -14,8 +14,8 @@ use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use std::ffi::c_void;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 /// A place in a walk through the keyspace.
 pub(crate) struct Cursor(*mut redis_module::raw::RedisModuleScanCursor);

@@ -104,7 +104,8 @@ impl<W> Answers<W> {
     pub fn computing(&self) -> bool {
         self.leases.oldest().is_some()
     }
-    /// Is the change of a thing anybody's concern? What is not need not be told.
+    /// Is the change of a thing anybody's concern? What is not need not be told. (Of a record ask for its groups as well: one that
+    /// joins a set was used by nobody.)
     pub fn concerns(&self, thing: Thing) -> bool {
         self.computing() || self.index.is_used(thing)
     }

@@ -3,7 +3,7 @@
 use super::index::{Check, Index};
 use super::nodes::CUT;
 use super::pending::{Ticket, Work};
-use super::thing::{Content, EntityIx, Thing, UNKNOWN};
+use super::thing::{same, Content, EntityIx, Thing, UNKNOWN};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem;
@@ -42,7 +42,7 @@ impl Index {
     /// says so. `told`: somebody said that it changed, so if nothing is known of it, it did. What changed drops what used it.
     pub fn seen(&mut self, thing: Thing, content: Content, before: Content, told: bool) -> News {
         let news = |was: Content| match was {
-            _ if was == content => News::None,
+            _ if same(was, content) => News::None,
             UNKNOWN if !told => News::Learned,
             _ => News::Changed,
         };
@@ -50,8 +50,12 @@ impl Index {
             return news(before);
         };
         let was = self.nodes.get(at).map_or(UNKNOWN, |n| n.content);
-        let held = was != UNKNOWN && was != content && self.is_held(at);
-        let found = news(if held || was == content { was } else { before });
+        let held = was != UNKNOWN && !same(was, content) && self.is_held(at);
+        let found = news(if held || same(was, content) {
+            was
+        } else {
+            before
+        });
         if let Some(node) = self.nodes.get_mut(at) {
             node.content = content;
         }
@@ -154,7 +158,8 @@ impl Index {
             self.free_if_unused(at);
             return;
         }
-        self.drop_later(at, list.into_vec(), self.births, ticket);
+        let last = self.pending.work.len();
+        self.drop_later(at, list.into_vec(), self.births, ticket, last);
     }
     /// Answers on a node that are born before `cut` are dropped in slices, and taken for dropped from now on.
     pub(super) fn drop_later(
@@ -163,18 +168,20 @@ impl Index {
         slots: Vec<u32>,
         cut: u64,
         ticket: Option<Ticket>,
+        place: usize,
     ) {
         if let Some(node) = self.nodes.get_mut(node) {
             node.flags |= CUT;
         }
         let (known, pieces) = self.pending.nodes.entry(node).or_insert((0, 0));
         (*known, *pieces) = (cut.max(*known), *pieces + 1);
-        self.pending.push(Work::Drop {
+        let work = Work::Drop {
             node,
             slots,
             cut,
             ticket,
-        });
+        };
+        self.pending.insert(place, work);
     }
     /// Answers on a node are found by the prefixes of its name in good time; before they leave it, at once.
     fn prefixes_first(&mut self, at: u32) {
@@ -184,12 +191,16 @@ impl Index {
         let all = self.pending.prefixes.iter();
         let cuts: Vec<_> = all
             .filter(|(prefix, ..)| name.starts_with(prefix))
-            .map(|(_, cut, ticket)| (*cut, *ticket))
+            .map(|(prefix, cut, ticket)| {
+                let behind = self.pending.behind_prefix(prefix, *cut);
+                (*cut, *ticket, behind)
+            })
             .collect();
-        for (cut, ticket) in cuts {
+        // (From the last on: none moves another's place.)
+        for (cut, ticket, behind) in cuts.into_iter().rev() {
             let node = self.nodes.get(at);
             let slots = node.map_or(Vec::new(), |n| n.postings.as_slice().into());
-            self.drop_later(at, slots, cut, ticket);
+            self.drop_later(at, slots, cut, ticket, behind);
         }
     }
 }

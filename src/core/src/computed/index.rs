@@ -13,7 +13,7 @@
 use super::nodes::{Nodes, CUT, DOUBTFUL};
 use super::pending::Pending;
 use super::slab::Slab;
-use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, UNKNOWN};
+use super::thing::{same, Content, Dep, EntityIx, EntityUse, Kind, Thing, BRIEF_BITS, UNKNOWN};
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
@@ -234,7 +234,7 @@ impl Index {
                 continue;
             };
             let now = self.nodes.get(at).map_or(UNKNOWN, |n| n.content);
-            let other = dep.content != UNKNOWN && now != UNKNOWN && dep.content != now;
+            let other = dep.content != UNKNOWN && now != UNKNOWN && !same(dep.content, now);
             if other && self.is_held(at) {
                 return Err(Outdated(dep.thing));
             }
@@ -306,7 +306,10 @@ impl Index {
         let at = self.nodes.intern(dep.thing, dep.kind);
         let doubtful = self.doubtful.contains_key(&dep.thing);
         if let Some(node) = self.nodes.get_mut(at) {
-            if dep.content != UNKNOWN {
+            // (What is loaded is brief, and says no more than what is known.)
+            if dep.content != UNKNOWN
+                && !(same(dep.content, node.content) && node.content >> BRIEF_BITS > 0)
+            {
                 node.content = dep.content;
             }
             if doubtful {

@@ -8,14 +8,13 @@
 //! Reading order: [`thing`] (what can be used), [`uses`] (what a computation used), [`index`] (from things to answers; its
 //! parts `nodes`, `slab`, [`cut`], `suspend`, [`pending`], `sweep`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
 //! [`answers`] (all of them under one roof: what the server calls), [`answer`] and [`early`] (what a read gets),
-//! [`resource`] (the spec), [`form`] (the stored form).
+//! [`resource`] (the spec), [`stored`] (the stored form).
 
 pub mod answer;
 pub mod answers;
 pub mod changes;
 pub mod cut;
 pub mod early;
-pub mod form;
 pub mod index;
 pub mod lease;
 mod nodes;

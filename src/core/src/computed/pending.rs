@@ -74,13 +74,20 @@ impl Pending {
         self.nodes.get(&node).is_some_and(|(cut, _)| birth < *cut)
     }
     pub(super) fn push(&mut self, work: Work) {
-        if let Some(t) = work
-            .ticket()
-            .and_then(|ticket| self.tickets.get_mut(&ticket))
-        {
+        self.insert(self.work.len(), work);
+    }
+    /// One change after the other: what belongs to an earlier one is done, and counted, before a later one.
+    pub(super) fn insert(&mut self, at: usize, work: Work) {
+        let ticket = work.ticket();
+        if let Some(t) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
             t.1 += 1;
         }
-        self.work.push_back(work);
+        self.work.insert(at.min(self.work.len()), work);
+    }
+    /// The place right behind the work on a prefix; in front of all, if that is what is being done.
+    pub(super) fn behind_prefix(&self, prefix: &[u8], cut: u64) -> usize {
+        let is = |w: &Work| matches!(w, Work::Prefix { prefix: p, cut: c, .. } if **p == *prefix && *c == cut);
+        self.work.iter().position(is).map_or(0, |at| at + 1)
     }
     pub(super) fn count(&mut self, ticket: Option<Ticket>) {
         if let Some(t) = ticket.and_then(|ticket| self.tickets.get_mut(&ticket)) {
@@ -257,7 +264,7 @@ impl Index {
             None => return,
         };
         if slots.len() > AT_ONCE {
-            return self.drop_later(at, slots, cut, ticket);
+            return self.drop_later(at, slots, cut, ticket, 0);
         }
         for slot in slots {
             if self.answers.get(slot).is_some_and(|a| a.birth < cut) {
@@ -268,7 +275,7 @@ impl Index {
     fn prefix_done(&mut self, prefix: &[u8], cut: u64) {
         let mut all = self.pending.prefixes.iter();
         if let Some(at) = all.position(|(p, c, _)| **p == *prefix && *c == cut) {
-            self.pending.prefixes.swap_remove(at);
+            self.pending.prefixes.remove(at);
         }
     }
     fn node_done(&mut self, at: u32) {

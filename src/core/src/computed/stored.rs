@@ -6,7 +6,7 @@
 //! The place in the index that stands in the header counts in the process that wrote it alone.
 
 use super::index::Place;
-use super::thing::{Content, Dep, Kind, Thing, ABSENT, UNKNOWN};
+use super::thing::{brief, Content, Dep, Kind, Thing};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -21,14 +21,6 @@ pub const THING_BITS: u32 = 40;
 /// A thing by the hash of its name (64 bits; as many as are stored count).
 pub fn thing(hash: u64) -> Thing {
     (hash ^ (hash >> THING_BITS)) & ((1 << THING_BITS) - 1)
-}
-
-/// The part of a content that is stored: 0 and 1 mean what [`UNKNOWN`] and [`ABSENT`] do.
-pub fn brief(content: Content) -> u32 {
-    match content {
-        UNKNOWN | ABSENT => content as u32,
-        known => ((known ^ (known >> 24) ^ (known >> 48)) as u32 & 0xff_ffff).max(2),
-    }
 }
 
 /// Times and numbers of a computed answer.
@@ -188,7 +180,7 @@ pub fn encode(name: &[u8], h: &Header, value: &[u8], used: &Used) -> Vec<u8> {
         let of_kind = used.deps.iter().filter(|d| d.kind as u8 == kind);
         number(&mut out, of_kind.clone().count());
         for dep in of_kind {
-            let packed = thing(dep.thing) | u64::from(brief(dep.content)) << THING_BITS;
+            let packed = thing(dep.thing) | brief(dep.content) << THING_BITS;
             out.extend_from_slice(&packed.to_le_bytes());
             if dep.kind == Kind::Computed {
                 bytes(&mut out, dep.name.as_deref().unwrap_or(&[]));
@@ -272,7 +264,7 @@ mod tests {
         let dep = |hash, kind, name: Option<&[u8]>| Dep {
             thing: thing(hash),
             kind,
-            content: Content::from(brief(hash + 1)),
+            content: brief(hash + 1),
             name: name.map(Arc::from),
         };
         Used {
@@ -340,14 +332,6 @@ mod tests {
         }
         let longer = [&bytes[..], b"x"].concat();
         assert_eq!(Stored::read(&longer, NAME).and_then(|s| s.used()), None);
-    }
-
-    #[test]
-    fn a_brief_content_tells_none_from_absent_and_both_from_all_others() {
-        assert_eq!((brief(UNKNOWN), brief(ABSENT)), (0, 1));
-        for c in [2, 3, 1 << 24, (1 << 24) + 1, u64::MAX, 1 << 48 | 1 << 24] {
-            assert!(brief(c) > 1 && brief(c) < 1 << 24, "{c}");
-        }
     }
 
     proptest! {

@@ -104,7 +104,11 @@ fn resolve(
                     named.extend(ids.iter().map(|id| record(ctx, e, id, until)));
                     named.push(dep(Kind::Set, &name, answers::content_of_set(&ids), Some(e.ix)));
                 }
-                Set::Absent | Set::Foreign => named.push(dep(Kind::Set, &name, UNKNOWN, Some(e.ix))),
+                Set::Absent | Set::Foreign => {
+                    // Who is in it is not known: any record of the entity may be.
+                    named.push(dep(Kind::Set, &name, UNKNOWN, Some(e.ix)));
+                    named.push(dep(Kind::Whole, &key::all(&e.name), UNKNOWN, Some(e.ix)));
+                }
             }
             Ok(())
         }
@@ -151,6 +155,10 @@ pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> 
     let spec = r.spec.clone();
     let generation = r.generation;
     if g.value.len() as u64 > spec.max_bytes {
+        if let Some(token) = g.token {
+            release(st, ctx, g.key, token);
+        }
+        log::event("cache_skip", g.key, &[("detail", "too large".into())]);
         return Err(format!(
             "TOOBIG the value has {} bytes, more than the resource allows (max_bytes {}): raise it with PODIUM.SPEC SET, or store less",
             g.value.len(),

@@ -91,6 +91,8 @@ struct Run {
     seq: u64,
     /// What is stored under the keys: place and instance.
     stored: BTreeMap<String, (Place, usize)>,
+    /// Places that were: nobody's, or another answer's under a later generation.
+    former: Vec<Place>,
     /// Records whose content somebody knows, whether their copy is there or not.
     remembered: BTreeSet<u8>,
     /// Tickets, with what they should count, and whether evictions may have taken from it.
@@ -111,6 +113,7 @@ impl Run {
             w: World::default(),
             seq: 1,
             stored: BTreeMap::new(),
+            former: Vec::new(),
             remembered: BTreeSet::new(),
             tickets: BTreeMap::new(),
         };
@@ -234,7 +237,8 @@ impl Run {
         let last = self.w.all.pop().unwrap();
         self.w.refilled(key, content, seq);
         self.w.all.push(last);
-        self.stored.insert(key.into(), (place, at));
+        let former = self.stored.insert(key.into(), (place, at));
+        self.former.extend(former.map(|(place, _)| place));
         for c in self.w.computations.iter_mut() {
             c.over |= c.key == key && c.seq <= taken;
         }
@@ -443,6 +447,7 @@ impl Run {
             Op::Evict(k) => {
                 if let Some((place, _)) = self.stored.remove(&key(*k)) {
                     self.a.remove(place);
+                    self.former.push(place);
                     self.touched();
                 }
             }
@@ -568,6 +573,9 @@ impl Run {
         assert!(!drained || self.tickets.is_empty());
     }
     fn compare(&mut self) {
+        for at in &self.former {
+            assert_eq!(self.a.check(*at), Check::Dropped, "{at:?}");
+        }
         for (key, (place, i)) in self.stored.clone() {
             let expected = self.w.judge(i);
             assert_eq!(self.a.index().peek(place), expected, "{key}");
@@ -592,7 +600,6 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 300 }))]
     #[test]
     fn no_outdated_answer_is_served_and_no_current_one_is_dropped(ops in proptest::collection::vec(op(), 1..160)) {
         let mut run = Run::new();

@@ -48,7 +48,7 @@ fn settle(op: &Arc<Op>) {
         op.finish(Body::Null);
         return;
     }
-    if let Ask::Get(k) = &op.query.ask {
+    if let (Ask::Get(k), None) = (&op.query.ask, op.query.options.for_token) {
         let word = if op.query.options.no_cache || !settings::enabled() {
             CacheWord::Bypass
         } else {

@@ -39,9 +39,6 @@ impl Resources {
     pub(crate) fn get(&self, name: &str) -> Option<&Resource> {
         self.by_name.get(name)
     }
-    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Resource> {
-        self.by_name.get_mut(name)
-    }
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.by_name.values()
     }

@@ -32,12 +32,6 @@ pub(crate) fn thing(kind: Kind, name: &[u8]) -> Thing {
     stored::thing((of_name ^ (kind as u64 + 1)).wrapping_mul(0x9e37_79b9_7f4a_7c15))
 }
 
-/// The thing that stands for all of an entity.
-pub(crate) fn whole(st: &State, ix: EntityIx) -> Thing {
-    st.get(ix)
-        .map_or(0, |e| thing(Kind::Whole, &key::all(&e.name)))
-}
-
 /// What a record is like.
 pub(crate) fn content(entry: &Entry) -> Content {
     known(hash(entry.whole()))
@@ -333,6 +327,9 @@ pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
     clock::order().observe(header.seq, clock::now_us());
     match st.answers.core.load(name, &used.deps, &uses) {
         Ok(place) => {
+            if let Some(r) = st.resources.of_key(name).map(|r| r.name.clone()) {
+                st.answers.count_stored(&r, place.slot, bytes);
+            }
             let s = RString::new(name);
             own_write(|| {
                 Key::write(ctx, s.raw()).patch(stored::PLACE, &stored::place_bytes(process, place))

@@ -167,11 +167,15 @@ impl Changes {
                 let starts = |name: &Arc<[u8]>| name.starts_with(prefix);
                 *seq > as_of && used.dep.name.as_ref().is_some_and(starts)
             };
-            of(&self.changed, used.dep.thing) > as_of
+            // What it was like when it was read it is like now: what the read itself brought, say, was new to the cache.
+            let alike = used.read_as_of.is_some()
+                && used.dep.content != UNKNOWN
+                && self.content(used.dep.thing) == used.dep.content;
+            let changed = of(&self.changed, used.dep.thing) > as_of
                 || used
                     .read_as_of
-                    .is_some_and(|read| of(&self.learned, used.dep.thing) > read)
-                || self.prefixes.iter().any(cut)
+                    .is_some_and(|read| of(&self.learned, used.dep.thing) > read);
+            changed && !alike || self.prefixes.iter().any(cut)
         };
         let blind = |(e, as_of)| after(self.blind.get(&e), as_of);
         uses.entities().any(entity) || uses.things().any(thing) || uses.named_sets().any(blind)

@@ -205,7 +205,6 @@ impl Judge<'_> {
             [] => {
                 let ids: Vec<CompactString> = scan.found.iter().map(|i| i.id.clone()).collect();
                 used.set(st, scan.ix, b"*", &ids);
-                used.whole(st, scan.ix);
             }
             [one] => {
                 let ids: Vec<CompactString> = scan.found.iter().map(|i| i.id.clone()).collect();

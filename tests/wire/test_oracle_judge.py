@@ -255,6 +255,20 @@ def test_in_a_transaction_what_it_told_before_counts():
     assert story.verdict() == ["older than what was told"]
 
 
+def test_del_in_a_transaction_leaves_the_sets_as_they_were_told():
+    story = Story().there(X, 1)
+    story.ahead(X, 10, 11, 7, group="g1")
+    tell = story.tell(X, 14, 15, "DEL", members=False)
+    assert read_after(story, tell).verdict() == []
+    tell.members = True
+    assert story.verdict() == ["left out against what was told"]
+
+
+def read_after(story: Story, tell: Tell) -> Story:
+    ask = Ask("index", entity="things", conditions=[("group", "g0")], output="IDS")
+    return story.read(ask, 14, 15, [], place="exec", after=(tell,))
+
+
 # Sets ------------------------------------------------------------------------------------------------------------------
 
 

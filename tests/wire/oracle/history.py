@@ -136,7 +136,8 @@ class Record:
 
     def superseded(self, told: Tell, sent: float, members: bool, after=()) -> bool:
         """Was something else certainly told between `told` and a question sent at `sent`?"""
-        return self.ends[told, members] < sent or any(t is not told and t.floor for t in after_of(after, told))
+        later = (tell for tell in after_of(after, told) if tell is not told and tell.floor and (tell.members or not members))
+        return self.ends[told, members] < sent or any(later)
 
     def show(self, events: list[tuple[float, float]]) -> None:
         """`events`: (answered, a moment): whoever asks later gets nothing that ended before the moment."""

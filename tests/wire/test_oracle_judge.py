@@ -264,6 +264,19 @@ def test_del_in_a_transaction_leaves_the_sets_as_they_were_told():
     assert story.verdict() == ["left out against what was told"]
 
 
+@pytest.mark.parametrize("idle, verdict", [(True, []), (False, ["older than what was told"])])
+def test_a_del_that_found_nothing_is_not_held_against_what_is_told_of_before(idle, verdict):
+    """X came to be (#1), which is told late; in between it changed (#2), and its key, not cached, was deleted."""
+    story = Story().absent(X)
+    first = story.changes(X, 10, 11, 1)
+    story.changes(X, 14, 15, 2)
+    story.tell(X, 16, 17, "DEL", members=False, idle=idle)
+    story.tell(X, 18, 19, "UPSERT AT", first, floor="version", at=12)
+    assert story.get(X, 20, 21, 1).verdict() == verdict
+    story.history.reads.clear()
+    assert story.get(X, 17.2, 17.5, 1).verdict() == ["older than what was told"], "but for what was fetched before it"
+
+
 def read_after(story: Story, tell: Tell) -> Story:
     ask = Ask("index", entity="things", conditions=[("group", "g0")], output="IDS")
     return story.read(ask, 14, 15, [], place="exec", after=(tell,))

@@ -414,6 +414,12 @@ def test_meta():
     assert read(key=b"things:other").verdict() == ["META's key"]
 
 
+def test_but_for_who_has_its_members_looked_at_anew():
+    story = Story().absent(X)
+    story.ahead(X, 12, 13, 7)
+    assert story.ids(14, 15, max_age=0).get(X, 16, 17, 7).verdict() == []
+
+
 def test_who_waited_until_what_was_told_was_true_shows_nothing_of_what_the_cache_held():
     story = Story().absent(X)
     version = story.ahead(X, 12, 13, 7)

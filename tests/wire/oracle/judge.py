@@ -293,7 +293,10 @@ class Judge:
         if not held:
             return
         for read in self.history.reads:
-            if read.ask.kind not in ("index", "inter") or read.ask.limit or isinstance(read.reply, ReplyError) or read.ask.fresh:
+            if read.ask.kind not in ("index", "inter") or read.ask.limit or isinstance(read.reply, ReplyError):
+                continue
+            if read.ask.fresh or read.ask.max_age is not None:
+                # It looks at its members anew, and what it finds need not be stored: something else may be told meanwhile.
                 continue
             reply = self.bare(read, read.reply)
             there = [r for r, v, since, until in held

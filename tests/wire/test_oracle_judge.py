@@ -255,6 +255,33 @@ def test_in_a_transaction_what_it_told_before_counts():
     assert story.verdict() == ["older than what was told"]
 
 
+def test_del_in_a_transaction_leaves_the_sets_as_they_were_told():
+    story = Story().there(X, 1)
+    story.ahead(X, 10, 11, 7, group="g1")
+    tell = story.tell(X, 14, 15, "DEL", members=False)
+    assert read_after(story, tell).verdict() == []
+    tell.members = True
+    assert story.verdict() == ["left out against what was told"]
+
+
+@pytest.mark.parametrize("idle, verdict", [(True, []), (False, ["older than what was told"])])
+def test_a_del_that_found_nothing_is_not_held_against_what_is_told_of_before(idle, verdict):
+    """X came to be (#1), which is told late; in between it changed (#2), and its key, not cached, was deleted."""
+    story = Story().absent(X)
+    first = story.changes(X, 10, 11, 1)
+    story.changes(X, 14, 15, 2)
+    story.tell(X, 16, 17, "DEL", members=False, idle=idle)
+    story.tell(X, 18, 19, "UPSERT AT", first, floor="version", at=12)
+    assert story.get(X, 20, 21, 1).verdict() == verdict
+    story.history.reads.clear()
+    assert story.get(X, 17.2, 17.5, 1).verdict() == ["older than what was told"], "but for what was fetched before it"
+
+
+def read_after(story: Story, tell: Tell) -> Story:
+    ask = Ask("index", entity="things", conditions=[("group", "g0")], output="IDS")
+    return story.read(ask, 14, 15, [], place="exec", after=(tell,))
+
+
 # Sets ------------------------------------------------------------------------------------------------------------------
 
 
@@ -385,6 +412,12 @@ def test_meta():
     assert read(airtable_hits=1).verdict() == ["META of a hit"]
     assert read(ttl=-1).verdict() == ["META of a hit"]
     assert read(key=b"things:other").verdict() == ["META's key"]
+
+
+def test_but_for_who_has_its_members_looked_at_anew():
+    story = Story().absent(X)
+    story.ahead(X, 12, 13, 7)
+    assert story.ids(14, 15, max_age=0).get(X, 16, 17, 7).verdict() == []
 
 
 def test_who_waited_until_what_was_told_was_true_shows_nothing_of_what_the_cache_held():

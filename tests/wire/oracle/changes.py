@@ -59,6 +59,7 @@ class Changer:
                 self.history.complain("a change was refused", f"{tell.what}")
             return False
         tell.what += f" → {reply}"
+        tell.idle = not tell.members and reply == 0
         tell.ack = time.monotonic()
         return True
 

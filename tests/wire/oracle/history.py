@@ -34,7 +34,8 @@ class Tell:
     """Something the cache was told, or saw when it was made to look. `ack` NEVER: nobody said that it arrived.
 
     `floor`: "time": what is answered afterwards was true at `sent` or later; "version": it is `version` or a later one; None: it
-    asks for nothing. `members`: it holds for index answers too. `at`: the moment it speaks of, where that is not `sent`."""
+    asks for nothing. `members`: it holds for index answers too. `at`: the moment it speaks of, where that is not `sent`. `idle`: a
+    DEL that found nothing: what is under way is outdated, and what is told as of before is not, for nothing was known of it."""
 
     sent: float
     ack: float
@@ -43,6 +44,11 @@ class Tell:
     floor: str | None = "time"
     members: bool = True
     at: float | None = None
+    idle: bool = False
+
+    def counts(self, members: bool, told: bool) -> bool:
+        """Does it ask anything of an index answer (`members`), of what is told later (`told`)?"""
+        return (self.members or not members) and not (told and self.idle)
 
     @property
     def since(self) -> float:
@@ -91,16 +97,16 @@ class Record:
                 end = min(end, version.end)
         self.begins = [version.begin for version in self.upstream]
         self.all_tells = sorted(self.tells + wide, key=lambda tell: tell.ack)
-        self._floors = {members: self._prefix(members) for members in (False, True)}
+        self._floors = {(members, told): self._prefix(members, told) for members in (False, True) for told in (False, True)}
         self._shown: tuple[list[float], list[float]] = ([], [])
         self.told = [tell for tell in self.all_tells if tell.version is not None]
         self.told_ahead = [tell for tell in self.told if tell.version.begin > tell.sent]
         self.ends = self._ends()
 
-    def _prefix(self, members: bool):
+    def _prefix(self, members: bool, told: bool):
         acks, floors, highest = [], [], 0
         for tell in self.all_tells:
-            if tell.ack < NEVER and (tell.members or not members):
+            if tell.ack < NEVER and tell.counts(members, told):
                 highest = max(highest, self.floor_of(tell))
                 acks.append(tell.ack)
                 floors.append(highest)
@@ -119,9 +125,9 @@ class Record:
         """How many states had begun by then."""
         return bisect_right(self.begins, moment)
 
-    def floor(self, sent: float, members: bool) -> int:
-        """The oldest state that may answer what is asked at `sent`, after what was told before."""
-        acks, floors = self._floors[members]
+    def floor(self, sent: float, members: bool, told: bool = False) -> int:
+        """The oldest state that may answer what is asked at `sent`, after what was told before. `told`: if it was told itself."""
+        acks, floors = self._floors[members, told]
         found = bisect_left(acks, sent)
         return floors[found - 1] if found else 0
 
@@ -136,7 +142,8 @@ class Record:
 
     def superseded(self, told: Tell, sent: float, members: bool, after=()) -> bool:
         """Was something else certainly told between `told` and a question sent at `sent`?"""
-        return self.ends[told, members] < sent or any(t is not told and t.floor for t in after_of(after, told))
+        later = (tell for tell in after_of(after, told) if tell is not told and tell.floor and (tell.members or not members))
+        return self.ends[told, members] < sent or any(later)
 
     def show(self, events: list[tuple[float, float]]) -> None:
         """`events`: (answered, a moment): whoever asks later gets nothing that ended before the moment."""

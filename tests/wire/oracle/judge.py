@@ -5,7 +5,8 @@ An answer about a record is a *state* of it. States that explain what was asked 
 - what was true in Airtable at some moment before `done`, and not ended before
   - anything about the record (its entity, its database) that was told and acknowledged before `sent` was sent: INVALIDATE, UPSERT,
     TOMBSTONE, a write, DEL, FLUSHALL: so what changes while the read is under way may be seen or not, and what was told before may
-    not be unseen. DEL of a record says nothing about the sets it is in, nor of its tombstone;
+    not be unseen. DEL of a record says nothing about the sets it is in, nor of its tombstone, and one that found no copy nothing
+    against what is told later as of before;
   - `sent` minus the window: how long a change that nobody told may stay unseen (freshness; with the feed, its delay and interval);
   - `sent` minus MAXAGE, or `sent` itself with NOCACHE;
   - for an index answer, what was told of its set (INVALIDATE or DEL of its key, NOCACHE);
@@ -74,22 +75,27 @@ class Judge:
         """The states that explain an answer. `since`: what is fetched must have been asked for after it; `fresh`: what was told ahead
         of Airtable does not count before it either."""
         told = self._told(read, record) if read.after else ()
-        floor = max(record.floor(read.sent, members), record.since(read.sent - self.history.window))
-        floor = max([floor, *(record.floor_of(tell) for tell in told if tell.members or not members)])
-        if self.floors_from_answers:
-            floor = max(floor, record.since(record.shown(read.sent)))
+        floor, firm = (self._floor(record, read, members, told, once_told) for once_told in (False, True))
         asked = max(floor, record.since(max(since, fresh)))
         found = record.upstream[asked : max(record.begun_by(read.done), asked)]
         # What was told of a state that is true anyway is among them, but for what has to have been asked since.
-        for tell in record.told if asked > floor else record.told_ahead:
+        for tell in record.told if asked > firm else record.told_ahead:
             version = tell.version
             if version in found or tell.sent > read.done or tell.ack < fresh:
                 continue
-            if version.begin <= tell.sent and version.order < floor:
+            if version.begin <= tell.sent and version.order < firm:
                 continue
             if not record.superseded(tell, read.sent, members, told):
                 found.append(version)
         return found
+
+    def _floor(self, record: Record, read: Read, members: bool, told, once_told: bool) -> int:
+        """The oldest state that may be answered; `once_told`: that was told."""
+        floor = max(record.floor(read.sent, members, once_told), record.since(read.sent - self.history.window))
+        floor = max([floor, *(record.floor_of(tell) for tell in told if tell.counts(members, once_told))])
+        if self.floors_from_answers:
+            floor = max(floor, record.since(record.shown(read.sent)))
+        return floor
 
     @staticmethod
     def _told(read: Read, record: Record) -> list:
@@ -287,7 +293,10 @@ class Judge:
         if not held:
             return
         for read in self.history.reads:
-            if read.ask.kind not in ("index", "inter") or read.ask.limit or isinstance(read.reply, ReplyError) or read.ask.fresh:
+            if read.ask.kind not in ("index", "inter") or read.ask.limit or isinstance(read.reply, ReplyError):
+                continue
+            if read.ask.fresh or read.ask.max_age is not None:
+                # It looks at its members anew, and what it finds need not be stored: something else may be told meanwhile.
                 continue
             reply = self.bare(read, read.reply)
             there = [r for r, v, since, until in held

@@ -77,6 +77,7 @@ class Saboteur:
 
     def deleted(self, tell: Tell, reply) -> None:
         """A set that was not there tells nothing: its value may be known to be empty, and stays so."""
+        tell.idle = not tell.members and reply in (0, [0])
         if reply not in (0, [0]) or not tell.members:
             self.done(tell, reply)
 

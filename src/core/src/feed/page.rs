@@ -41,6 +41,8 @@ pub struct LinkCell {
 pub struct TableChanges {
     /// In the order in which the page first names them, each with its last fate.
     pub records: Vec<(CompactString, Fate)>,
+    /// Where in `records` each is.
+    places: HashMap<CompactString, usize>,
     /// Ids of the fields whose cells changed in some record.
     pub fields: HashSet<String>,
     /// When records were destroyed, unix ms, by the last payload that says so.
@@ -303,14 +305,9 @@ impl TableChanges {
         if !record_id_ok(id.as_bytes()) {
             return;
         }
-        // Most pages name few records; a page that names thousands comes from one import, in order.
-        match self
-            .records
-            .iter_mut()
-            .rev()
-            .take(SEEN)
-            .find(|(known, _)| known == id)
-        {
+        let next = self.records.len();
+        let at = *self.places.entry_ref(id).or_insert(next);
+        match self.records.get_mut(at) {
             Some((_, last)) => {
                 *last = match (*last, fate) {
                     (Fate::Created, Fate::Changed | Fate::Unclear) => Fate::Created,
@@ -322,9 +319,6 @@ impl TableChanges {
         }
     }
 }
-
-/// Records looked through for an earlier mention; a later one than that is applied twice, in order, which is harmless.
-const SEEN: usize = 200;
 
 /// The ids of `[{"id": "rec…", …}, …]`; none in an empty cell. `None`: no link cell looks so.
 fn linked(cell: &Value) -> Option<Vec<CompactString>> {

@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 use super::*;
+use alloc::format;
 use serde_json::json;
 
 fn page(payloads: Value, cursor: u64) -> Page {
@@ -34,6 +35,24 @@ fn created_changed_and_destroyed_are_told_apart_and_the_last_fate_counts() {
     );
     assert!(a.fields.contains("fldX") && a.fields.contains("fldY") && a.all_fields && !a.reshaped);
     assert!(!p.reschema && p.error.is_none() && p.tables.len() == 2);
+}
+
+#[test]
+fn the_last_fate_counts_however_many_records_lie_between() {
+    let others: Map<String, Value> = (0..1_000)
+        .map(|n| (format!("rec{n:014}"), json!({})))
+        .collect();
+    let p = page(
+        json!([
+            {"changedTablesById": {"tblA": {"destroyedRecordIds": ["recBack"]}}},
+            {"changedTablesById": {"tblA": {"createdRecordsById": others}}},
+            {"changedTablesById": {"tblA": {"createdRecordsById": {"recBack": {}}}}}
+        ]),
+        4,
+    );
+    let told: Vec<_> = p.tables[0].1.records.iter().collect();
+    assert_eq!(told.len(), 1_001);
+    assert_eq!(told[0], &("recBack".into(), Fate::Created));
 }
 
 #[test]

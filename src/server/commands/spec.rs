@@ -32,7 +32,7 @@ fn name_of(ctx: Ctx, raw: &[u8]) -> Result<&str, String> {
     let good = spec::entity_name_ok(raw);
     let name = std::str::from_utf8(raw).ok().filter(|_| good).ok_or_else(|| {
         format!(
-            "BADSPEC '{}' is no entity's name: letters, digits, _ . -, optionally with a {{tag}} in front; tomb and podium are taken",
+            "BADSPEC '{}' is no entity's name: letters, digits, _ . -, optionally with a {{tag}} in front; tomb, tag and podium are taken",
             key::shown(raw)
         )
     })?;

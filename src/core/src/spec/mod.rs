@@ -1,4 +1,4 @@
-//! What an entity is: its table, fields, views and settings, read from a JSON Schema (contract section 1).
+//! What an entity is: its table, fields, views and settings, read from a JSON Schema.
 //!
 //! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `properties` and `field` (the model's),
 //! `schema` (references and branches), `marks` (what a property says beside its type), `rule` (kind and fill of one
@@ -355,7 +355,7 @@ pub fn entity_name_ok(name: &[u8]) -> bool {
             _ => return false,
         },
     };
-    plain(own) && own != b"tomb" && own != b"podium"
+    plain(own) && !matches!(own, b"tomb" | b"tag" | b"podium")
 }
 
 /// A record's id: `rec[A-Za-z0-9_]{1,61}`.

@@ -6,7 +6,7 @@ use super::engine::desk;
 use super::ffi::{self, bytes, rm, Ctx, RawString, OK};
 use super::gil;
 use super::persist;
-use super::state::State;
+use super::state::{Entity, State};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use redis_module::raw;
@@ -163,6 +163,19 @@ fn is_our_set(name: &[u8]) -> bool {
     key.kind() == ffi::KeyKind::Zset && super::store::sentinel(&key, name).is_some()
 }
 
+/// An index set is there no more. `by_user`: taken away on purpose, so that a question under way does not bring it back.
+fn lost(e: &mut Entity, suffix: &[u8], name: &[u8], by_user: bool) {
+    e.lose_set(suffix);
+    audience::signal_names(gil::detached(), name);
+    if by_user {
+        let ix = e.ix;
+        let seq = desk().next_seq();
+        desk()
+            .tokens
+            .note(ix, &String::from_utf8_lossy(suffix), seq);
+    }
+}
+
 /// Brings the register of keys up to date.
 pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
     if st.loading {
@@ -181,21 +194,13 @@ pub(crate) fn apply(st: &mut State, event: &Event, name: &[u8]) {
                 return;
             };
             match event {
-                Event::New if !ours => {}
+                // Put in the place of ours, as RENAME does: what was stored is gone.
+                Event::New if !ours && !e.sets.contains(suffix) => {}
+                Event::New if !ours => lost(e, suffix, name, true),
                 Event::New => {
                     e.sets.insert(suffix.into());
                 }
-                Event::Removed | Event::Gone => {
-                    e.lose_set(suffix);
-                    audience::signal_names(gil::detached(), name);
-                    if *event == Event::Removed {
-                        let ix = e.ix;
-                        let seq = desk().next_seq();
-                        desk()
-                            .tokens
-                            .note(ix, &String::from_utf8_lossy(suffix), seq);
-                    }
-                }
+                Event::Removed | Event::Gone => lost(e, suffix, name, *event == Event::Removed),
                 Event::Written => {}
             }
             return;

@@ -22,19 +22,13 @@ use super::serve;
 use super::state::{Entity, EntityIx, State};
 use crate::server::columns;
 use compact_str::CompactString;
+use podium_core::known::when::{self, Read};
 use podium_core::known::{self, Problem, Subject, Table};
 use podium_core::pace::Class;
 use podium_core::spec::Spec;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// So long after a spec's first fetch it is compared with the schema: those who read first have been answered then, and the
-/// first fetches of several specs are one call.
-const BEHIND_MS: u64 = 3_000;
-/// Schemas change without anybody being told.
-const DAY_MS: u64 = 86_400_000;
-/// The first new attempt after a failure; the pause doubles up to a day.
-const AGAIN_MS: u64 = 60_000;
 /// A read waits for a schema no longer than this.
 const PATIENCE_MS: u64 = 1_000;
 
@@ -66,7 +60,7 @@ pub(crate) fn fetched(st: &mut State, ix: EntityIx) {
     let base = e.base();
     // (Another base than before, where that is the setting's: all specs are new to it.)
     if std::mem::take(&mut e.unchecked) || !st.schemas.contains_key(&*base) {
-        let at = engine::mono_ms() + BEHIND_MS;
+        let at = engine::mono_ms() + when::BEHIND_MS;
         let b = of_base(st, &base);
         b.due = Some(b.due.map_or(at, |due| due.min(at)));
     }
@@ -181,11 +175,12 @@ fn by_itself(b: &mut OfBase, base: &str, class: Class) {
 }
 
 fn failed(b: &mut OfBase, base: &str, refused: bool, line: &str) {
-    let pause = if refused {
-        DAY_MS
+    let before = b.failures;
+    let pause = when::pause_ms(if refused {
+        Read::Refused
     } else {
-        (AGAIN_MS << b.failures.min(12)).min(DAY_MS)
-    };
+        Read::Failed { before }
+    });
     b.due = Some(engine::mono_ms() + pause);
     if b.failures == 0 && !b.refused {
         let again = pause / 60_000;
@@ -331,5 +326,5 @@ fn compared(
     b.problems = problems;
     b.failures = 0;
     b.refused = false;
-    b.due = Some(engine::mono_ms() + DAY_MS);
+    b.due = Some(engine::mono_ms() + when::pause_ms(Read::Done));
 }

@@ -1,4 +1,4 @@
-"""Contract section 1: PODIUM.SPEC CHECK compares specs with the base's schema, and runs by itself."""
+"""docs/promises.md, section 1: PODIUM.SPEC CHECK compares specs with the base's schema, and runs by itself."""
 
 from __future__ import annotations
 

@@ -65,3 +65,10 @@ def test_specs_survive_a_restart(node, tagged):
     eventually(10, "the cluster is up", lambda: b"cluster_state:ok" in client.call("CLUSTER", "INFO"))
     assert len(client.call("PODIUM.SPEC", "LIST")) == 2
     assert get(client, "{shop}items:" + item(1))["n"] == 1
+
+
+def test_in_a_cluster_an_entity_is_named(tagged):
+    """`*` belongs to no slot of theirs: it is all entities of this node, if the server lets it pass at all."""
+    get(tagged, "{shop}items:" + item(1))
+    assert tagged.call("PODIUM.INVALIDATE", "{shop}items:*") == 1
+    assert tagged.error("PODIUM.INVALIDATE", "items:*").code in ("NOENTITY", "BADKEY")

@@ -1,4 +1,4 @@
-"""Contract section 1: a property's or a lookup's column may be given by its `fld…` id, which outlives a renaming."""
+"""docs/promises.md, section 1: a property's or a lookup's column may be given by its `fld…` id, which outlives a renaming."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 2: the question asked upstream finds at least what is meant, whatever the column is that a field is modelled over."""
+"""docs/promises.md, section 2: the question asked upstream finds at least what is meant, whatever the column is that a field is modelled over."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 5: one damaged cell never spoils another record. What cannot be read is its own error, and nothing else's."""
+"""docs/promises.md, section 5: one damaged cell never spoils another record. What cannot be read is its own error, and nothing else's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 4: PODIUM.SPEC DISCOVER defines an entity for each table, from the base's schema."""
+"""docs/promises.md, section 4: PODIUM.SPEC DISCOVER defines an entity for each table, from the base's schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 2: PODIUM.GET, and the options of every read."""
+"""docs/promises.md, section 2: PODIUM.GET, and the options of every read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Contract section 2: PODIUM.INDEX, its order, its values, and what is asked upstream."""
+"""docs/promises.md, section 2: PODIUM.INDEX, its order, its values, and what is asked upstream."""
 
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -291,3 +292,25 @@ def test_what_was_told_is_in_the_set_that_is_asked_for_later(client, world):
     assert ids(client, "items:group:cold") == ["recToldOnly000001"]
     assert client.call("PODIUM.INDEX", "items:group:cold", "COUNT") == 1
     assert get(client, "items:recToldOnly000001")["group"] == "cold"
+
+
+def test_the_whole_entity_makes_every_value_complete(client, world):
+    """As a warmed table: the values that it holds, and those that it does not."""
+    assert client.call("PODIUM.INDEX", "items:*", "COUNT") == ITEMS
+    world.airtable.forget()
+    assert len(ids(client, "items:group:g1")) == 40 and ids(client, "items:group:nobody") == []
+    assert world.airtable.count() == 0
+
+
+def test_maxage_looks_at_every_member(client, world):
+    """A set may be younger than a record that was told into it, as of some time ago."""
+    new = "recNewItem0000003"
+    found = ids(client, "items:group:g1")
+    world.create("items", new, name="true", group="g1")
+    ago = int(time.time() * 1000) - 100_000
+    assert client.call("PODIUM.UPSERT", f"items:{new}", json.dumps({"name": "told", "n": 0, "group": "g1"}), "AT", ago) == 1
+    world.airtable.forget()
+    assert [r["name"] for r in index(client, "items:group:g1", "MAXAGE", 1000) if r["id"] == new] == ["told"]
+    assert world.airtable.count() == 0
+    assert [r["name"] for r in index(client, "items:group:g1", "MAXAGE", 50) if r["id"] == new] == ["true"]
+    assert ids(client, "items:group:g1") == sorted([*found, new])

@@ -1,4 +1,4 @@
-"""Contract section 2: PODIUM.INTER."""
+"""docs/promises.md, section 2: PODIUM.INTER."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 3, "Links have two ends": which record is put in doubt by a link that was gained or lost, and which is not."""
+"""docs/promises.md, section 3, "Links have two ends": which record is put in doubt by a link that was gained or lost, and which is not."""
 
 from __future__ import annotations
 

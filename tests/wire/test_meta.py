@@ -1,12 +1,15 @@
-"""Contract section 2: META, on RESP2 and RESP3."""
+"""docs/promises.md, section 2: META, on RESP2 and RESP3."""
 
 from __future__ import annotations
+
+import json
+import time
 
 import pytest
 
 from asking import get, meta
 from support import eventually, mapping, text
-from world import ABSENT, define, event, item
+from world import ABSENT, define, event, item, user
 
 FIELDS = {"cache", "age", "ttl", "key", "airtable-hits", "detail", "cache-status"}
 
@@ -146,3 +149,14 @@ def test_calls_of_a_question_begun_anew_count(client, world, fault, key):
     kind, more = (*fault, {})[:2]
     world.airtable.fault(kind, times=1, **more)
     assert meta(client, "PODIUM.INDEX", key, "COUNT")["airtable-hits"] == world.airtable.count() > 1
+
+
+def test_age_and_ttl_of_an_index_are_of_its_oldest_and_its_shortest_lived_part(client, world):
+    key = "users:is_admin:false"
+    assert client.call("PODIUM.INDEX", key, "COUNT") == 10
+    assert meta(client, "PODIUM.INDEX", key)["ttl"] <= 5400 < meta(client, "PODIUM.GET", f"users:{user(2)}")["ttl"], "one of them holds an attachment"
+    told = json.dumps({"name": "told", "n": 0, "group": "g1"})
+    client.call("PODIUM.INDEX", "items:group:g1")
+    client.call("PODIUM.UPSERT", "items:recToldAgo0000001", told, "AT", int(time.time() * 1000) - 100_000)
+    assert 100 <= meta(client, "PODIUM.GET", "items:recToldAgo0000001")["age"] <= 102
+    assert 100 <= meta(client, "PODIUM.INDEX", "items:group:g1")["age"] <= 102

@@ -1,4 +1,4 @@
-"""Contract section 2: PODIUM.MGET."""
+"""docs/promises.md, section 2: PODIUM.MGET."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 1: a slot's keys move to another node of the cluster, one by one (SETSLOT and MIGRATE), with clients at both ends."""
+"""docs/promises.md, section 1: a slot's keys move to another node of the cluster, one by one (SETSLOT and MIGRATE), with clients at both ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 2, "Where a command may not wait"."""
+"""docs/promises.md, section 2: where a command may not wait."""
 
 from __future__ import annotations
 

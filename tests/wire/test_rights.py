@@ -1,10 +1,12 @@
-"""Contract section 6: rights are Valkey's ACL, on commands and keys; the default view is the privacy line."""
+"""docs/promises.md, section 6: rights are Valkey's ACL, on commands and keys; the default view is the privacy line."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from world import event, project, user
+from world import SPECS, event, project, user
 
 
 @pytest.fixture
@@ -135,3 +137,14 @@ def test_what_shows_key_names_is_not_among_the_rights_that_readme_grants(as_user
                   ("resetkeys", "+@podium", "-@admin", "+podium.spec|set", "~events:*", "~users:*"),
                   ("resetkeys", "+podium.webhook", "+podium.sync|ping")):
         assert as_user(*rules).error(*line).code == "NOPERM"
+
+
+def test_sorting_by_a_field_outside_the_default_view_needs_a_view_that_holds_it(as_user, client):
+    """The order tells of the values."""
+    client.call("PODIUM.SPEC", "SET", "users", json.dumps({**SPECS["users"], "sortable": ["email"]}))
+    web = as_user("+@podium", "%R~users:*")
+    for command in (("PODIUM.INDEX", "users:*"), ("PODIUM.INTER", 1, "users:*")):
+        assert web.error(*command, "SORT", "email", "IDS").code in ("NOPERM", "BADKEY"), command
+    assert web.error("PODIUM.INDEX", "users:*", "SORT", "email", "IDS").code == "NOPERM"
+    web = as_user("+@podium", "%R~users:*", "%R~users/contact")
+    assert len(web.call("PODIUM.INDEX", "users:*", "SORT", "email", "IDS")) == 12

@@ -1,4 +1,4 @@
-"""Contract sections 1, 3 and 6: what a model says of its fields is taken at its word, by every command."""
+"""docs/promises.md, sections 1, 3 and 6: what a model says of its fields is taken at its word, by every command."""
 
 from __future__ import annotations
 

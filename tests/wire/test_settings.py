@@ -1,12 +1,14 @@
-"""Contract section 7: every setting by CONFIG GET and SET, with its default and range."""
+"""docs/promises.md, section 7: every setting by CONFIG GET and SET, with its default and range."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from asking import get, index
-from support import text
-from world import define, event, item
+from asking import get, index, meta
+from support import eventually, text
+from world import define, event, item, user
 
 DEFAULTS = {
     "airtable-url": "https://api.airtable.com", "base": "", "token-file": "", "spec-file": "", "webhook-secret-file": "", "enabled": "yes", "ttl": "28800", "jitter-percent": "5",
@@ -73,7 +75,6 @@ def test_a_changed_setting_applies_to_what_is_stored_from_then_on(client):
     get(client, f"items:{item(1)}")
     client.call("CONFIG", "SET", "podium.ttl", "100")
     get(client, f"items:{item(2)}")
-    from asking import meta
     assert meta(client, "PODIUM.GET", f"items:{item(1)}")["ttl"] > 20000
     assert 98 <= meta(client, "PODIUM.GET", f"items:{item(2)}")["ttl"] <= 100
 
@@ -92,8 +93,6 @@ def test_keys_outlive_freshness_by_the_larger_stale_window(client):
 
 
 def test_attachments_are_fresh_no_longer_than_attachment_ttl(client):
-    from asking import meta
-    from world import user
     get(client, f"users:{user(1)}")
     assert meta(client, "PODIUM.GET", f"users:{user(1)}")["ttl"] <= 5400
     get(client, f"users:{user(2)}")
@@ -104,8 +103,6 @@ def test_attachments_are_fresh_no_longer_than_attachment_ttl(client):
 
 
 def test_log_events_writes_one_json_line_per_event(spawn, world):
-    import json
-    from support import eventually
     server = spawn({"log-events": "yes"})
     client = server.client()
     define(client)
@@ -127,3 +124,28 @@ def test_log_events_writes_one_json_line_per_event(spawn, world):
     seen = eventually(5, "the events are logged", lambda: (e := events()) and len(e) >= 3 and e)
     names = {str(value) for one in seen for value in one.values()}
     assert {"cache_hit", "cache_miss_stored", "cache_invalidated"} <= names
+
+
+def test_log_events_tells_of_every_kind_of_event(spawn, world):
+    """And of keys and figures only, never of values."""
+    server = spawn({"log-events": "yes", "stale-if-error": 60})
+    client = server.client()
+    define(client)
+    key = f"items:{item(1)}"
+    get(client, key), get(client, key), get(client, key, "NOCACHE")
+    client.call("PODIUM.INVALIDATE", key)
+    client.call("PODIUM.SWEEP", "items:*")
+    assert client.call("PODIUM.SYNC", "START") == "OK" and client.call("PODIUM.SYNC", "NOW") == "OK"
+    assert client.call("PODIUM.SYNC", "STOP") == "OK"
+    client.call("CONFIG", "SET", "podium.ttl", 1)
+    get(client, f"events:{event(1)}")
+    world.airtable.status(500, "SERVER_ERROR", "down")
+    eventually(10, "a stale copy", lambda: meta(client, "PODIUM.GET", f"events:{event(1)}")["cache"] == "STALE")
+
+    def kinds() -> set[str]:
+        logged = [json.loads(line[line.index("{"):]) for line in server.log().splitlines() if '{"event"' in line]
+        return {one["event"] for one in logged}
+
+    wanted = {"cache_hit", "cache_miss_stored", "cache_bypass", "cache_stale", "cache_invalidated", "upstream_error", "sweep", "sync"}
+    eventually(5, "each kind is logged", lambda: wanted <= kinds())
+    assert "Item 1" not in server.log() and "Event 1" not in server.log()

@@ -1,4 +1,4 @@
-"""Contract section 1: PODIUM.SPEC and what a schema makes of a record."""
+"""docs/promises.md, section 1: PODIUM.SPEC and what a schema makes of a record."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_bare_json_schema_is_a_spec(server):
     assert effective(client, "events")["fields"]["slug"]["indexed"] is True
 
 
-@pytest.mark.parametrize("entity", ["tomb", "podium", "{x}tomb", "", "a b", "a:b", "a/b", "a*", "{}", "{x}", "{x", "é", "a\x00b"])
+@pytest.mark.parametrize("entity", ["tomb", "tag", "podium", "{x}tomb", "{x}tag", "", "a b", "a:b", "a/b", "a*", "{}", "{x}", "{x", "é", "a\x00b"])
 def test_bad_entity_names_are_refused(server, entity):
     error = server.client().error("PODIUM.SPEC", "SET", entity, "{}")
     assert error.code in ("BADSPEC", "BADKEY"), error.text

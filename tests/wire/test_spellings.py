@@ -1,4 +1,4 @@
-"""Contract section 2: what may be a number is compared by its number, what is a date-time by its instant, however it is written."""
+"""docs/promises.md, section 2: what may be a number is compared by its number, what is a date-time by its instant, however it is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 3, "No stale set": a fetch that was under way never overwrites what came after."""
+"""docs/promises.md, section 3, "No stale set": a fetch that was under way never overwrites what came after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 4: PODIUM.SWEEP finds what was deleted behind the cache's back, and nothing else."""
+"""docs/promises.md, section 4: PODIUM.SWEEP finds what was deleted behind the cache's back, and nothing else."""
 
 from __future__ import annotations
 

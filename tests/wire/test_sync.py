@@ -1,4 +1,4 @@
-"""Contract section 4: the change feed. What changes in Airtable is known within an interval, without a call for what did not."""
+"""docs/promises.md, section 4: the change feed. What changes in Airtable is known within an interval, without a call for what did not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract sections 4 and 5: whatever a page of payloads holds, the feed goes on, and what it may concern is no answer any more."""
+"""docs/promises.md, sections 4 and 5: whatever a page of payloads holds, the feed goes on, and what it may concern is no answer any more."""
 
 from __future__ import annotations
 

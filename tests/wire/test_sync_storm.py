@@ -1,4 +1,4 @@
-"""A storm of random writes in Airtable against an oracle: no answer is wrong for longer than the contract allows, and in the
+"""A storm of random writes in Airtable against an oracle: no answer is wrong for longer than docs/promises.md allows, and in the
 end cache and base agree exactly. `PODIUM_STORM_SECONDS` makes it longer."""
 
 from __future__ import annotations

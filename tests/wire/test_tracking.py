@@ -1,4 +1,4 @@
-"""Contract section 2, CLIENT TRACKING: readers are told of every later change, and never of their own fetch."""
+"""docs/promises.md, section 2, CLIENT TRACKING: readers are told of every later change, and never of their own fetch."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from asking import get, ids
@@ -142,3 +144,69 @@ def test_a_key_deleted_while_its_table_is_warmed(server, world, client):
     warming.read(30)
     blocked(server, 0)
     assert get(client, KEY)["name"] == "after"
+
+
+# Other commands of the server's on our keys -------------------------------------------------------------------------
+
+
+def executed(client, *commands):
+    client.call("MULTI")
+    for command in commands:
+        assert client.call(*command) == "QUEUED"
+    return client.call("EXEC")
+
+
+@pytest.mark.parametrize("what", ["a record", "a foreign value"])
+def test_a_record_renamed_in_a_transaction_is_none(server, world, client, what):
+    """What lies under its name is not its copy, in the transaction and after it; a fetch under way does not overwrite it."""
+    key, other = f"items:{item(1)}", f"items:{item(2)}"
+    get(client, other)
+    client.call("SET", "aside", "x")
+    world.airtable.latency(300)
+    reader = server.client()
+    reader.send("PODIUM.GET", key)
+    eventually(5, "a fetch is under way", lambda: server.info("clients")["blocked_clients"] == "1")
+    renamed, read = executed(client, ("RENAME", other if what == "a record" else "aside", key), ("PODIUM.GET", key))
+    assert renamed == "OK" and read.code == "WRONGTYPE"
+    reader.read()
+    world.airtable.latency(0)
+    assert client.error("PODIUM.GET", key).code == "WRONGTYPE"
+    assert client.call("DEL", key) == 1
+    assert get(client, key)["n"] == 1 and get(client, other)["n"] == 2
+
+
+def test_a_set_renamed_in_a_transaction_is_none(world, client):
+    one, two = ids(client, "items:group:g1"), ids(client, "items:group:g2")
+    renamed, read = executed(client, ("RENAME", "items:group:g1", "items:group:g2"), ("PODIUM.INDEX", "items:group:g2", "COUNT"))
+    assert renamed == "OK" and read.code == "WRONGTYPE", "what lies there says it is another set"
+    assert ids(client, "items:group:g1") == one, "asked anew"
+    assert client.call("DEL", "items:group:g2") == 1
+    assert ids(client, "items:group:g2") == two
+
+
+CHANGES = {
+    "invalidated": lambda c, w: c.call("PODIUM.INVALIDATE", f"items:{item(1)}"),
+    "told": lambda c, w: c.call("PODIUM.UPSERT", f"items:{item(1)}", json.dumps({"name": "told", "n": 1, "group": "g2"})),
+    "gone": lambda c, w: c.call("PODIUM.TOMBSTONE", f"items:{item(1)}"),
+    "written": lambda c, w: c.call("PODIUM.UPDATE", f"items:{item(1)}", json.dumps({"group": "g2"})),
+    "fetched": lambda c, w: (w.change("items", item(1), group="g2"), get(c, f"items:{item(1)}", "NOCACHE")),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("watched", [f"items:{item(1)}", "items:group:g1"], ids=["record", "set"])
+def test_a_watched_key_that_changed_ends_the_transaction(server, world, client, watched, change):
+    ids(client, "items:group:g1")
+    client.call("WATCH", watched)
+    CHANGES[change](server.client(), world)
+    assert executed(client, ("PING",)) is None
+
+
+@pytest.mark.parametrize("watched", [f"items:{item(1)}", "items:group:g1"], ids=["record", "set"])
+def test_a_watched_key_that_was_only_read_does_not(server, world, client, watched):
+    ids(client, "items:group:g1")
+    client.call("WATCH", watched)
+    other = server.client()
+    get(other, f"items:{item(1)}"), ids(other, "items:group:g1"), get(other, f"items:{item(2)}")
+    other.call("PODIUM.UPSERT", f"items:{item(3)}", json.dumps({"name": "elsewhere", "n": 3, "group": "g3"}))
+    assert executed(client, ("PING",)) == ["PONG"]

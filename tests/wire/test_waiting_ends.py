@@ -80,6 +80,7 @@ def test_client_pause_with_a_fetch_under_way(server, client, waiting, mode):
     reply = reader.read()
     assert json.loads(reply)["n"] == 1, "a miss is fetched and answered while writes are paused"
     if mode == "WRITE":
+        assert client.call("EXISTS", KEY) == 0, "and not stored"
         assert get(client, hit)["slug"] == "event-1"
         assert get(client, f"events:{event(2)}")["slug"] == "event-2"
     client.call("CLIENT", "UNPAUSE")

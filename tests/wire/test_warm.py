@@ -1,4 +1,4 @@
-"""Contract section 4: PODIUM.WARM loads a table and makes every index value complete."""
+"""docs/promises.md, section 4: PODIUM.WARM loads a table and makes every index value complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 3: PODIUM.WEBHOOK takes what an Airtable automation posts, for whoever knows the secret."""
+"""docs/promises.md, section 3: PODIUM.WEBHOOK takes what an Airtable automation posts, for whoever knows the secret."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Contract section 3: CREATE, UPDATE and DELETE write to Airtable first, then to the cache."""
+"""docs/promises.md, section 3: CREATE, UPDATE and DELETE write to Airtable first, then to the cache."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ pub struct Header {
 pub const WRITTEN: u64 = 1;
 
 impl Header {
-    /// What it is compared by with what is told later, unix ms.
+    /// As of when it was so, unix ms: what its age is counted from, and what is told later is compared with.
     pub fn as_of(&self) -> u64 {
         if self.is_told() {
             self.told_at

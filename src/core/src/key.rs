@@ -153,7 +153,7 @@ fn join(parts: &[&[u8]]) -> Vec<u8> {
     out
 }
 
-/// An entity's name: `[A-Za-z0-9_.-]+`, optionally with a `{tag}` in front; `tomb` and `podium` are taken.
+/// An entity's name: `[A-Za-z0-9_.-]+`, optionally with a `{tag}` in front; `tomb`, `tag` and `podium` are taken.
 pub fn entity_name_ok(name: &[u8]) -> bool {
     let plain = |b: &[u8]| {
         !b.is_empty()
@@ -167,7 +167,7 @@ pub fn entity_name_ok(name: &[u8]) -> bool {
             _ => return false,
         },
     };
-    plain(own) && own != b"tomb" && own != b"podium"
+    plain(own) && !matches!(own, b"tomb" | b"tag" | b"podium")
 }
 
 /// A record's id: `rec[A-Za-z0-9_]{1,61}`.

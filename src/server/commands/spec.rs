@@ -39,16 +39,10 @@ fn name_of(ctx: Ctx, raw: &[u8]) -> Result<&str, String> {
     let good = spec::entity_name_ok(raw);
     let name = std::str::from_utf8(raw).ok().filter(|_| good).ok_or_else(|| {
         format!(
-            "BADSPEC '{}' is no entity's name: letters, digits, _ . -, optionally with a {{tag}} in front; tomb and podium are taken",
+            "BADSPEC '{}' is no entity's name: letters, digits, _ . -, optionally with a {{tag}} in front; tomb, tag and podium are taken",
             key::shown(raw)
         )
     })?;
-    if key::untagged(name) == "tag" {
-        return Err(
-            "BADSPEC tag is taken: PODIUM.INVALIDATE tag:<tag> names the tag of computed answers"
-                .into(),
-        );
-    }
     if ffi::is_cluster(ctx) && key::tag(name).is_empty() {
         return Err(format!("BADSPEC in a cluster an entity's name needs a hash tag, the same for all entities of a base: {{shop}}{name}"));
     }

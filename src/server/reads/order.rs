@@ -22,7 +22,7 @@ use podium_core::pace::Class;
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
-/// Orders what a read lacks. `at_once`: called by a command, at the start of a fetch: who read the keys before is told now.
+/// Orders what a read lacks. `on_main`: called by a command, at the start of a fetch: who read the keys before is told now.
 pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_main: bool) {
     let fresh_start = op.query.options.no_cache && !op.with_brought(|b| b.led || b.collapsed);
     crate::server::desk::deletes::watch();

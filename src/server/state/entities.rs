@@ -514,7 +514,7 @@ impl State {
         let to = e.found.as_ref()?.link(&e.spec.get(field)?.airtable)?;
         Some((self.by_name(&to.entity)?.ix, to))
     }
-    /// Entities of the same base as `ix`, itself included.
+    /// Entities of a base.
     pub(crate) fn of_base(&self, base: &str) -> Vec<EntityIx> {
         // Asked for each link that changed: the setting is read once.
         let by_default = crate::server::valkey::settings::BASE.get() == base;

@@ -5,12 +5,9 @@ use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::rounds;
 use crate::server::state::waiting::Op;
 use compact_str::CompactString;
+use podium_core::known::when;
 use podium_core::known::Problem;
 use std::sync::Arc;
-
-/// So long after a spec's first fetch it is compared with the schema: those who read first have been answered then, and the
-/// first fetches of several specs are one call.
-const BEHIND_MS: u64 = 3_000;
 
 /// A link by which a record got into doubt.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,7 +43,7 @@ pub(crate) fn fetched(st: &mut State, ix: EntityIx) {
     let base = e.base();
     // (Another base than before, where that is the setting's: all specs are new to it.)
     if std::mem::take(&mut e.unchecked) || !st.schemas.contains_key(&*base) {
-        let at = clock::mono_ms() + BEHIND_MS;
+        let at = clock::mono_ms() + when::BEHIND_MS;
         let b = of_base(st, &base);
         b.due = Some(b.due.map_or(at, |due| due.min(at)));
     }

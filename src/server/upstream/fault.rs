@@ -1,4 +1,4 @@
-//! Why a fetch brought nothing, in the words of the contract.
+//! Why a fetch brought nothing, in the words of the error codes.
 
 use podium_airtable::{Failure, FailureKind, Phase};
 use podium_core::entry::Encoded;

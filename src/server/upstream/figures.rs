@@ -1,4 +1,4 @@
-//! The figures of contract section 7 that workers count: atomics, read by INFO and PODIUM.STATS.
+//! The figures of `INFO podium` that workers count: atomics, read by INFO and PODIUM.STATS.
 
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-"""The contract as rules: is every answer explained by what was true and what had been told?
+"""The promises of docs/promises.md as rules: is every answer explained by what was true and what had been told?
 
 An answer about a record is a *state* of it. States that explain what was asked at `sent` and answered at `done`:
 

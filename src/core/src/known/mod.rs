@@ -2,7 +2,8 @@
 //! had, and where links lead. Kept beside the entity's spec, so that it outlives the process.
 //!
 //! Reading order: [`Table`] here, `check` (a spec beside the schema), `lookup` (the column that a link is asked for through),
-//! `fits` (a model's kind beside a column's type), `near` (what a name was probably meant to be).
+//! `fits` (a model's kind beside a column's type), `near` (what a name was probably meant to be),
+//! `when` (the pauses between two readings).
 
 mod absent;
 mod check;
@@ -11,6 +12,7 @@ mod lookup;
 mod near;
 #[cfg(test)]
 mod tests;
+pub mod when;
 
 pub use check::{check, Problem, Subject};
 

@@ -1,4 +1,4 @@
-//! What an entity is: its table, fields, views and settings, read from a JSON Schema (contract section 1).
+//! What an entity is: its table, fields, views and settings, read from a JSON Schema.
 //!
 //! Reading order: [`Spec`] and [`Field`] here, `parse` (the spec's members), `properties` and `field` (the model's),
 //! `schema` (references and branches), `marks` (what a property says beside its type), `rule` (kind and fill of one

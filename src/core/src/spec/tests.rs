@@ -268,14 +268,16 @@ fn specs_are_equal_in_effect_or_not() {
 
 #[test]
 fn names_of_entities_and_records() {
-    for good in ["events", "a.b-c_D9", "{shop}events", "tombs"] {
+    for good in ["events", "a.b-c_D9", "{shop}events", "tombs", "tags"] {
         assert!(entity_name_ok(good.as_bytes()), "{good}");
     }
     for bad in [
         "",
         "tomb",
         "podium",
+        "tag",
         "{x}tomb",
+        "{x}tag",
         "{x}podium",
         "{x}",
         "{}events",

@@ -21,16 +21,13 @@ use crate::server::valkey::ffi::{self, Ctx, Level};
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
+use podium_core::known::when::{self, Read};
 use podium_core::known::{self, Problem, Subject, Table};
 use podium_core::pace::Class;
 use podium_core::spec::Spec;
 use serde_json::Value;
 use std::sync::Arc;
 
-/// Schemas change without anybody being told.
-const DAY_MS: u64 = 86_400_000;
-/// The first new attempt after a failure; the pause doubles up to a day.
-const AGAIN_MS: u64 = 60_000;
 /// A read waits for a schema no longer than this.
 const PATIENCE_MS: u64 = 1_000;
 
@@ -111,11 +108,12 @@ fn by_itself(b: &mut OfBase, base: &str, class: Class) {
 }
 
 fn failed(b: &mut OfBase, base: &str, refused: bool, line: &str) {
-    let pause = if refused {
-        DAY_MS
+    let before = b.failures;
+    let pause = when::pause_ms(if refused {
+        Read::Refused
     } else {
-        (AGAIN_MS << b.failures.min(12)).min(DAY_MS)
-    };
+        Read::Failed { before }
+    });
     b.due = Some(clock::mono_ms() + pause);
     if b.failures == 0 && !b.refused {
         let again = pause / 60_000;
@@ -261,5 +259,5 @@ fn compared(
     b.problems = problems;
     b.failures = 0;
     b.refused = false;
-    b.due = Some(clock::mono_ms() + DAY_MS);
+    b.due = Some(clock::mono_ms() + when::pause_ms(Read::Done));
 }

@@ -124,10 +124,11 @@ impl Judge<'_> {
             Want::Record(k.ix, k.id.clone())
         }
     }
-    fn young_enough(&self, asked_ms: u64) -> bool {
+    /// `as_of`: when it was asked for, or was so as a client said, unix ms.
+    fn young_enough(&self, as_of: u64) -> bool {
         self.options
             .max_age
-            .is_none_or(|s| self.now.saturating_sub(asked_ms) <= s.saturating_mul(1000))
+            .is_none_or(|s| self.now.saturating_sub(as_of) <= s.saturating_mul(1000))
     }
     fn meta(&self, key: &[u8], cache: CacheWord, asked_ms: u64, fresh_until: u64) -> Meta {
         Meta {
@@ -203,7 +204,7 @@ impl Judge<'_> {
                     e.feed.renews(&h, self.now),
                 );
                 let stale = match self.usable(e, &w, &h) {
-                    Use::Fresh if self.young_enough(h.asked_ms) => false,
+                    Use::Fresh if self.young_enough(h.as_of()) => false,
                     Use::WhileRevalidate if self.options.max_age.is_none() => true,
                     _ if self.options.cache_only => return Some(self.nothing(&k.name)),
                     _ => return None,
@@ -242,7 +243,7 @@ impl Judge<'_> {
                     } else {
                         CacheWord::Hit
                     };
-                    let mut m = self.meta(&k.name, word, h.asked_ms, fresh_until);
+                    let mut m = self.meta(&k.name, word, h.as_of(), fresh_until);
                     if stale {
                         m.detail = "revalidating";
                     } else if behind {
@@ -253,7 +254,7 @@ impl Judge<'_> {
                 Some(body.with_meta(meta))
             }
             Copy::Tomb(h) => {
-                if self.now < h.fresh_until && self.young_enough(h.asked_ms) {
+                if self.now < h.fresh_until && self.young_enough(h.as_of()) {
                     tracking::read(&k.name);
                     if let Some(used) = &mut self.used {
                         used.record(k.ix, &k.name, None, h.fresh_until, false);
@@ -264,7 +265,7 @@ impl Judge<'_> {
                         e.figures.negative_hits += 1;
                     }
                     let meta = self.options.meta.then(|| {
-                        let mut m = self.meta(&k.name, CacheWord::Hit, h.asked_ms, h.fresh_until);
+                        let mut m = self.meta(&k.name, CacheWord::Hit, h.as_of(), h.fresh_until);
                         m.detail = "tombstone";
                         m
                     });
@@ -331,7 +332,7 @@ impl Judge<'_> {
                     }
                     let body = render(e, &self.options.view, &entry, &k.id);
                     let meta = self.options.meta.then(|| {
-                        let mut m = self.meta(&k.name, CacheWord::Stale, h.asked_ms, h.fresh_until);
+                        let mut m = self.meta(&k.name, CacheWord::Stale, h.as_of(), h.fresh_until);
                         m.detail = "stale-if-error";
                         m.airtable_hits = i64::from(
                             self.brought

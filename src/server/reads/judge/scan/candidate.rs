@@ -123,11 +123,11 @@ impl Judge<'_> {
                     return;
                 }
                 let good = match self.usable(e, w, &h) {
-                    Use::Fresh => self.young_enough(h.asked_ms),
+                    Use::Fresh => self.young_enough(h.as_of()),
                     Use::WhileRevalidate => self.options.max_age.is_none(),
                     Use::IfError => self.options.output != Output::Records || scan.failed.is_some(),
                     Use::No => self.options.output != Output::Records,
-                } && (self.options.max_age.is_none() || self.young_enough(h.asked_ms));
+                } && (self.options.max_age.is_none() || self.young_enough(h.as_of()));
                 if good {
                     self.take(e, &e.spec, scan, id, &entry, sort, None, keep, false);
                 } else if self.serves_instead(w, &h, brought) {
@@ -236,7 +236,7 @@ impl Judge<'_> {
             Body::Null
         };
         if self.options.output == Output::Records || self.options.max_age.is_some() {
-            scan.oldest = scan.oldest.min(entry.header.asked_ms);
+            scan.oldest = scan.oldest.min(entry.header.as_of());
             scan.shortest = scan.shortest.min(self.fresh_until(e, &entry.header));
         }
         if !fetched && self.fresh_until(e, &entry.header) <= self.now {

@@ -255,7 +255,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
         match condition {
             Some(c) => {
                 rights::check_field(ctx, e, c.field)?;
-                let normal = [e.name.as_bytes(), b":", &c.suffix].concat();
+                let normal = key::set(&e.name, &c.suffix);
                 rights::check_normal_form(ctx, name, &normal)?;
                 let normal: Arc<[u8]> = normal.into();
                 if *normal != **name {

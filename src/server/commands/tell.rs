@@ -61,7 +61,7 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                         rights::check_field(ctx, e, c.field)?;
                     }
                     let suffix = c.map(|c| c.suffix.to_vec()).unwrap_or_default();
-                    let normal = st.get(ix).map(|e| [e.name.as_bytes(), b":", &suffix[..]].concat()).unwrap_or_default();
+                    let normal = st.get(ix).map(|e| key::set(&e.name, &suffix)).unwrap_or_default();
                     rights::check_normal_form(ctx, name, &normal)?;
                     Target::Index(ix, suffix)
                 }
@@ -119,7 +119,7 @@ fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i6
     }
     store::drop_set(st, ctx, ix, suffix);
     if let Some(e) = st.get(ix) {
-        store::signal_fetch(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+        store::signal_fetch(ctx, &key::set(&e.name, suffix));
     }
     n
 }

@@ -7,12 +7,14 @@ use crate::server::desk::job::Question;
 use crate::server::desk::job::WayBack;
 use crate::server::fetching;
 use crate::server::fetching::landing;
+use crate::server::fetching::missing::missing;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::is_refusal;
 use compact_str::CompactString;
-use podium_airtable::{ListQuery, Page};
+use podium_airtable::{ListQuery, Record};
+use podium_core::missing::{Asked, Missing};
 use podium_core::pace::{CallId, Class, Outcome};
 use podium_core::question;
 use podium_core::spec::record_id_ok;
@@ -67,16 +69,17 @@ pub(crate) fn step(
                 ..ListQuery::default()
             };
             match fetching::list_for(q, &lane, &query, class) {
-                // A page that promises more without the record says nothing of it, nor does one that holds others.
-                Ok(page)
-                    if (page.offset.is_some() || page.count() > 0)
-                        && !page.records.iter().any(|r| r.id == value) =>
-                {
-                    close(id, job, q, sent)
-                }
                 Ok(page) => {
-                    let ids = linked(&page, value, &way.field);
-                    go_on(id, job, q, sent, asked_ms, ids);
+                    let missing = missing(&mut Asked::all([value]), &page);
+                    let record = page.records.iter().find(|r| r.id == value);
+                    match (record, missing) {
+                        (Some(record), _) => {
+                            go_on(id, job, q, sent, asked_ms, linked(record, &way.field))
+                        }
+                        // A record that is not there is linked to by none.
+                        (None, Missing::Gone) => go_on(id, job, q, sent, asked_ms, Vec::new()),
+                        (None, _) => close(id, job, q, sent),
+                    }
                 }
                 Err(f) if is_refusal(&f) => close(id, job, q, sent),
                 Err(f) => fetching::page_failed(id, job, q, sent, f, true),
@@ -95,14 +98,18 @@ pub(crate) fn step(
                 return fetching::go_on(id, job, q, sent);
             }
             match result {
-                Ok(page) if says_nothing(&page, &ids) => close(id, job, q, sent),
                 Ok(page) => {
+                    let short = match missing(&mut Asked::all(&ids), &page) {
+                        Missing::None | Missing::Gone => false,
+                        // No set is complete that may lack what does not say which record it is.
+                        Missing::Unread if page.nameless == 0 => true,
+                        Missing::Unread | Missing::Unknown(_) => return close(id, job, q, sent),
+                    };
                     let left = {
                         let mut p = q.progress.lock();
                         p.take(&q.lane, &page, sent, asked_ms);
                         let left = p.back.left.take().unwrap_or_default();
                         // What a short page left out is asked for again.
-                        let short = page.offset.is_some();
                         let came = |i: &CompactString| {
                             p.records.contains_key(i) || p.damaged.contains_key(i)
                         };
@@ -119,22 +126,9 @@ pub(crate) fn step(
     }
 }
 
-/// Does a page say nothing of the ids that it lacks? One that holds others, or what may be any, was no answer to the
-/// question; one that promises more and holds none of them may go on like that.
-fn says_nothing(page: &Page, ids: &[CompactString]) -> bool {
-    let asked = |id: &str| ids.iter().any(|i| *i == id);
-    let strange = page.nameless > 0 || page.ids().any(|id| !asked(id));
-    let lacks = ids.iter().any(|i| !page.ids().any(|id| *i == id));
-    (strange && lacks) || (page.offset.is_some() && !page.ids().any(asked))
-}
-
-/// The ids in the linked record's cell; a record that is not there is linked to by none.
-fn linked(page: &Page, id: &str, field: &str) -> Vec<CompactString> {
-    let cell = page
-        .records
-        .iter()
-        .find(|r| r.id == id)
-        .and_then(|r| r.fields.get(field));
+/// The ids in the linked record's cell.
+fn linked(record: &Record, field: &str) -> Vec<CompactString> {
+    let cell = record.fields.get(field);
     let ids = cell
         .and_then(Value::as_array)
         .into_iter()

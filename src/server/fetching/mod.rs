@@ -6,6 +6,7 @@ pub(crate) mod errand;
 pub(crate) mod inverse;
 pub(crate) mod landing;
 pub(crate) mod lost;
+pub(crate) mod missing;
 pub(crate) mod pages;
 pub(crate) mod schema;
 pub(crate) mod size;
@@ -13,7 +14,8 @@ pub(crate) mod told;
 pub(crate) mod waited;
 pub(crate) mod workers;
 
-pub(crate) use crate::server::fetching::batch::{damaged, not_asked_for};
+pub(crate) use crate::server::fetching::batch::damaged;
+pub(crate) use crate::server::fetching::missing::{missing, unanswered};
 pub(crate) use crate::server::fetching::pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use crate::server::fetching::waited::{page as waited_page, Got};
 

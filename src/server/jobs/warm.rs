@@ -24,7 +24,7 @@ use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use podium_airtable::{FailureKind, Page};
 use podium_core::entry::Entry;
-use podium_core::key;
+use podium_core::{index, key};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -379,18 +379,14 @@ fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Listing) {
     if all.ids.insert(id.clone()) {
         all.set_bytes += MEMBER_BYTES;
     }
-    for (f, field) in (0u16..).zip(lane.spec.fields()).filter(|(_, f)| f.indexed) {
-        for text in entry.texts(f) {
-            let set = all
-                .sets
-                .entry([field.name.as_bytes(), b":", text].concat())
-                .or_insert_with(|| {
-                    all.set_bytes += SET_BYTES + text.len() as u64;
-                    HashSet::new()
-                });
-            if set.insert(id.clone()) {
-                all.set_bytes += MEMBER_BYTES;
-            }
+    for suffix in index::sets(&lane.spec, &entry) {
+        let long = suffix.len() as u64;
+        let set = all.sets.entry(suffix).or_insert_with(|| {
+            all.set_bytes += SET_BYTES + long;
+            HashSet::new()
+        });
+        if set.insert(id.clone()) {
+            all.set_bytes += MEMBER_BYTES;
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::server::valkey::tracking;
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use podium_core::flight::Joined;
-use podium_core::key;
 use podium_core::pace::Class;
+use podium_core::{index, key};
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
@@ -136,13 +136,14 @@ fn place(
         }
         Want::Question(ix, suffix) => {
             let e = st.get_mut(*ix)?;
-            let asks = split_suffix(e, suffix);
+            let asks =
+                index::about(&e.spec, suffix).map(|(f, value)| (f, Arc::<[u8]>::from(value)));
             if asks.is_none() && &suffix[..] != b"*" {
                 return None;
             }
             let lane = Lane::of(e, Cause::Index);
             let way = asks.as_ref().map(|(f, v)| Way::of(e, *f, v));
-            let name = [e.name.as_bytes(), b":", suffix].concat();
+            let name = key::set(&e.name, suffix);
             let way_back = asks
                 .as_ref()
                 .and_then(|(f, _)| crate::server::fetching::inverse::of(st, *ix, *f));
@@ -165,15 +166,6 @@ fn place(
             Some((joined, name))
         }
     }
-}
-
-fn split_suffix(
-    e: &crate::server::state::entities::Entity,
-    suffix: &[u8],
-) -> Option<(u16, Arc<[u8]>)> {
-    let at = suffix.iter().position(|b| *b == b':')?;
-    let field = std::str::from_utf8(suffix.get(..at)?).ok()?;
-    Some((e.spec.field(field)?, suffix.get(at + 1..)?.into()))
 }
 
 /// Refreshes behind an answer that was given.

@@ -16,6 +16,7 @@ pub(crate) mod sets;
 pub(crate) mod specs;
 pub(crate) mod targets;
 pub(crate) mod told;
+pub(crate) mod walk;
 
 pub(crate) use crate::server::store::graves::clear_graves;
 pub(crate) use crate::server::store::links::{

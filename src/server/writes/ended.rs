@@ -9,6 +9,7 @@ use crate::server::writes::step::Step;
 use crate::server::writes::{Answer, Brought, Cells, Place, Write};
 use compact_str::CompactString;
 use podium_airtable::{Damaged, Failure, FailureKind, Record};
+use podium_core::missing::{Missing, Why};
 
 impl Write {
     /// A call ended: the cache is told, the places of the reply are filled, further steps are queued.
@@ -118,26 +119,22 @@ impl Write {
             .iter()
             .cloned()
             .partition(|(_, id)| answer.there.iter().any(|r| *r == **id));
-        let strange = answer.nameless
-            || answer
-                .there
-                .iter()
-                .any(|r| !ids.iter().any(|(_, id)| *r == **id));
-        let progress = !found.is_empty();
         let there: Vec<_> = known.iter().cloned().chain(found).collect();
-        if lacking.is_empty() || !(strange || answer.more) {
-            self.gone(lane, &lacking, 0);
-        } else if progress && !strange {
+        match answer.missing.unwrap_or(Missing::Unknown(Why::NotAskedFor)) {
+            Missing::None | Missing::Gone => self.gone(lane, &lacking, 0),
             // What a short page left out is not gone.
-            return self.next(Step::Confirm {
-                lane: lane.clone(),
-                ids: lacking,
-                known: there,
-                refusal: refusal.clone(),
-            });
-        } else {
-            let fault = fetching::not_asked_for(&lane.entity);
-            self.fail(&places(&lacking), &fault.line);
+            Missing::Unread => {
+                return self.next(Step::Confirm {
+                    lane: lane.clone(),
+                    ids: lacking,
+                    known: there,
+                    refusal: refusal.clone(),
+                });
+            }
+            Missing::Unknown(why) => {
+                let fault = fetching::unanswered(&lane.entity, why);
+                self.fail(&places(&lacking), &fault.line);
+            }
         }
         if there.is_empty() {
         } else if lacking.is_empty() {

@@ -26,6 +26,7 @@ use crate::server::valkey::settings;
 use compact_str::CompactString;
 use parking_lot::Mutex;
 use podium_airtable::{Ask, Damaged, Failure, FailureKind, Phase, Record};
+use podium_core::missing::Missing;
 use podium_core::pace::Class;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -93,11 +94,9 @@ struct Answer {
     written: Vec<Result<Record, Damaged>>,
     /// The ids that are there.
     there: Vec<String>,
-    /// Something came that does not say which record it is.
-    nameless: bool,
+    /// What is to be believed of the others that were asked for.
+    missing: Option<Missing>,
     deleted: Vec<String>,
-    /// There is more than the page held.
-    more: bool,
 }
 
 /// What a call brought.

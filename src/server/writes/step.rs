@@ -1,11 +1,12 @@
 //! The steps of a write, each one call to Airtable.
 
-use crate::server::fetching::columns;
+use crate::server::fetching::{columns, missing};
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
 use crate::server::writes::{Answer, Cells, Order, Place, Shape};
 use compact_str::CompactString;
 use podium_airtable::{Ask, Failure, ListQuery, MAX_WRITE};
+use podium_core::missing::Asked;
 use podium_core::question;
 use std::collections::VecDeque;
 
@@ -194,8 +195,7 @@ pub(super) fn send(
                 },
             )?;
             Ok(Answer {
-                more: page.offset.is_some(),
-                nameless: page.nameless > 0,
+                missing: Some(missing(&mut Asked::all(&ids), &page)),
                 there: page.ids().map(str::to_string).collect(),
                 ..Answer::default()
             })

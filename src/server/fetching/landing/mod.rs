@@ -31,28 +31,20 @@ use hashbrown::HashMap;
 use podium_core::entry::Encoded;
 use podium_core::flight::FlightId;
 use podium_core::key;
+use podium_core::missing::Missing;
 use podium_core::pace::Class;
 use std::sync::Arc;
 
 /// Stores per hold of the server's lock: well under a millisecond.
 const SLICE: usize = 32;
 
-/// What the page says of the ids that it did not bring.
-pub(crate) enum Lacking {
-    /// They are not in the table.
-    Gone,
-    /// They may be on a page that was not read: they are asked for again.
-    Unread,
-    /// Nothing: whoever waits is told why.
-    Unknown(Fault),
-}
-
 /// What a batch brought.
 pub(crate) struct Came {
     pub(crate) found: HashMap<CompactString, Encoded>,
     /// Those that came and cannot be read.
     pub(crate) damaged: HashMap<CompactString, Fault>,
-    pub(crate) lacking: Lacking,
+    /// What is to be believed of those that did not come; nothing: whoever waits is told why.
+    pub(crate) missing: Missing<Fault>,
     /// What it says of lookups: field, and whether it agrees with its link cell.
     pub(crate) evidence: Vec<(u16, bool)>,
 }
@@ -70,14 +62,14 @@ pub(crate) fn batch(
     let Came {
         mut found,
         mut damaged,
-        lacking,
+        missing,
         evidence,
     } = came;
     let ticket = Ticket::new(1);
     let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> =
         Vec::with_capacity(flights.len());
     for chunk in flights.chunks(SLICE) {
-        let buries = matches!(lacking, Lacking::Gone);
+        let buries = matches!(missing, Missing::Gone);
         let coming = chunk.iter().map(|(id, _)| (id, found.get(id)));
         let _ahead = ahead(
             lane,
@@ -105,13 +97,13 @@ pub(crate) fn batch(
                         let stored = put(st, held.ctx(), lane, id, &s);
                         record(Seen::Found(s.bytes, lane.spec.clone()), stored)
                     }
-                    None => match &lacking {
+                    None => match &missing {
                         _ if damaged.contains_key(id) => damaged
                             .remove(id)
                             .and_then(|fault| record(Seen::Failed(fault), false)),
-                        Lacking::Unread => None,
-                        Lacking::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
-                        Lacking::Gone => {
+                        Missing::None | Missing::Unread => None,
+                        Missing::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
+                        Missing::Gone => {
                             let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
                             record(Seen::Gone(tombstone(lane, sent, asked_ms, 0).1), stored)
                         }

@@ -5,18 +5,18 @@ use crate::server::desk::way::Learnt;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::landing::ends::ahead;
 use crate::server::fetching::landing::put;
-use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
+use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known};
 use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
 use crate::server::state::clock;
-use crate::server::state::entities::{Entity, EntityIx, State, Trust};
+use crate::server::state::entities::{EntityIx, State, Trust};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedQuestion, Ticket};
 use crate::server::state::schemas;
 use crate::server::state::waiting;
-use crate::server::store;
 use crate::server::store::change;
 use crate::server::store::form;
+use crate::server::store::walk;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
@@ -133,22 +133,12 @@ pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
 /// Where no set could be stored: records that clients told of before it was asked belong to the answer all the same, but for
 /// those that it saw itself. (What was told since, each reader looks for.)
 fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
-    for part in known.told_of(&q.suffix).chunks(LOOK) {
-        let held = lock::lock();
-        cell::enter(|st| {
-            let ours = |e: &&Entity| e.generation == q.lane.generation;
-            let Some(e) = st.get(q.lane.ix).filter(ours) else {
-                return;
-            };
-            for id in part.iter().filter(|id| !known.saw(id)) {
-                if let store::Copy::Record(b) = store::copy(held.ctx(), e, id, false) {
-                    if form::matches(&q.lane, id, b, &q.asks) {
-                        matching.insert(id.clone(), b.into());
-                    }
-                }
-            }
-        });
-    }
+    walk::each(q.lane.ix, known.told_of(&q.suffix), |c| {
+        let belongs = || form::matches(&q.lane, c.id, c.entry.bytes(), &q.asks);
+        if c.e.generation == q.lane.generation && !known.saw(c.id) && belongs() {
+            matching.insert(c.id.clone(), c.entry.bytes().into());
+        }
+    });
 }
 
 /// A question failed for good.

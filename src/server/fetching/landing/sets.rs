@@ -18,8 +18,7 @@ use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_core::entry::Encoded;
 use podium_core::entry::{hash, Entry, Header, Sentinel};
-use podium_core::key;
-use podium_core::spec::Spec;
+use podium_core::{index, key};
 
 /// End of freshness and expiry of an index set's key.
 pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
@@ -72,7 +71,7 @@ pub(super) struct Known {
 }
 
 /// Told records looked at per hold of the lock.
-pub(super) const LOOK: usize = 250;
+const LOOK: usize = 250;
 /// Places of the register of told records gone through per hold of the lock.
 const PLACES: usize = 10_000;
 
@@ -197,21 +196,7 @@ fn told_sets(
     };
     let name = key::record(&e.name, id);
     let entry = Entry::read(b, &name).filter(|entry| kind(&entry.header))?;
-    let mut sets = sets_of(&e.spec, &entry);
-    sets.push(b"*".to_vec());
-    Some(sets)
-}
-
-/// The sets of a record's values, as `<field>:<value>`.
-fn sets_of(spec: &Spec, entry: &Entry) -> Vec<Vec<u8>> {
-    let fields = spec.fields().iter().enumerate();
-    fields
-        .filter(|(_, f)| f.indexed)
-        .flat_map(|(at, f)| {
-            let texts = entry.texts(at as u16);
-            texts.map(move |text| [f.name.as_bytes(), b":", text].concat())
-        })
-        .collect()
+    Some(index::all_sets(&e.spec, &entry))
 }
 
 /// Writes one set; true if it is complete in the cache now.
@@ -301,7 +286,7 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
                 let name = key::record(&e.name, &id);
                 match Entry::read(b, &name) {
                     Some(entry) if entry.header.seq > sent => {
-                        let belongs = belongs_to(e, &entry, suffix);
+                        let belongs = index::belongs(&e.spec, &entry, suffix);
                         store::amend_set(st, ctx, ix, suffix, &id, belongs);
                     }
                     // The question's own.
@@ -341,22 +326,6 @@ fn doubt_dropped(
     }
 }
 
-fn belongs_to(e: &Entity, entry: &Entry, suffix: &[u8]) -> bool {
-    if suffix == b"*" {
-        return true;
-    }
-    let Some(at) = suffix.iter().position(|b| *b == b':') else {
-        return false;
-    };
-    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else {
-        return false;
-    };
-    std::str::from_utf8(field)
-        .ok()
-        .and_then(|f| e.spec.field(f))
-        .is_some_and(|f| entry.has(f, value))
-}
-
 /// The whole table was read: every index value is complete, the unknown ones empty. `ids`: all of it; `in_sets`: those of
 /// which cells are known.
 pub(super) fn store_table<'a>(
@@ -374,7 +343,7 @@ pub(super) fn store_table<'a>(
         let Some(entry) = Entry::read(&s.bytes, &name) else {
             continue;
         };
-        for suffix in sets_of(&lane.spec, &entry) {
+        for suffix in index::sets(&lane.spec, &entry) {
             sets.entry(suffix).or_default().push(id.clone());
         }
     }

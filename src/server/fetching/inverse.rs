@@ -3,8 +3,8 @@
 
 use crate::server::desk::desk;
 use crate::server::desk::job;
-use crate::server::desk::job::Question;
 use crate::server::desk::job::WayBack;
+use crate::server::desk::job::{Mode, Question};
 use crate::server::fetching;
 use crate::server::fetching::landing;
 use crate::server::fetching::missing::missing;
@@ -36,25 +36,18 @@ pub(crate) fn step(
     class: Class,
     job: &Arc<job::Job>,
     q: &Question,
-    way: &WayBack,
+    left: Option<Vec<CompactString>>,
     sent: u64,
     asked_ms: u64,
 ) {
     let plan = fetching::size::plan(&q.lane);
-    let part: Option<Vec<CompactString>> = {
-        let p = q.progress.lock();
-        p.back
-            .left
-            .as_ref()
-            .map(|l| l.iter().take(plan.size.into()).cloned().collect())
-    };
-    match part {
+    match left {
         None => {
-            let Some(value) = q
+            let value = q
                 .asks
                 .as_ref()
-                .and_then(|(_, v)| std::str::from_utf8(v).ok())
-            else {
+                .and_then(|(_, v)| std::str::from_utf8(v).ok());
+            let (Some(value), Some(way)) = (value, &q.way_back) else {
                 return close(id, job, q, sent);
             };
             let formula = question::ids_formula(&[value]);
@@ -82,11 +75,12 @@ pub(crate) fn step(
                     }
                 }
                 Err(f) if is_refusal(&f) => close(id, job, q, sent),
-                Err(f) => fetching::page_failed(id, job, q, sent, f, true),
+                Err(f) => fetching::page_failed(id, job, q, sent, f),
             }
         }
-        Some(ids) => {
-            let formula = question::ids_formula(&ids);
+        Some(left) => {
+            let (ids, rest) = left.split_at(left.len().min(plan.size.into()));
+            let formula = question::ids_formula(ids);
             let query = ListQuery {
                 formula: Some(&formula),
                 page_size: plan.size,
@@ -99,7 +93,7 @@ pub(crate) fn step(
             }
             match result {
                 Ok(page) => {
-                    let short = match missing(&mut Asked::all(&ids), &page) {
+                    let short = match missing(&mut Asked::all(ids), &page) {
                         Missing::None | Missing::Gone => false,
                         // No set is complete that may lack what does not say which record it is.
                         Missing::Unread if page.nameless == 0 => true,
@@ -108,19 +102,17 @@ pub(crate) fn step(
                     let left = {
                         let mut p = q.progress.lock();
                         p.take(&q.lane, &page, sent, asked_ms);
-                        let left = p.back.left.take().unwrap_or_default();
                         // What a short page left out is asked for again.
                         let came = |i: &CompactString| {
                             p.records.contains_key(i) || p.damaged.contains_key(i)
                         };
                         let lacking = |i: &CompactString| short && !came(i);
-                        let (asked, rest) = left.split_at(ids.len().min(left.len()));
-                        let again = asked.iter().filter(|i| lacking(i));
+                        let again = ids.iter().filter(|i| lacking(i));
                         again.chain(rest).cloned().collect()
                     };
                     go_on(id, job, q, sent, asked_ms, left);
                 }
-                Err(f) => fetching::page_failed(id, job, q, sent, f, true),
+                Err(f) => fetching::page_failed(id, job, q, sent, f),
             }
         }
     }
@@ -152,20 +144,21 @@ fn go_on(
         if left.is_empty() {
             Some(std::mem::take(&mut *p))
         } else {
-            p.back.left = Some(left);
+            p.mode = Mode::WayBack(Some(left));
             None
         }
     };
     match listing {
         Some(listing) => {
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
-            landing::question(q, sent, asked_ms, listing, false);
+            landing::question(q, sent, asked_ms, listing);
         }
         None => fetching::go_on(id, job, q, sent),
     }
 }
 
+/// The way back is of no use (the schema has changed since it was discovered): the whole table it is.
 fn close(id: CallId, job: &Arc<job::Job>, q: &Question, sent: u64) {
-    q.progress.lock().back.closed = true;
+    q.progress.lock().mode = Mode::Table;
     fetching::go_on(id, job, q, sent);
 }

@@ -42,7 +42,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a worker was handed.
-pub(crate) enum Order {
+pub(crate) enum Work {
     Batch {
         lane: Lane,
         sent: Sent,
@@ -87,27 +87,27 @@ impl Question {
 }
 
 /// Makes the call and lands what it brings.
-pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
+pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, work: Work) {
     if attempt > 1 {
         figures::retry();
     }
-    match order {
-        Order::Batch {
+    match work {
+        Work::Batch {
             lane,
             sent,
             flights,
         } => batch::carry_out(id, class, lane, sent, flights),
-        Order::Question { job, sent, flight } => {
+        Work::Question { job, sent, flight } => {
             if let Job::Question(q) = &*job {
                 question_page(id, class, &job, q, sent, flight);
             }
         }
-        Order::Errand { job, sent } => {
+        Work::Errand { job, sent } => {
             if let Job::Errand(e) = &*job {
                 errand::carry_out(id, e, sent);
             }
         }
-        Order::Nothing => {
+        Work::Nothing => {
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
         }
     }

@@ -209,37 +209,16 @@ struct Listing {
     set_bytes: u64,
 }
 
-/// The listing's number, given back whichever way it ends; doubt matters while it is under way.
-struct UnderWay<'a> {
-    lane: &'a Lane,
-    /// The number of its first page.
-    sent: Option<Sent>,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if let Some(e) = st.get_mut(self.lane.ix) {
-                e.questions = e.questions.saturating_sub(1);
-            }
-        });
-    }
-}
-
 fn one(lane: &Lane) -> Result<Done, Fault> {
     let mut done = Done::default();
     let mut restarts = 0;
     'anew: loop {
-        {
+        // Doubt matters while it is under way; that it is, and its number, are given back whichever way it ends.
+        let _under_way = {
             let _held = lock::lock();
-            cell::enter(|st| {
-                if let Some(e) = st.get_mut(lane.ix) {
-                    e.questions += 1;
-                }
-            });
-        }
-        let mut under_way = UnderWay { lane, sent: None };
+            cell::enter(|st| st.get(lane.ix).map(|e| e.questions.begin()))
+        };
+        let mut _number: Option<Sent> = None;
         let mut all = Listing::default();
         let mut offset: Option<String> = None;
         done.records = 0;
@@ -259,7 +238,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
             };
             if all.sent == 0 {
                 (all.sent, all.asked_ms) = (sent.number(), asked_ms);
-                under_way.sent = Some(sent);
+                _number = Some(sent);
             }
             if let Some(why) = store(lane, &page, &mut all)? {
                 done.records = all.ids.len() as u64;
@@ -294,7 +273,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
 /// Every index value, from what the table held.
 fn complete(lane: &Lane, all: Listing) -> bool {
     let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
-    let q = Question::whole(lane.clone(), suffix);
+    let q = Question::whole(lane.clone(), suffix, None);
     let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
     let sets = all
         .sets

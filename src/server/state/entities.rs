@@ -2,6 +2,7 @@
 
 use crate::server::state::feeds::Follower;
 use crate::server::state::landing::Landing;
+use crate::server::state::questions::Questions;
 use crate::server::state::rounds;
 use crate::server::state::schemas;
 use crate::server::state::standing::{Departed, Standing};
@@ -112,7 +113,7 @@ pub(crate) struct Entity {
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
     /// Index questions under way: doubt matters to them too.
-    pub(crate) questions: u32,
+    pub(crate) questions: Questions,
     pub(crate) figures: Figures,
     /// What the change feed of its base says.
     pub(crate) feed: FeedView,
@@ -174,7 +175,7 @@ impl Entity {
             old_links: HashMap::new(),
             landing: HashMap::new(),
             complete: None,
-            questions: 0,
+            questions: Questions::default(),
             figures: Figures::default(),
             feed: FeedView::OFF,
             read_ms: Cell::new(0),
@@ -204,7 +205,7 @@ impl Entity {
     }
     /// Does doubt matter to anything that is there?
     pub(crate) fn has_sets(&self) -> bool {
-        !self.sets.is_empty() || self.questions > 0 || self.complete.is_some()
+        !self.sets.is_empty() || self.questions.any() || self.complete.is_some()
     }
     pub(crate) fn remember_links(&mut self, id: &str, cells: LinkCells) {
         if cells.iter().all(|(_, ids)| ids.is_empty()) || self.old_links.len() >= MOST_OLD_LINKS {

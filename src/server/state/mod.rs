@@ -8,6 +8,7 @@ pub(crate) mod landing;
 pub(crate) mod lane;
 pub(crate) mod outcome;
 pub(crate) mod query;
+pub(crate) mod questions;
 pub(crate) mod rounds;
 pub(crate) mod schemas;
 pub(crate) mod soon;

@@ -40,7 +40,7 @@ pub(crate) type Cells = Map<String, Value>;
 type Place = usize;
 
 /// What a client wants written.
-pub(crate) enum Order {
+pub(crate) enum Request {
     /// Cells of each record.
     Create {
         lane: Lane,
@@ -113,9 +113,15 @@ const LEAST: Duration = Duration::from_millis(50);
 const MARGIN: Duration = Duration::from_millis(20);
 
 /// Begins a write on behalf of a blocked client. `key`: the command's first key.
-pub(crate) fn begin(op: &Arc<Blocked>, order: Order, key: &[u8], meta: bool, timeout: Duration) {
+pub(crate) fn begin(
+    op: &Arc<Blocked>,
+    request: Request,
+    key: &[u8],
+    meta: bool,
+    timeout: Duration,
+) {
     crate::server::desk::deletes::watch();
-    let (steps, names, shape) = plan(order);
+    let (steps, names, shape) = plan(request);
     let places = names.len();
     let write = Arc::new(Write {
         op: op.clone(),

@@ -3,7 +3,7 @@
 use crate::server::fetching::{columns, missing};
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
-use crate::server::writes::{Answer, Cells, Order, Place, Shape};
+use crate::server::writes::{Answer, Cells, Place, Request, Shape};
 use compact_str::CompactString;
 use podium_airtable::{Ask, Failure, ListQuery, MAX_WRITE};
 use podium_core::missing::Asked;
@@ -71,12 +71,12 @@ impl Step {
     }
 }
 
-/// How many calls an order takes if all goes well.
-pub(crate) fn calls_of(order: &Order) -> usize {
-    match order {
-        Order::Create { records, .. } => records.len().div_ceil(MAX_WRITE),
-        Order::Update { .. } => 1,
-        Order::Delete(tables) => tables
+/// How many calls a request takes if all goes well.
+pub(crate) fn calls_of(request: &Request) -> usize {
+    match request {
+        Request::Create { records, .. } => records.len().div_ceil(MAX_WRITE),
+        Request::Update { .. } => 1,
+        Request::Delete(tables) => tables
             .iter()
             .map(|(_, ids)| ids.len().div_ceil(MAX_WRITE))
             .sum(),
@@ -84,10 +84,10 @@ pub(crate) fn calls_of(order: &Order) -> usize {
 }
 
 /// The steps in order, and the name of each place of the reply.
-pub(super) fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
+pub(super) fn plan(request: Request) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
     let mut steps = VecDeque::new();
-    match order {
-        Order::Create {
+    match request {
+        Request::Create {
             lane,
             records,
             typecast,
@@ -104,7 +104,7 @@ pub(super) fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
             }
             (steps, names, Shape::List)
         }
-        Order::Update {
+        Request::Update {
             lane,
             id,
             cells,
@@ -119,7 +119,7 @@ pub(super) fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
             });
             (steps, names, Shape::One)
         }
-        Order::Delete(tables) => {
+        Request::Delete(tables) => {
             let mut names = Vec::new();
             for (lane, ids) in tables {
                 let placed: Vec<(Place, CompactString)> = (names.len()..).zip(ids).collect();

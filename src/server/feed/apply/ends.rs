@@ -182,7 +182,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         || e.tombs.contains(&end.id)
         || in_doubt
         || cluster::may_be_unseen(e, &end.id);
-    if !known && e.questions == 0 && !t.indexed {
+    if !known && !e.questions.any() && !t.indexed {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
         change::under_way(t.ix, &end.id, clock::next());
         return Doubted::Yes;

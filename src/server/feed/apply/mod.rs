@@ -124,7 +124,7 @@ fn change(
         || e.doubts.holds(id)
         || cluster::may_be_unseen(e, id);
     // (A question under way would take the record for gone: what it returns is older than this.)
-    if fate == Fate::Changed && !known && e.questions == 0 && !moves(e, table, changes, schema) {
+    if fate == Fate::Changed && !known && !e.questions.any() && !moves(e, table, changes, schema) {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
         change::under_way(ix, id, seq);
         return false;

@@ -1,6 +1,6 @@
 //! What an index question brought: its records, its set, or with a whole table every set of the entity.
 
-use crate::server::desk::job::{Listing, Question};
+use crate::server::desk::job::{Listing, Mode, Question};
 use crate::server::desk::way::Learnt;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::landing::ends::ahead;
@@ -12,6 +12,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State, Trust};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedQuestion, Ticket};
+use crate::server::state::questions::UnderWay;
 use crate::server::state::schemas;
 use crate::server::state::waiting;
 use crate::server::store::change;
@@ -26,7 +27,7 @@ use podium_core::entry::Encoded;
 use std::sync::Arc;
 
 /// A question was answered to its last page.
-pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
+pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing) {
     let lane = &q.lane;
     let learnt = listing.learnt();
     let calls = listing.calls();
@@ -34,8 +35,12 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         records,
         mut damaged,
         nameless,
+        mode,
+        sent: number,
+        under_way,
         ..
     } = listing;
+    let table = matches!(mode, Mode::Table);
     learn(q, learnt);
 
     // The records first, then the sets that hold them.
@@ -103,9 +108,9 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         fresh_until,
         stored,
         ticket: Ticket::new(calls),
-        _relied: q.progress.lock().sent.take(),
+        _relied: number,
     });
-    arrive(q, landed);
+    arrive(q, landed, under_way);
 }
 
 /// Records of a table of which no cell could be read: each may belong to any set.
@@ -143,9 +148,9 @@ fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, A
 
 /// A question failed for good.
 pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
-    let (learnt, calls) = {
-        let p = q.progress.lock();
-        (p.learnt(), p.calls())
+    let (learnt, calls, number, under_way) = {
+        let mut p = q.progress.lock();
+        (p.learnt(), p.calls(), p.sent.take(), p.under_way.take())
     };
     learn(q, learnt);
     let landed = Arc::new(LandedQuestion {
@@ -158,18 +163,16 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
         fresh_until: 0,
         stored: false,
         ticket: Ticket::new(calls),
-        _relied: q.progress.lock().sent.take(),
+        _relied: number,
     });
-    arrive(q, landed);
+    arrive(q, landed, under_way);
 }
 
-fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
+fn arrive(q: &Question, landed: Arc<LandedQuestion>, under_way: Option<UnderWay>) {
     {
         let _held = lock::lock();
         cell::enter(|st| {
-            if let Some(e) = st.get_mut(q.lane.ix) {
-                e.questions = e.questions.saturating_sub(1);
-            }
+            drop(under_way);
             if landed.records.is_ok() {
                 schemas::fetched(st, q.lane.ix);
             }

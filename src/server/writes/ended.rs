@@ -5,10 +5,10 @@ use crate::server::fetching;
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::{never_begun, Fault};
 use crate::server::valkey::reply::Body;
-use crate::server::writes::step::Step;
+use crate::server::writes::step::{After, Step};
 use crate::server::writes::{Answer, Brought, Cells, Place, Write};
 use compact_str::CompactString;
-use podium_airtable::{Damaged, Failure, FailureKind, Record};
+use podium_airtable::{Damaged, Failure, Record};
 use podium_core::missing::{Missing, Why};
 
 impl Write {
@@ -149,18 +149,11 @@ impl Write {
     }
 
     fn failed(&self, step: &Step, failure: Option<Failure>, fault: Fault) {
-        let may_be = failure.as_ref().is_some_and(|f| f.may_have_applied);
-        let answered = failure.as_ref().filter(|f| f.status.is_some() && !may_be);
-        let refused = answered
-            .is_some_and(|f| matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_)));
-        // What may mean "it is not there" and may mean "you may not".
-        let missing = answered.is_some_and(|f| {
-            f.status == Some(403)
-                || f.kind == FailureKind::NotFound
-                || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST")
-        });
+        let after = step.after(failure.as_ref());
         let line = match &failure {
-            _ if may_be => format!("{}; it may have been written nevertheless", fault.line),
+            Some(f) if f.may_have_applied => {
+                format!("{}; it may have been written nevertheless", fault.line)
+            }
             Some(f) if never_begun(f) => match step {
                 // It was to find out more: what is known by now has to do.
                 Step::Confirm { refusal, .. } => refusal.line.clone(),
@@ -168,13 +161,16 @@ impl Write {
             },
             _ => fault.line.clone(),
         };
-        match step {
-            Step::Create {
-                lane,
-                records,
-                typecast,
-            } if refused && records.len() > 1 => {
-                // One bad record fails the whole call: the others are written without it.
+        match (step, after) {
+            (_, After::Over) => {}
+            (
+                Step::Create {
+                    lane,
+                    records,
+                    typecast,
+                },
+                After::Divided,
+            ) => {
                 let (a, b) = records.split_at(records.len() / 2);
                 let half = |part: &[(Place, Cells)]| Step::Create {
                     lane: lane.clone(),
@@ -185,23 +181,7 @@ impl Write {
                 self.next(half(a));
                 return;
             }
-            Step::Create { lane, records, .. } if may_be => {
-                written::uncertain(
-                    lane,
-                    None,
-                    &records.iter().map(|(_, c)| c).collect::<Vec<_>>(),
-                );
-            }
-            Step::Update {
-                lane, id, cells, ..
-            } if may_be || missing => written::uncertain(lane, Some(id), &[cells]),
-            Step::Delete { lane, ids } if may_be => {
-                for (_, id) in ids {
-                    written::uncertain(lane, Some(id), &[]);
-                }
-            }
-            // A call that names one that is gone fails for all.
-            Step::Delete { lane, ids } if missing || refused => {
+            (Step::Delete { lane, ids }, After::Confirmed) => {
                 let refusal = Fault::new(line);
                 self.next(Step::Confirm {
                     lane: lane.clone(),
@@ -211,7 +191,25 @@ impl Write {
                 });
                 return;
             }
-            _ => {}
+            (Step::Create { lane, records, .. }, _) => {
+                written::uncertain(
+                    lane,
+                    None,
+                    &records.iter().map(|(_, c)| c).collect::<Vec<_>>(),
+                );
+            }
+            (
+                Step::Update {
+                    lane, id, cells, ..
+                },
+                _,
+            ) => written::uncertain(lane, Some(id), &[cells]),
+            (Step::Delete { lane, ids }, _) => {
+                for (_, id) in ids {
+                    written::uncertain(lane, Some(id), &[]);
+                }
+            }
+            (Step::Confirm { .. }, _) => {}
         }
         self.fail(&step.places(), &line);
     }

@@ -1,11 +1,11 @@
-//! The steps of a write, each one call to Airtable.
+//! The steps of a write, each one call to Airtable, and what comes after one that failed.
 
 use crate::server::fetching::{columns, missing};
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
 use crate::server::writes::{Answer, Cells, Place, Request, Shape};
 use compact_str::CompactString;
-use podium_airtable::{Ask, Failure, ListQuery, MAX_WRITE};
+use podium_airtable::{Ask, Failure, FailureKind, ListQuery, MAX_WRITE};
 use podium_core::missing::Asked;
 use podium_core::question;
 use std::collections::VecDeque;
@@ -67,6 +67,45 @@ impl Step {
             Step::Update { .. } => "an update",
             Step::Delete { .. } => "a delete",
             Step::Confirm { .. } => "the question whether records are there",
+        }
+    }
+}
+
+/// What comes after a call that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// Nothing: it was not carried out.
+    Over,
+    /// It may have been carried out, or what it is about may be gone: whatever it would have changed is in doubt.
+    Uncertain,
+    /// One bad record fails the whole call: it is asked in halves, so that the others are written without it.
+    Divided,
+    /// A record that is gone fails the whole delete: it is asked which of them are there.
+    Confirmed,
+}
+
+impl Step {
+    /// `failure`: none where no call was made.
+    pub(super) fn after(&self, failure: Option<&Failure>) -> After {
+        if failure.is_some_and(|f| f.may_have_applied) {
+            return match self {
+                Step::Confirm { .. } => After::Over,
+                _ => After::Uncertain,
+            };
+        }
+        let Some(f) = failure.filter(|f| f.status.is_some()) else {
+            return After::Over;
+        };
+        let refused = matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_));
+        // What may mean "it is not there" and may mean "you may not".
+        let missing = f.status == Some(403)
+            || f.kind == FailureKind::NotFound
+            || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST");
+        match self {
+            Step::Create { records, .. } if refused && records.len() > 1 => After::Divided,
+            Step::Update { .. } if missing => After::Uncertain,
+            Step::Delete { .. } if missing || refused => After::Confirmed,
+            _ => After::Over,
         }
     }
 }
@@ -202,3 +241,6 @@ pub(super) fn send(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

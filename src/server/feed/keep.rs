@@ -4,7 +4,7 @@ use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::{self, kept_ms, walk};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
-use crate::server::valkey::lock::{self, own_write};
+use crate::server::valkey::lock::own_write;
 use compact_str::CompactString;
 use podium_core::key;
 
@@ -21,20 +21,17 @@ const SLICE: usize = 250;
 /// Puts off the end of what the feed of this base vouches for and would end before the next look but one.
 pub(super) fn extend(base: &str) {
     let mut all: Vec<KeysOf> = Vec::new();
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in st.of_base(base) {
-                if let Some(e) = st.get(ix) {
-                    all.push((
-                        ix,
-                        e.records.iter().cloned().collect(),
-                        e.sets.iter().cloned().collect(),
-                    ));
-                }
+    cell::with(|st, _| {
+        for ix in st.of_base(base) {
+            if let Some(e) = st.get(ix) {
+                all.push((
+                    ix,
+                    e.records.iter().cloned().collect(),
+                    e.sets.iter().cloned().collect(),
+                ));
             }
-        });
-    }
+        }
+    });
     for (ix, records, sets) in all {
         walk::each(ix, &records, |c| {
             if c.e.feed.renews(&c.entry.header, ffi::now_ms()) {
@@ -42,11 +39,7 @@ pub(super) fn extend(base: &str) {
             }
         });
         for part in sets.chunks(SLICE) {
-            let held = lock::lock();
-            cell::enter(|st| {
-                part.iter()
-                    .for_each(|suffix| set(st, held.ctx(), ix, suffix))
-            });
+            cell::with(|st, ctx| part.iter().for_each(|suffix| set(st, ctx, ix, suffix)));
         }
     }
 }

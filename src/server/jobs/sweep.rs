@@ -12,7 +12,6 @@ use crate::server::store::walk;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use compact_str::CompactString;
 use hashbrown::HashMap;
@@ -55,19 +54,16 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
     let mut reports = Vec::new();
     // Each base is swept by itself: ids are unique only within one.
     let mut bases: Vec<String> = Vec::new();
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in entities {
-                if let Some(e) = st.get(*ix) {
-                    let base = e.base();
-                    if !bases.contains(&base) {
-                        bases.push(base);
-                    }
+    cell::with(|st, _| {
+        for ix in entities {
+            if let Some(e) = st.get(*ix) {
+                let base = e.base();
+                if !bases.contains(&base) {
+                    bases.push(base);
                 }
             }
-        });
-    }
+        }
+    });
     for base in bases {
         // What the change feed can tell by now needs no call of ours.
         crate::server::feed::catch_up(&base);
@@ -111,10 +107,7 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
             ],
         );
     }
-    {
-        let _held = lock::lock();
-        cell::enter(|st| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
-    }
+    cell::with(|st, _| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
     Ok(reports)
 }
 
@@ -126,20 +119,17 @@ fn gather(
     lanes: &mut HashMap<EntityIx, Lane>,
 ) -> Vec<EntityIx> {
     let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in st.of_base(base) {
-                let Some(e) = st.get(ix) else { continue };
-                lanes.insert(ix, Lane::of(e, Cause::Sweep));
-                lists.push((
-                    ix,
-                    e.records.iter().cloned().collect(),
-                    entities.contains(&ix),
-                ));
-            }
-        });
-    }
+    cell::with(|st, _| {
+        for ix in st.of_base(base) {
+            let Some(e) = st.get(ix) else { continue };
+            lanes.insert(ix, Lane::of(e, Cause::Sweep));
+            lists.push((
+                ix,
+                e.records.iter().cloned().collect(),
+                entities.contains(&ix),
+            ));
+        }
+    });
     for (ix, ids, in_scope) in &lists {
         walk::each(*ix, ids, |c| {
             let links = store::link_cells(c.st, *ix, c.entry).into_iter();
@@ -248,9 +238,7 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
             None => (!dry && !nameless).then_some((id, None)),
         });
         let _ahead = landing::ahead(lane, sent, coming);
-        let held = lock::lock();
-        let ctx = held.ctx();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for id in part {
                 match found.remove(id) {
                     Some((s, refs)) => {
@@ -275,19 +263,16 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
 
 /// The sweep that runs by itself, `podium.sweep-interval`.
 pub(crate) fn by_itself() {
-    let entities = {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if st.replica {
-                Vec::new()
-            } else {
-                st.entities()
-                    .filter(|e| !e.base().is_empty())
-                    .map(|e| e.ix)
-                    .collect::<Vec<_>>()
-            }
-        })
-    };
+    let entities = cell::with(|st, _| {
+        if st.replica {
+            Vec::new()
+        } else {
+            st.entities()
+                .filter(|e| !e.base().is_empty())
+                .map(|e| e.ix)
+                .collect::<Vec<_>>()
+        }
+    });
     let entities = entities.unwrap_or_default();
     if entities.is_empty() {
         return;

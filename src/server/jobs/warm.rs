@@ -15,7 +15,6 @@ use crate::server::store::form;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
@@ -101,8 +100,7 @@ fn warmed_since(lane: &Lane, asked: Instant) -> Option<Done> {
         let w = all.get(&lane.ix)?;
         (w.at > asked && w.generation == lane.generation).then_some(w.records)?
     };
-    let _held = lock::lock();
-    let complete = cell::enter(|st| st.get(lane.ix).is_some_and(|e| e.complete.is_some()));
+    let complete = cell::with(|st, _| st.get(lane.ix).is_some_and(|e| e.complete.is_some()));
     (complete == Some(true)).then(|| Done {
         records,
         ..Done::default()
@@ -116,10 +114,7 @@ pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
     let _turn = TURN.lock();
     let mut out = Vec::with_capacity(entities.len());
     for ix in entities {
-        let lane = {
-            let _held = lock::lock();
-            cell::enter(|st| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten()
-        };
+        let lane = cell::with(|st, _| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten();
         {
             let mut p = PROGRESS.lock();
             p.waiting = p.waiting.saturating_sub(1);
@@ -214,10 +209,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
     let mut restarts = 0;
     'anew: loop {
         // Doubt matters while it is under way; that it is, and its number, are given back whichever way it ends.
-        let _under_way = {
-            let _held = lock::lock();
-            cell::enter(|st| st.get(lane.ix).map(|e| e.questions.begin()))
-        };
+        let _under_way = cell::with(|st, _| st.get(lane.ix).map(|e| e.questions.begin()));
         let mut _number: Option<Sent> = None;
         let mut all = Listing::default();
         let mut offset: Option<String> = None;
@@ -312,9 +304,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
             note(lane, id, &s.bytes, all);
         }
         let _ahead = landing::ahead(lane, all.sent, shaped.iter().map(|(id, s)| (id, Some(s))));
-        let held = lock::lock();
-        let ctx = held.ctx();
-        let step = cell::enter(|st| {
+        let step = cell::with(|st, ctx| {
             if st
                 .get(lane.ix)
                 .is_none_or(|e| e.generation != lane.generation)

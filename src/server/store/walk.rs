@@ -5,7 +5,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::store::{copy, invalidate, Copy};
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock::{self, Held};
+use crate::server::valkey::lock::Held;
 use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
@@ -27,11 +27,7 @@ pub(crate) struct Cached<'a> {
 /// Looks at those of `ids` that are cached. On a thread that does not hold the lock.
 pub(crate) fn each(ix: EntityIx, ids: &[CompactString], mut look: impl FnMut(&Cached)) {
     for part in ids.chunks(SLICE) {
-        let held = lock::lock();
-        cell::enter(|st| {
-            part.iter()
-                .for_each(|id| at(st, held.ctx(), ix, id, &mut look))
-        });
+        cell::with(|st, ctx| part.iter().for_each(|id| at(st, ctx, ix, id, &mut look)));
     }
 }
 

@@ -36,8 +36,7 @@ pub(super) fn doubt(
     let mut ends: HashMap<&str, Vec<End>> = HashMap::new();
     let own = entities_of(base, schema, table);
     for part in changes.links.chunks(SLICE) {
-        let _held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, _| {
             for cell in part {
                 if let Some((to, column)) = schema.link(table, &cell.field) {
                     gather(st, &own, cell, column, ends.entry(to).or_default());
@@ -133,8 +132,7 @@ struct Target {
 
 fn targets(base: &str, schema: &Schema, to: &str, from: &str) -> Vec<Target> {
     let all = entities_of(base, schema, to);
-    let _held = lock::lock();
-    cell::enter(|st| {
+    cell::with(|st, _| {
         let of = |ix| {
             let leads_back = |column: &str| schema.link_target(to, column) == Some(from);
             let spec = &st.get(ix)?.spec;

@@ -36,8 +36,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
         for ix in entities_of(base, schema, table) {
             if changes.reshaped || changes.destroyed || changes.unclear {
                 // Cells may have another name, another type, or be gone.
-                let held = lock::lock();
-                cell::enter(|st| change::entity(st, held.ctx(), ix));
+                cell::with(|st, ctx| change::entity(st, ctx, ix));
             }
             for part in changes.records.chunks(SLICE) {
                 let held = lock::lock();
@@ -68,8 +67,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
 
 /// The entities that are made of this table.
 fn entities_of(base: &str, schema: &Schema, table: &str) -> Vec<EntityIx> {
-    let _held = lock::lock();
-    cell::enter(|st| {
+    cell::with(|st, _| {
         let all = st.of_base(base);
         all.into_iter()
             .filter(|ix| {
@@ -162,26 +160,23 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
 
 /// What is still in doubt is read behind, so that no reader has to wait for it.
 pub(super) fn settle(base: &str) {
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if !settings::enabled() {
-                return;
-            }
-            for ix in st.of_base(base) {
-                let open: Vec<CompactString> = match st.get(ix) {
-                    Some(e) if e.has_sets() => e
-                        .doubts
-                        .iter()
-                        .map(|(id, _)| CompactString::new(id))
-                        .filter(|id| !e.strays.contains_key(id))
-                        .take(SETTLE)
-                        .collect(),
-                    _ => continue,
-                };
-                renew(st, ix, &open);
-            }
-        });
-    }
+    cell::with(|st, _| {
+        if !settings::enabled() {
+            return;
+        }
+        for ix in st.of_base(base) {
+            let open: Vec<CompactString> = match st.get(ix) {
+                Some(e) if e.has_sets() => e
+                    .doubts
+                    .iter()
+                    .map(|(id, _)| CompactString::new(id))
+                    .filter(|id| !e.strays.contains_key(id))
+                    .take(SETTLE)
+                    .collect(),
+                _ => continue,
+            };
+            renew(st, ix, &open);
+        }
+    });
     desk::close_now();
 }

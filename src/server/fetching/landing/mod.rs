@@ -23,7 +23,6 @@ use crate::server::store::form::tombstone;
 use crate::server::store::{self, By, Stored};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
@@ -76,8 +75,7 @@ pub(crate) fn batch(
             sent,
             coming.filter(|(id, s)| s.is_some() || (buries && !damaged.contains_key(*id))),
         );
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for (id, flight) in chunk {
                 // It came along to fill the page: what is not cached any more is not brought back.
                 if flight.is_none() && !st.get(lane.ix).is_some_and(|e| e.records.contains(id)) {
@@ -94,7 +92,7 @@ pub(crate) fn batch(
                 };
                 let what = match found.remove(id) {
                     Some(s) => {
-                        let stored = put(st, held.ctx(), lane, id, &s);
+                        let stored = put(st, ctx, lane, id, &s);
                         record(Seen::Found(s.bytes, lane.spec.clone()), stored)
                     }
                     None => match &missing {
@@ -104,7 +102,7 @@ pub(crate) fn batch(
                         Missing::None | Missing::Unread => None,
                         Missing::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
                         Missing::Gone => {
-                            let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
+                            let stored = gone(st, ctx, lane, id, sent, asked_ms);
                             record(Seen::Gone(tombstone(lane, sent, asked_ms, 0).1), stored)
                         }
                     },

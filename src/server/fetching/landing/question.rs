@@ -20,7 +20,6 @@ use crate::server::store::form;
 use crate::server::store::walk;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::Encoded;
@@ -47,10 +46,9 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing)
     let all: Vec<(CompactString, Encoded)> = records.into_iter().collect();
     for chunk in all.chunks(SLICE) {
         let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for (id, s) in chunk {
-                put(st, held.ctx(), lane, id, s);
+                put(st, ctx, lane, id, s);
             }
         });
     }
@@ -116,12 +114,11 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing)
 /// Records of a table of which no cell could be read: each may belong to any set.
 pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
     for part in ids.chunks(SLICE) {
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             let in_force = st.get(lane.ix).map(|e| e.generation);
             for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
                 let seq = clock::next();
-                change::doubt(st, held.ctx(), lane.ix, id, seq, seq);
+                change::doubt(st, ctx, lane.ix, id, seq, seq);
             }
         });
     }
@@ -169,15 +166,12 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
 }
 
 fn arrive(q: &Question, landed: Arc<LandedQuestion>, under_way: Option<UnderWay>) {
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            drop(under_way);
-            if landed.records.is_ok() {
-                schemas::fetched(st, q.lane.ix);
-            }
-        });
-    }
+    cell::with(|st, _| {
+        drop(under_way);
+        if landed.records.is_ok() {
+            schemas::fetched(st, q.lane.ix);
+        }
+    });
     let passengers = {
         let mut d = desk();
         let flight = q.flight.load(std::sync::atomic::Ordering::Relaxed);
@@ -193,8 +187,7 @@ fn learn(q: &Question, learnt: Learnt) {
     let (Some((field, _)), Some(learnt)) = (&q.asks, learnt) else {
         return;
     };
-    let _held = lock::lock();
-    cell::enter(|st| note_trust(st, &q.lane, *field, learnt));
+    cell::with(|st, _| note_trust(st, &q.lane, *field, learnt));
 }
 
 /// A lookup was seen to agree with its link cell, or not.

@@ -84,10 +84,7 @@ impl Known {
         sent: u64,
     ) -> Known {
         let ix = q.lane.ix;
-        let lost = {
-            let _held = lock::lock();
-            cell::enter(|st| st.get(ix).map_or(0, |e| e.sets_lost))
-        };
+        let lost = cell::with(|st, _| st.get(ix).map_or(0, |e| e.sets_lost));
         let mut known = Known {
             returned: returned.collect(),
             told: HashMap::new(),
@@ -100,12 +97,9 @@ impl Known {
         let places = if set.is_some() { PLACES } else { LOOK };
         let mut from = Some(0);
         while let Some(at) = from {
-            let (ids, next) = {
-                let _held = lock::lock();
-                cell::enter(|st| st.get(ix).map(|e| e.told.part(at, places, set)))
-                    .flatten()
-                    .unwrap_or_default()
-            };
+            let (ids, next) = cell::with(|st, _| st.get(ix).map(|e| e.told.part(at, places, set)))
+                .flatten()
+                .unwrap_or_default();
             known.look_at(q, &ids, table, |held, e, id| {
                 told_sets(held, e, id, |h| h.is_unlisted())
             });
@@ -123,11 +117,10 @@ impl Known {
     ) -> Vec<CompactString> {
         let mut unknown = Vec::new();
         for part in ids.chunks(LOOK) {
-            let held = lock::lock();
-            cell::enter(|st| {
+            cell::with(|st, ctx| {
                 let Some(e) = st.get(q.lane.ix) else { return };
                 for id in part {
-                    let Some(sets) = sets(held.ctx(), e, id) else {
+                    let Some(sets) = sets(ctx, e, id) else {
                         unknown.push(id.clone());
                         continue;
                     };
@@ -165,11 +158,10 @@ impl Known {
         });
         self.later.extend(ids);
         for part in unknown.chunks(SLICE) {
-            let held = lock::lock();
-            cell::enter(|st| {
+            cell::with(|st, ctx| {
                 for id in part {
                     self.later.remove(id);
-                    doubt_dropped(st, held.ctx(), ix, self, id, sent);
+                    doubt_dropped(st, ctx, ix, self, id, sent);
                 }
             });
         }
@@ -219,9 +211,7 @@ pub(super) fn store_set(
     let mut at = 0;
     let mut before: Option<Vec<CompactString>> = None;
     loop {
-        let held = lock::lock();
-        let ctx = held.ctx();
-        let step = cell::enter(|st| {
+        let step = cell::with(|st, ctx| {
             if !current(st, q, suffix, sent) {
                 return Some(false);
             }
@@ -360,10 +350,7 @@ pub(crate) fn whole_table(
 ) -> bool {
     let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
     let head = head(asked_ms, fresh_until, sent);
-    {
-        let _held = lock::lock();
-        cell::enter(|st| schemas::fetched(st, q.lane.ix));
-    }
+    cell::with(|st, _| schemas::fetched(st, q.lane.ix));
     let known = Known::gather(q, ids.iter().cloned(), true, sent);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
         && store_sets(q, &known, ids, sets, head, sent)
@@ -419,9 +406,7 @@ fn store_sets(
     if !stored {
         return false;
     }
-    let held = lock::lock();
-    let ctx = held.ctx();
-    cell::enter(|st| {
+    cell::with(|st, ctx| {
         if !current(st, q, b"*", sent) {
             return false;
         }

@@ -72,7 +72,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
             h.fresh_until - now,
         )
     {
-        ahead::renew(ctx, name, &h, now);
+        ahead::refresh(ctx, name, &h, now);
     }
     true
 }
@@ -117,7 +117,7 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), len));
     }
     for (i, h) in renewals {
-        ahead::renew(ctx, bytes(*argv.add(i as usize)), &h, now);
+        ahead::refresh(ctx, bytes(*argv.add(i as usize)), &h, now);
     }
     true
 }

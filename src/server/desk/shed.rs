@@ -88,7 +88,7 @@ struct Told {
     gone: Vec<Arc<Op>>,
 }
 
-struct Place {
+struct BaseAndSpec {
     base: BaseKey,
     spec: Arc<Spec>,
 }
@@ -132,12 +132,12 @@ fn look_through(only: Option<BaseKey>) {
 fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
     let now = ffi::now_ms();
     let patience = settings::FETCH_TIMEOUT_MS.get().max(1) as u64;
-    let mut places: HashMap<EntityIx, Place> = HashMap::new();
+    let mut places: HashMap<EntityIx, BaseAndSpec> = HashMap::new();
     for lane in d.lanes.values() {
         let Some(base) = d.bases.get(&lane.base).copied() else {
             continue;
         };
-        places.entry(lane.ix).or_insert_with(|| Place {
+        places.entry(lane.ix).or_insert_with(|| BaseAndSpec {
             base,
             spec: lane.spec.clone(),
         });

@@ -5,7 +5,7 @@ use crate::server::feed::call;
 use crate::server::feed::keep;
 use crate::server::feed::saved;
 use crate::server::feed::views;
-use crate::server::feed::{interval, Landed};
+use crate::server::feed::{interval, Answered};
 use crate::server::fetching::columns;
 use crate::server::fetching::schema;
 use crate::server::state::cell;
@@ -26,7 +26,7 @@ fn follower<'a>(st: &'a mut State, base: &str, incarnation: u64) -> Option<&'a m
 }
 
 /// A call came back.
-pub(super) fn land(l: Landed) {
+pub(super) fn land(l: Answered) {
     let mut page: Option<(Page, Arc<Schema>)> = None;
     let mut logged: Vec<(Level, String)> = Vec::new();
     let mut litter: Option<String> = None;
@@ -144,7 +144,7 @@ fn applied(base: &Arc<str>, incarnation: u64, page: &Page, changes: u64) {
         );
     }
     if !page.more {
-        apply::settle(base);
+        apply::reread_doubted(base);
     }
     if keep {
         keep::extend(base);

@@ -12,13 +12,13 @@ pub(crate) mod keep;
 pub(crate) mod landing;
 pub(crate) mod ping;
 pub(crate) mod saved;
-pub(crate) mod told;
+pub(crate) mod status;
 pub(crate) mod views;
 pub(crate) mod wait;
 
 pub(crate) use crate::server::feed::ping::{genuine, names as ping_names};
 pub(crate) use crate::server::feed::saved::{follow_key, load_all, save_all, save_key};
-pub(crate) use crate::server::feed::told::{figures, status};
+pub(crate) use crate::server::feed::status::{figures, status};
 pub(crate) use crate::server::feed::views::is_table;
 pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behind};
 
@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// An answer for the thread.
-pub(crate) struct Landed {
+pub(crate) struct Answered {
     base: Arc<str>,
     incarnation: u64,
     at: Landing,
@@ -49,7 +49,7 @@ pub(crate) struct Landed {
     sent: Sent,
 }
 
-static THREAD: Thread<Landed> = Thread::new();
+static THREAD: Thread<Answered> = Thread::new();
 
 /// What a feed's key is named: `podium:feed:<base>`.
 pub(crate) const KEY: &str = "feed";

@@ -2,19 +2,19 @@
 
 use crate::server::desk::desk;
 use crate::server::desk::shed;
+use crate::server::fetching::end_failed;
 use crate::server::fetching::landing::{self, Came};
 use crate::server::fetching::list;
 use crate::server::fetching::lookup_evidence;
 use crate::server::fetching::missing::{missing, unanswered};
 use crate::server::fetching::note_failure;
-use crate::server::fetching::settle_failure;
 use crate::server::fetching::silenced;
 use crate::server::fetching::size;
 use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
-use crate::server::store::form::shape_cells;
-use crate::server::store::form::shape_one;
+use crate::server::store::form::encode_cells;
+use crate::server::store::form::encode_record;
 use crate::server::upstream::fault::{for_pace, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;
@@ -64,7 +64,7 @@ pub(super) fn carry_out(
             for r in &page.records {
                 found.insert(
                     CompactString::new(&r.id),
-                    shape_one(&lane, r, sent.number(), asked_ms),
+                    encode_record(&lane, r, sent.number(), asked_ms),
                 );
             }
             let damaged = damaged(&lane, &page, sent.number(), asked_ms).collect();
@@ -96,7 +96,7 @@ pub(super) fn carry_out(
             let ticket = Ticket::new(u32::from(!never_sent(&f)));
             let over = {
                 let mut d = desk();
-                match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
+                match end_failed(&mut d, id, &f, for_pace(&f, true)) {
                     Verdict::Retrying | Verdict::Split => {
                         for (id, flight) in &flights {
                             if let Some(flight) = flight {
@@ -131,7 +131,7 @@ pub(crate) fn damaged<'a>(
     page.damaged.iter().filter_map(move |d| {
         let id = d.id.as_deref()?;
         let cells = d.fields.as_ref();
-        let cells = cells.map(|c| shape_cells(lane, id, c, sent, asked_ms, Source::Airtable));
+        let cells = cells.map(|c| encode_cells(lane, id, c, sent, asked_ms, Source::Airtable));
         let name = format!("{}:{id}", lane.entity);
         let fault = Fault::damaged(&name, &d.why, cells);
         Some((CompactString::new(id), fault))

@@ -167,12 +167,7 @@ fn note_failure(f: &Failure) {
 
 /// The scheduler's verdict on a failed call. What it queues again another worker may take as soon as the desk is left:
 /// what hangs on the verdict is done before.
-fn settle_failure(
-    d: &mut Desk,
-    id: CallId,
-    f: &Failure,
-    class: podium_core::pace::Fault,
-) -> Verdict {
+fn end_failed(d: &mut Desk, id: CallId, f: &Failure, class: podium_core::pace::Fault) -> Verdict {
     let outcome = if never_sent(f) && class != podium_core::pace::Fault::Poison {
         Outcome::NotSent
     } else {

@@ -6,17 +6,17 @@ use crate::server::desk::way::Learnt;
 use crate::server::desk::way::Next;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::batch::damaged;
+use crate::server::fetching::end_failed;
 use crate::server::fetching::inverse;
 use crate::server::fetching::landing;
 use crate::server::fetching::list_for;
 use crate::server::fetching::note_failure;
-use crate::server::fetching::settle_failure;
 use crate::server::fetching::silenced;
 use crate::server::fetching::size;
 use crate::server::state::clock;
 use crate::server::state::lane::Lane;
+use crate::server::store::form::encode_record;
 use crate::server::store::form::matches;
-use crate::server::store::form::shape_one;
 use crate::server::upstream::fault::for_pace;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures;
@@ -105,15 +105,20 @@ pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
 }
 
 /// The records of a page in their stored form.
-fn shape_page(lane: &Lane, page: &Page, sent: u64, asked_ms: u64) -> Vec<(CompactString, Encoded)> {
-    let shaped = |r| shape_one(lane, r, sent, asked_ms);
+fn encode_page(
+    lane: &Lane,
+    page: &Page,
+    sent: u64,
+    asked_ms: u64,
+) -> Vec<(CompactString, Encoded)> {
+    let shaped = |r| encode_record(lane, r, sent, asked_ms);
     let all = page.records.iter();
     all.map(|r| (CompactString::new(&r.id), shaped(r)))
         .collect()
 }
 
 fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64, page: Page) {
-    let shaped = shape_page(&q.lane, &page, sent, asked_ms);
+    let shaped = encode_page(&q.lane, &page, sent, asked_ms);
     let mut p = q.progress.lock();
     if let (Mode::Formula, Some(asks)) = (&p.mode, &q.asks) {
         let found = shaped
@@ -130,7 +135,7 @@ fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64,
             Next::On => {}
             Next::Ask => {
                 p.offset = None;
-                p.take_shaped(&q.lane, &page, shaped, sent, asked_ms);
+                p.take_encoded(&q.lane, &page, shaped, sent, asked_ms);
                 drop(p);
                 return go_on(id, job, q, sent);
             }
@@ -143,7 +148,7 @@ fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64,
     }
     let probing = p.evidence.is_probing();
     p.empty = if page.count() == 0 { p.empty + 1 } else { 0 };
-    p.take_shaped(&q.lane, &page, shaped, sent, asked_ms);
+    p.take_encoded(&q.lane, &page, shaped, sent, asked_ms);
     let limit = settings::WARM_LIMIT.get().max(0) as usize;
     if matches!(p.mode, Mode::Table) && q.asks.is_some() && p.records.len() > limit {
         drop(p);
@@ -234,7 +239,7 @@ pub(crate) fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f
     note_failure(&f);
     let over = {
         let mut d = desk();
-        let verdict = settle_failure(&mut d, id, &f, for_pace(&f, false));
+        let verdict = end_failed(&mut d, id, &f, for_pace(&f, false));
         let flight = q.flight.load(Ordering::Relaxed);
         let again = matches!(verdict, Verdict::Retrying | Verdict::Split);
         // Through a silence it waits for those who do: who cannot is told.
@@ -294,11 +299,11 @@ impl Listing {
     }
     /// Takes in what a page brought; of a record that came before, this is the newer copy.
     pub(crate) fn take(&mut self, lane: &Lane, page: &Page, sent: u64, asked_ms: u64) {
-        let shaped = shape_page(lane, page, sent, asked_ms);
-        self.take_shaped(lane, page, shaped, sent, asked_ms);
+        let shaped = encode_page(lane, page, sent, asked_ms);
+        self.take_encoded(lane, page, shaped, sent, asked_ms);
     }
     /// As [`take`](Self::take), its records being shaped already.
-    fn take_shaped(
+    fn take_encoded(
         &mut self,
         lane: &Lane,
         page: &Page,

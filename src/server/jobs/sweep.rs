@@ -182,7 +182,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             .iter()
             .filter(|r| ids.iter().any(|id| *id == r.id))
         {
-            let shaped = form::shape_one(lane, r, number, asked_ms);
+            let shaped = form::encode_record(lane, r, number, asked_ms);
             let refs = refs_of(lane, &r.id, &shaped);
             found.insert(CompactString::new(&r.id), (Some(shaped), refs));
         }

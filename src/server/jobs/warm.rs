@@ -190,7 +190,7 @@ fn tell(lane: &Lane, result: &Result<Done, Fault>) {
 
 /// What a table held, as far as the index sets need it.
 #[derive(Default)]
-struct Listing {
+struct Contents {
     sent: u64,
     asked_ms: u64,
     ids: HashSet<CompactString>,
@@ -211,7 +211,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
         // Doubt matters while it is under way; that it is, and its number, are given back whichever way it ends.
         let _under_way = cell::with(|st, _| st.get(lane.ix).map(|e| e.questions.begin()));
         let mut _number: Option<Sent> = None;
-        let mut all = Listing::default();
+        let mut all = Contents::default();
         let mut offset: Option<String> = None;
         done.records = 0;
         let mut empty = 0;
@@ -263,7 +263,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
 }
 
 /// Every index value, from what the table held.
-fn complete(lane: &Lane, all: Listing) -> bool {
+fn complete(lane: &Lane, all: Contents) -> bool {
     let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
     let q = Question::whole(lane.clone(), suffix, None);
     let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
@@ -278,7 +278,7 @@ fn complete(lane: &Lane, all: Listing) -> bool {
 }
 
 /// Stores a page; why it could not, if so.
-fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, Fault> {
+fn store(lane: &Lane, page: &Page, all: &mut Contents) -> Result<Option<String>, Fault> {
     let evidence = fetching::lookup_evidence(lane, &page.records);
     all.nameless |= page.nameless > 0;
     for (id, fault) in fetching::damaged(lane, page, all.sent, all.asked_ms) {
@@ -295,7 +295,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
             .map(|r| {
                 (
                     CompactString::new(&r.id),
-                    form::shape_one(lane, r, all.sent, all.asked_ms),
+                    form::encode_record(lane, r, all.sent, all.asked_ms),
                 )
             })
             .collect();
@@ -340,7 +340,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
 }
 
 /// Notes which sets a record belongs to.
-fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Listing) {
+fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Contents) {
     let name = key::record(&lane.entity, id);
     let Some(entry) = Entry::read(bytes, &name) else {
         return;

@@ -386,7 +386,7 @@ impl State {
         }
     }
     /// A new generation: every stored record, tombstone and index set of the entity is a miss from here on.
-    pub(crate) fn renew(&mut self, ix: EntityIx) -> Option<()> {
+    pub(crate) fn new_generation(&mut self, ix: EntityIx) -> Option<()> {
         self.cool();
         let mut e = self.entities.remove(&ix)?;
         self.bury(&mut e);
@@ -396,7 +396,7 @@ impl State {
         Some(())
     }
     /// Only the index sets are dropped.
-    pub(crate) fn renew_sets(&mut self, ix: EntityIx) -> Option<()> {
+    pub(crate) fn new_sets_generation(&mut self, ix: EntityIx) -> Option<()> {
         let e = self.entities.get_mut(&ix)?;
         e.sets_generation = ffi::random_u64();
         e.doubts.clear();

@@ -233,7 +233,7 @@ pub(crate) fn put(
     if let Some(e) = st.get_mut(ix) {
         e.records.insert(CompactString::new(id));
     }
-    bury_tomb(st, ctx, ix, id);
+    remove_tomb(st, ctx, ix, id);
     if had.is_none() && by == By::Told {
         cluster::told_amid(st, ctx, ix, id, None);
     }
@@ -251,7 +251,7 @@ pub(crate) fn put(
 }
 
 /// Replaces a record by a tombstone; returns whether a copy was there.
-pub(crate) fn entomb(
+pub(crate) fn put_tomb(
     st: &mut State,
     ctx: Ctx,
     ix: EntityIx,
@@ -362,7 +362,7 @@ pub(crate) fn write_tomb(
 }
 
 /// Takes a tombstone away; true if there was one.
-pub(crate) fn bury_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> bool {
+pub(crate) fn remove_tomb(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) -> bool {
     let Some(e) = st.get_mut(ix) else {
         return false;
     };
@@ -445,7 +445,7 @@ pub(crate) fn invalidate(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: 
         }
     }
     change::record_outdated(st, ctx, ix, id, sets.as_deref(), known_ms, seq);
-    bury_tomb(st, ctx, ix, id);
+    remove_tomb(st, ctx, ix, id);
     cluster::told(st, ix);
     let had = had.is_some() || cluster::drop_given(st, ctx, ix, id);
     if !had {

@@ -1,25 +1,19 @@
 //! A call of a write ended: the cache is told, the reply gets its parts, and what remains to be done is queued.
 
-use crate::server::changes::written::{self, Landed};
+use crate::server::changes::written::{self, Written};
 use crate::server::fetching;
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::{never_begun, Fault};
 use crate::server::valkey::reply::Body;
 use crate::server::writes::step::{After, Step};
-use crate::server::writes::{Answer, Brought, Cells, Place, Write};
+use crate::server::writes::{Answer, Cells, Ended, Place, Write};
 use compact_str::CompactString;
 use podium_airtable::{Damaged, Failure, Record};
 use podium_core::missing::{Missing, Why};
 
 impl Write {
     /// A call ended: the cache is told, the places of the reply are filled, further steps are queued.
-    pub(super) fn ended(
-        &self,
-        step: &Step,
-        sent: u64,
-        brought: Brought,
-        result: Result<(), Fault>,
-    ) {
+    pub(super) fn ended(&self, step: &Step, sent: u64, brought: Ended, result: Result<(), Fault>) {
         let asked_ms = brought.asked_ms;
         match (step, result) {
             (Step::Create { lane, records, .. }, Ok(())) => {
@@ -218,7 +212,7 @@ impl Write {
         if ids.is_empty() {
             return;
         }
-        let beyond = written::bury(
+        let beyond = written::deleted(
             lane,
             &ids.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(),
         );
@@ -234,7 +228,7 @@ impl Write {
         }
     }
 
-    fn fill(&self, places: &[Place], landed: Vec<Landed>) {
+    fn fill(&self, places: &[Place], landed: Vec<Written>) {
         let mut i = self.inner.lock();
         for (at, l) in places.iter().copied().zip(landed) {
             i.fresh_until = i.fresh_until.min(l.fresh_until);

@@ -101,7 +101,7 @@ struct Answer {
 
 /// What a call brought.
 #[derive(Default)]
-struct Brought {
+struct Ended {
     answer: Answer,
     asked_ms: u64,
     failure: Option<Failure>,
@@ -169,7 +169,7 @@ impl Write {
         let base = step.lane().base.clone();
         let (what, scope) = (step.what(), step.scope());
         let step = Arc::new(step);
-        let brought = Arc::new(Mutex::new(Brought::default()));
+        let brought = Arc::new(Mutex::new(Ended::default()));
         let (me, its, box1) = (self.clone(), step.clone(), brought.clone());
         let run = move |client: &podium_airtable::Client,
                         token: &podium_airtable::Token,

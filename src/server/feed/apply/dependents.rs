@@ -2,7 +2,7 @@
 //! away with a record, or with a link cell of which it is not told what it held before.
 
 use crate::server::changes::written;
-use crate::server::feed::apply::renew;
+use crate::server::feed::apply::reread;
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::change;
@@ -77,7 +77,7 @@ pub(super) fn doubt(
             &d.cached,
             lock::lock,
             |cached| shows(cached, &d, &ids, &cut),
-            |st, hit| renew(st, d.ix, &hit),
+            |st, hit| reread(st, d.ix, &hit),
         )?;
     }
     Some(())

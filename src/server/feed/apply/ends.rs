@@ -1,6 +1,6 @@
 //! Links have two ends: what the link cells of a page gained and lost is in doubt at its own end too.
 
-use crate::server::feed::apply::{entities_of, renew, SLICE};
+use crate::server::feed::apply::{entities_of, reread, SLICE};
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
@@ -73,11 +73,11 @@ pub(super) fn doubt(
                         match one(st, ctx, t, end, told.contains(end.id.as_str())) {
                             Doubted::No => continue,
                             Doubted::Yes => {}
-                            Doubted::Renew => wanted.push(end.id.clone()),
+                            Doubted::Reread => wanted.push(end.id.clone()),
                         }
                         done.insert((t.ix, &end.id));
                     }
-                    renew(st, t.ix, &wanted);
+                    reread(st, t.ix, &wanted);
                 }
             });
         }
@@ -156,7 +156,7 @@ enum Doubted {
     No,
     Yes,
     /// And it is to be read anew.
-    Renew,
+    Reread,
 }
 
 /// `told`: the page tells of the record itself.
@@ -196,7 +196,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
     let had = store::invalidate(st, ctx, t.ix, &end.id, seq);
     let in_doubt = st.get(t.ix).is_some_and(|e| e.doubts.holds(&end.id));
     if settings::enabled() && (had || in_doubt) {
-        Doubted::Renew
+        Doubted::Reread
     } else {
         Doubted::Yes
     }

@@ -26,7 +26,7 @@ use podium_core::pace::Class;
 /// Records dropped per hold of the server's lock.
 const SLICE: usize = 64;
 /// Doubts settled per entity and poll.
-const SETTLE: usize = 1_000;
+const REREAD: usize = 1_000;
 
 /// Applies a page that was asked for under the number `sent`; how many changes it told. `None`: nothing may be removed now, so it is to be applied again, from its start.
 pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Option<u64> {
@@ -52,7 +52,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
                         })
                         .map(|(id, _)| id.clone())
                         .collect();
-                    renew(st, ix, &wanted);
+                    reread(st, ix, &wanted);
                 });
             }
         }
@@ -112,7 +112,7 @@ fn change(
         let lane = Lane::of(e, Cause::Sync);
         let name = key::record(&e.name, id);
         let (header, expire_at) = form::tombstone(&lane, seq, ffi::now_ms(), 0);
-        store::entomb(st, ctx, ix, id, header, expire_at, By::Told);
+        store::put_tomb(st, ctx, ix, id, header, expire_at, By::Told);
         store::signal_fetch(ctx, &name);
         return false;
     }
@@ -147,7 +147,7 @@ fn moves(e: &Entity, table: &str, changes: &TableChanges, schema: &Schema) -> bo
 }
 
 /// Orders records anew, in the background.
-fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
+fn reread(st: &State, ix: EntityIx, ids: &[CompactString]) {
     let Some(e) = st.get(ix).filter(|e| !e.base().is_empty()) else {
         return;
     };
@@ -159,7 +159,7 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
 }
 
 /// What is still in doubt is read behind, so that no reader has to wait for it.
-pub(super) fn settle(base: &str) {
+pub(super) fn reread_doubted(base: &str) {
     cell::with(|st, _| {
         if !settings::enabled() {
             return;
@@ -171,11 +171,11 @@ pub(super) fn settle(base: &str) {
                     .iter()
                     .map(|(id, _)| CompactString::new(id))
                     .filter(|id| !e.strays.contains_key(id))
-                    .take(SETTLE)
+                    .take(REREAD)
                     .collect(),
                 _ => continue,
             };
-            renew(st, ix, &open);
+            reread(st, ix, &open);
         }
     });
     desk::close_now();

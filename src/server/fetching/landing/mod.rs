@@ -160,7 +160,7 @@ pub(crate) fn gone(
         return false;
     }
     let (header, expire_at) = tombstone(lane, sent, asked_ms, 0);
-    let (stored, _) = store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch);
+    let (stored, _) = store::put_tomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch);
     is_stored(st, lane, id, stored)
 }
 

@@ -204,7 +204,7 @@ fn bring_home(st: &mut State, ctx: Ctx, base: &str) {
         let Some(e) = st.get_mut(ix) else { continue };
         e.strays.clear();
         for id in foreign {
-            if e.doubts.settle(&id, u64::MAX) {
+            if e.doubts.end(&id, u64::MAX) {
                 own_keys::forget_doubt(ctx, e, &id);
             }
         }

@@ -12,7 +12,7 @@ use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi::Ctx;
 use crate::server::valkey::log;
-use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, Meta, Stored};
+use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, InPlace, Meta};
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
@@ -400,8 +400,8 @@ fn ttl_s(fresh_until: u64, now: u64) -> i64 {
 /// A stored record in a view.
 fn render(e: &Entity, view: &View, entry: &Entry, id: &str) -> Body {
     match view {
-        View::Default => Body::Stored(Stored::new(entry.answer())),
-        View::Whole => Body::Stored(Stored::new(entry.whole())),
+        View::Default => Body::InPlace(InPlace::new(entry.answer())),
+        View::Whole => Body::InPlace(InPlace::new(entry.whole())),
         View::Named(v) => cut(&e.spec, v, entry, id),
     }
 }

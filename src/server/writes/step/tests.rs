@@ -1,9 +1,14 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use super::*;
+use crate::server::state::lane::Lane;
+use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
-use podium_airtable::Phase;
+use crate::server::writes::step::{calls_of, plan, After, Step};
+use crate::server::writes::{Cells, Place, Request, Shape};
+use compact_str::CompactString;
+use podium_airtable::{Failure, FailureKind, Phase, MAX_WRITE};
 use podium_core::spec::Spec;
+use std::collections::VecDeque;
 
 fn lane(entity: &str) -> Lane {
     let spec = format!(

@@ -4,6 +4,8 @@ pub(crate) mod cell;
 pub(crate) mod clock;
 pub(crate) mod entities;
 pub(crate) mod feeds;
+pub(crate) mod grave;
+pub(crate) mod hot;
 pub(crate) mod landing;
 pub(crate) mod lane;
 pub(crate) mod outcome;

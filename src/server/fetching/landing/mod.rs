@@ -1,6 +1,7 @@
 //! What a fetch brought is stored, in slices under the server's lock, and given to those who waited for it.
 
 pub(crate) mod ends;
+pub(crate) mod known;
 pub(crate) mod question;
 pub(crate) mod sets;
 

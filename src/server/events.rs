@@ -246,7 +246,7 @@ unsafe extern "C" fn on_swap(_: Ctx, _: raw::RedisModuleEvent, _: u64, data: *mu
             // The specs in force stay. What comes from the other database is older than what was told here meanwhile: as
             // after a flush, nothing of it is believed.
             for ix in st.entities().map(|e| e.ix).collect::<Vec<_>>() {
-                change::entity_renewed(st, ix);
+                change::entity_outdated(st, ix);
             }
             own_keys::save_later();
         });

@@ -48,7 +48,7 @@ impl Doubts {
         }
     }
     /// Its cells were seen by a fetch sent as `sent`, or told then. True if a doubt ended.
-    pub fn settle(&mut self, id: &str, sent: u64) -> bool {
+    pub fn end(&mut self, id: &str, sent: u64) -> bool {
         match self.raised.get(id) {
             Some(reasons) if reasons.latest <= sent => {
                 self.raised.remove(id);
@@ -102,12 +102,9 @@ mod tests {
     fn a_doubt_ends_only_by_a_later_look() {
         let mut d = Doubts::default();
         d.raise("recA", 50);
-        assert!(
-            !d.settle("recA", 40),
-            "that fetch was sent before the change"
-        );
+        assert!(!d.end("recA", 40), "that fetch was sent before the change");
         assert!(d.holds("recA"));
-        assert!(d.settle("recA", 60));
+        assert!(d.end("recA", 60));
         assert!(d.is_empty());
     }
 
@@ -129,7 +126,7 @@ mod tests {
         d.raise("recA", 30);
         assert_eq!(d.between(5, 20).count(), 1);
         assert_eq!(d.between(5, 9).count(), 0);
-        assert!(!d.settle("recA", 20) && d.settle("recA", 30));
+        assert!(!d.end("recA", 20) && d.end("recA", 30));
     }
 
     #[test]

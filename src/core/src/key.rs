@@ -90,6 +90,20 @@ pub fn tomb(entity: &str, id: &str) -> Vec<u8> {
 pub fn index(entity: &str, field: &str, value: &[u8]) -> Vec<u8> {
     join(&[entity.as_bytes(), b":", field.as_bytes(), b":", value])
 }
+/// `<field>:<value>`: what an index set's name holds after its entity's.
+pub fn suffix(field: &str, value: &[u8]) -> Vec<u8> {
+    join(&[field.as_bytes(), b":", value])
+}
+/// Field and value of such a suffix; `None` for that of all records (`*`).
+pub fn suffix_parts(suffix: &[u8]) -> Option<(&str, &[u8])> {
+    let at = suffix.iter().position(|b| *b == b':')?;
+    let field = core::str::from_utf8(suffix.get(..at)?).ok()?;
+    Some((field, suffix.get(at + 1..)?))
+}
+/// `<entity>:<suffix>`: an index set's name.
+pub fn set(entity: &str, suffix: &[u8]) -> Vec<u8> {
+    join(&[entity.as_bytes(), b":", suffix])
+}
 /// `<entity>:*`
 pub fn all(entity: &str) -> Vec<u8> {
     join(&[entity.as_bytes(), b":*"])

@@ -4,9 +4,10 @@
 //! number to reach for, so time and chance can only be passed in. The compiler keeps it so.
 //!
 //! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
-//! [`entry`] (the stored form), [`question`] (index values and what is asked upstream), [`token`], [`doubt`],
-//! [`before`] and [`flight`] (correct under interleaving), [`outside`] (numbers that are believed), [`slot`] (in a cluster), [`feed`],
-//! [`sweep`], [`pace`] (what goes upstream, and when).
+//! [`entry`] (the stored form), [`index`] (the sets that it belongs to), [`question`] (index values and what is asked
+//! upstream), [`missing`] (what did not come), [`token`], [`doubt`], [`before`] and [`flight`] (correct under interleaving),
+//! [`outside`] (numbers that are believed), [`slot`] (in a cluster), [`feed`], [`sweep`], [`pace`] (what goes upstream, and
+//! when).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -24,8 +25,10 @@ pub mod entry;
 pub mod feed;
 pub mod flight;
 pub mod freshness;
+pub mod index;
 pub mod key;
 pub mod known;
+pub mod missing;
 pub mod outside;
 pub mod pace;
 pub mod question;

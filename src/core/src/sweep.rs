@@ -150,7 +150,7 @@ impl Sweep {
     }
     /// Airtable returned a record of the batch, with these ids in its link cells.
     pub fn there(&mut self, entity: u32, id: &str, refs: &[CompactString]) {
-        self.settle(entity, id, State::There);
+        self.found(entity, id, State::There);
         if self.full {
             return;
         }
@@ -164,13 +164,13 @@ impl Sweep {
     }
     /// Airtable did not return a record that was asked for.
     pub fn gone(&mut self, entity: u32, id: &str) {
-        self.settle(entity, id, State::Gone);
+        self.found(entity, id, State::Gone);
     }
     /// Airtable's answer does not say whether a record that was asked for is there.
     pub fn unknown(&mut self, entity: u32, id: &str) {
-        self.settle(entity, id, State::Open);
+        self.found(entity, id, State::Open);
     }
-    fn settle(&mut self, entity: u32, id: &str, state: State) {
+    fn found(&mut self, entity: u32, id: &str, state: State) {
         for at in self.by_id.get(id).cloned().unwrap_or_default() {
             if let Some(i) = self.items.get_mut(at).filter(|i| i.entity == entity) {
                 i.state = state;

@@ -9,7 +9,6 @@ use crate::server::state::lane::Lane;
 use crate::server::store::change;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
@@ -106,15 +105,13 @@ fn take_drops() {
     if due.is_empty() {
         return;
     }
-    let held = lock::lock();
-    let ctx = held.ctx();
-    if ffi::removable(ctx) {
-        cell::enter(|st| {
+    cell::with(|st, ctx| {
+        if ffi::removable(ctx) {
             for ix in due {
                 change::entity(st, ctx, ix);
             }
-        });
-    }
+        }
+    });
 }
 
 static DUE: Mutex<Vec<(Instant, EntityIx, CompactString)>> = Mutex::new(Vec::new());
@@ -150,12 +147,10 @@ pub(crate) fn reread() {
     if ready.is_empty() {
         return;
     }
-    let held = lock::lock();
-    let ctx = held.ctx();
-    if ffi::is_replica(ctx) {
-        return;
-    }
-    cell::enter(|st| {
+    cell::with(|st, ctx| {
+        if ffi::is_replica(ctx) {
+            return;
+        }
         crate::server::desk::deletes::watch();
         for (ix, id) in ready {
             let Some(e) = st.get(ix) else { continue };
@@ -164,6 +159,5 @@ pub(crate) fn reread() {
             }
         }
     });
-    drop(held);
     desk::close_now();
 }

@@ -4,21 +4,15 @@ use crate::server::changes::later::{drop_later, reread_later};
 use crate::server::changes::written::hold;
 use crate::server::desk::{desk, Thing};
 use crate::server::state::cell;
-use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::store::change;
 use crate::server::store::targets;
-use crate::server::store::{self, Copy};
+use crate::server::store::walk::{self, Cached};
 use crate::server::valkey::ffi;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
-use podium_core::entry::Entry;
-use podium_core::key;
 use podium_core::spec::Spec;
-
-/// Cached records looked at per hold of the server's lock.
-const SLICE: usize = 250;
 
 /// Cached records that refer to written ones and that Airtable changed with them: their link cells where it is not known
 /// what was unlinked (`strangers`, with what they link to now) or the record is gone, and what they compute from it.
@@ -66,47 +60,21 @@ pub(crate) fn doubt_referrers(
         });
     }
     for (ix, ids, computes, mut unshown) in lists {
-        let mut doubted = Vec::new();
-        for part in ids.chunks(SLICE) {
-            let held = hold();
-            let ctx = held.ctx();
-            if !ffi::removable(ctx) {
-                return;
+        let mut doubted: Vec<CompactString> = Vec::new();
+        let shows = |c: &Cached| {
+            let links = c.e.spec.link_fields().flat_map(|f| c.entry.texts(f));
+            let mut hit = false;
+            for to in links.filter_map(|t| std::str::from_utf8(t).ok()) {
+                let of_it = |l: &Entity| l.records.contains(to);
+                unshown &= !written.contains(to) && !c.st.get(lane.ix).is_some_and(of_it);
+                let lost = strangers.get(to).is_some_and(|now| !now.contains(c.id));
+                hit |= (written.contains(to) && (gone || computes)) || lost;
             }
-            cell::enter(|st| {
-                let hit: Vec<CompactString> = part
-                    .iter()
-                    .filter(|id| {
-                        let Some(e) = st.get(ix) else { return false };
-                        let Copy::Record(b) = store::copy(ctx, e, id, false) else {
-                            return false;
-                        };
-                        let name = key::record(&e.name, id);
-                        let Some(entry) = Entry::read(b, &name) else {
-                            return false;
-                        };
-                        let links = e
-                            .spec
-                            .link_fields()
-                            .flat_map(|f| entry.texts(f))
-                            .filter_map(|t| std::str::from_utf8(t).ok());
-                        let mut hit = false;
-                        for to in links {
-                            let of_it = |l: &Entity| l.records.contains(to);
-                            unshown &= !written.contains(to) && !st.get(lane.ix).is_some_and(of_it);
-                            let lost = strangers.get(to).is_some_and(|now| !now.contains(*id));
-                            hit |= (written.contains(to) && (gone || computes)) || lost;
-                        }
-                        hit
-                    })
-                    .cloned()
-                    .collect();
-                for id in hit {
-                    let seq = clock::next();
-                    store::invalidate(st, ctx, ix, &id, seq);
-                    doubted.push(id);
-                }
-            });
+            hit
+        };
+        let over = walk::outdate(ix, &ids, hold, shows, |_, hit| doubted.extend(hit));
+        if over.is_none() {
+            return;
         }
         if unshown {
             // Which of its records are computed from the written ones shows in none of its cells: any may be.

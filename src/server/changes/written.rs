@@ -50,7 +50,7 @@ pub(crate) fn paused() -> bool {
 }
 
 /// A written record, ready to be replied.
-pub(crate) struct Landed {
+pub(crate) struct Written {
     pub(crate) body: Body,
     pub(crate) fresh_until: u64,
     pub(crate) stored: bool,
@@ -67,7 +67,7 @@ pub(crate) fn store(
     sent: u64,
     asked_ms: u64,
     created: bool,
-) -> Vec<Landed> {
+) -> Vec<Written> {
     let mut out = Vec::with_capacity(records.len());
     // Records whose former links are not known, with the links they have now; and all that were written.
     let mut strangers: HashMap<CompactString, HashSet<CompactString>> = HashMap::new();
@@ -118,7 +118,7 @@ fn one(
     asked_ms: u64,
     created: bool,
     strangers: &mut HashMap<CompactString, HashSet<CompactString>>,
-) -> Landed {
+) -> Written {
     // The spec may have changed since the write was ordered: what is stored and replied is in the shape now in force.
     let now_in_force = st
         .get(lane.ix)
@@ -148,7 +148,7 @@ fn one(
         body = Body::error(gone_elsewhere(&name, created));
     }
     if !there || !ffi::removable(ctx) {
-        return Landed {
+        return Written {
             body,
             fresh_until,
             stored: false,
@@ -215,7 +215,7 @@ fn one(
             );
         }
     }
-    Landed {
+    Written {
         body,
         fresh_until,
         stored: kept,
@@ -254,7 +254,7 @@ fn also_linked(st: &mut State, ix: EntityIx, id: &str, links: LinkCells) {
 
 /// Records were deleted in Airtable, or are known to be gone there. Those of which that could not be made known here are
 /// returned, each with what to reply.
-pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, String)> {
+pub(crate) fn deleted(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, String)> {
     let mut beyond = Vec::new();
     {
         let held = hold();
@@ -276,7 +276,7 @@ pub(crate) fn bury(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString, St
             for id in ids {
                 let seq = clock::next();
                 let (header, expire_at) = form::tombstone(&lane, seq, now, now);
-                store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Told);
+                store::put_tomb(st, ctx, lane.ix, id, header, expire_at, By::Told);
                 store::signal_fetch(ctx, &key::record(&lane.entity, id));
             }
         });

@@ -146,18 +146,15 @@ fn ask(op: &Arc<Blocked>, base: Arc<str>, prefix: String) {
 /// Puts an entity for each table in force; their names. The server's lock is taken for one at a time.
 fn define_all(schema: &Value, base: &str, prefix: &str) -> Body {
     crate::server::fetching::columns::learn(base, schema);
-    let existing = {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            let known = st.entities().map(|e| Existing {
-                name: e.name.to_string(),
-                base: e.base(),
-                table: e.spec.table().to_string(),
-                found: e.found.as_deref().cloned(),
-            });
-            known.collect::<Vec<_>>()
-        })
-    };
+    let existing = cell::with(|st, _| {
+        let known = st.entities().map(|e| Existing {
+            name: e.name.to_string(),
+            base: e.base(),
+            table: e.spec.table().to_string(),
+            found: e.found.as_deref().cloned(),
+        });
+        known.collect::<Vec<_>>()
+    });
     let planned = discover::plan(schema, base, prefix, &existing.unwrap_or_default());
     let mut names = Vec::with_capacity(planned.len());
     for p in planned {

@@ -74,7 +74,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
             h.fresh_until - now,
         )
     {
-        ahead::renew(ctx, name, &h, now);
+        ahead::refresh(ctx, name, &h, now);
     }
     true
 }
@@ -140,7 +140,7 @@ unsafe fn all_hit(ctx: Ctx, argv: Argv, n: c_int) -> bool {
         rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), len));
     }
     for (i, h) in renewals {
-        ahead::renew(ctx, bytes(*argv.add(i as usize)), &h, now);
+        ahead::refresh(ctx, bytes(*argv.add(i as usize)), &h, now);
     }
     true
 }
@@ -288,7 +288,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
         match condition {
             Some(c) => {
                 rights::check_field(ctx, e, c.field)?;
-                let normal = [e.name.as_bytes(), b":", &c.suffix].concat();
+                let normal = key::set(&e.name, &c.suffix);
                 rights::check_normal_form(ctx, name, &normal)?;
                 let normal: Arc<[u8]> = normal.into();
                 if *normal != **name {

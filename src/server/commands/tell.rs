@@ -126,7 +126,7 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                         rights::check_field(ctx, e, c.field)?;
                     }
                     let suffix = c.map(|c| c.suffix.to_vec()).unwrap_or_default();
-                    let normal = st.get(ix).map(|e| [e.name.as_bytes(), b":", &suffix[..]].concat()).unwrap_or_default();
+                    let normal = st.get(ix).map(|e| key::set(&e.name, &suffix)).unwrap_or_default();
                     rights::check_normal_form(ctx, name, &normal)?;
                     Target::Index(ix, suffix)
                 }
@@ -214,7 +214,7 @@ fn invalidate_index(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> i6
     }
     store::drop_set(st, ctx, ix, suffix);
     if let Some(e) = st.get(ix) {
-        store::signal_fetch(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+        store::signal_fetch(ctx, &key::set(&e.name, suffix));
     }
     n
 }
@@ -233,7 +233,7 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let now = ffi::now_ms();
         let mut n = 0i64;
         for k in keys {
-            n += i64::from(bury(st, ctx, &k, now, now));
+            n += i64::from(tell_gone(st, ctx, &k, now, now));
         }
         Ok(n)
     });
@@ -241,12 +241,12 @@ unsafe fn tombstone_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
 }
 
 /// A record is known to be gone; true if it was cached.
-pub(crate) fn bury(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u64) -> bool {
+pub(crate) fn tell_gone(st: &mut State, ctx: Ctx, k: &RecordKey, now: u64, told_at: u64) -> bool {
     let Some(e) = st.get(k.ix) else { return false };
     let lane = Lane::of(e, Cause::Get);
     let seq = clock::next();
     let (header, expire_at) = form::tombstone(&lane, seq, now, told_at);
-    let (_, cached) = store::entomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
+    let (_, cached) = store::put_tomb(st, ctx, k.ix, &k.id, header, expire_at, By::Told);
     store::signal_fetch(ctx, &k.name);
     log::event(
         "cache_invalidated",

@@ -4,7 +4,7 @@
 //! PODIUM.WEBHOOK <payload> SECRET <secret>
 //! ```
 
-use crate::server::commands::tell::{answer, as_of, bury, tell, told_at, too_late};
+use crate::server::commands::tell::{answer, as_of, tell, tell_gone, told_at, too_late};
 use crate::server::commands::{entry, in_database_0};
 use crate::server::feed;
 use crate::server::fetching::columns;
@@ -123,7 +123,7 @@ fn apply(st: &mut State, ctx: Ctx, ix: EntityIx, n: &Notice) -> Result<bool, Str
                 return Ok(false);
             }
             let now = ffi::now_ms();
-            bury(st, ctx, &k, now, told_at(n.at, now));
+            tell_gone(st, ctx, &k, now, told_at(n.at, now));
             Ok(true)
         }
         (Action::Upsert, Cells::Told(cells)) if fits(&base, &spec, cells) => {

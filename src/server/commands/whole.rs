@@ -64,10 +64,10 @@ const MOST: usize = 64;
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 
 /// A place among those; given back by dropping.
-struct Place;
-impl Place {
-    fn take() -> Result<Place, String> {
-        let place = Place;
+struct Running;
+impl Running {
+    fn take() -> Result<Running, String> {
+        let place = Running;
         if RUNNING.fetch_add(1, Ordering::Relaxed) >= MOST {
             return Err(format!(
                 "{MOST} such commands are under way: wait for one to end"
@@ -76,7 +76,7 @@ impl Place {
         Ok(place)
     }
 }
-impl Drop for Place {
+impl Drop for Running {
     fn drop(&mut self) {
         RUNNING.fetch_sub(1, Ordering::Relaxed);
     }
@@ -84,7 +84,7 @@ impl Drop for Place {
 
 /// Runs `f` on a thread of its own, if there are not too many.
 fn start(thread: &str, f: impl FnOnce() + Send + 'static) -> Result<(), String> {
-    let place = Place::take()?;
+    let place = Running::take()?;
     desk::background(thread, move || {
         let _place = place;
         f();

@@ -19,7 +19,7 @@ use crate::server::valkey::blocked::BLOCKED;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
-use crate::server::writes::{self, Order};
+use crate::server::writes::{self, Request};
 use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use podium_core::record;
@@ -71,7 +71,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = cell::enter(|st| {
+    let request = cell::enter(|st| {
         let Some(Name::All { entity }) = key::parse(name) else {
             return Err(format!(
                 "BADKEY '{}' names no entity to create a record of: give <entity>:*",
@@ -93,7 +93,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let records = given.iter().map(cells).collect::<Result<Vec<_>, _>>()?;
         let lane = lane(e)?;
         Ok((
-            Order::Create {
+            Request::Create {
                 lane,
                 records,
                 typecast: w.typecast,
@@ -101,7 +101,7 @@ unsafe fn create_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             w.meta,
         ))
     });
-    run(ctx, name, order)
+    run(ctx, name, request)
 }
 
 unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
@@ -109,7 +109,7 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = cell::enter(|st| {
+    let request = cell::enter(|st| {
         let k = args::record_key(st, name)?;
         let e = st.get(k.ix).ok_or("ERR internal error")?;
         let (given, w) = options(a.get(2..).unwrap_or(&[]))?;
@@ -119,7 +119,7 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         let cells = record::cells_to_write(&e.spec, json)
             .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
         Ok((
-            Order::Update {
+            Request::Update {
                 lane: lane(e)?,
                 id: k.id,
                 cells,
@@ -128,7 +128,7 @@ unsafe fn update_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             w.meta,
         ))
     });
-    run(ctx, name, order)
+    run(ctx, name, request)
 }
 
 unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
@@ -136,7 +136,7 @@ unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let name = a.get(1).copied().unwrap_or(b"");
-    let order = cell::enter(|st| {
+    let request = cell::enter(|st| {
         let names = a.get(1..).unwrap_or(&[]);
         if names.len() > MOST {
             return Err(format!(
@@ -158,9 +158,9 @@ unsafe fn delete_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 ids.push(k.id);
             }
         }
-        Ok((Order::Delete(tables), false))
+        Ok((Request::Delete(tables), false))
     });
-    run(ctx, name, order)
+    run(ctx, name, request)
 }
 
 fn lane(e: &Entity) -> Result<Lane, String> {
@@ -173,8 +173,8 @@ fn lane(e: &Entity) -> Result<Lane, String> {
     Ok(Lane::of(e, Cause::Write))
 }
 
-fn run(ctx: Ctx, name: &[u8], order: Option<Result<(Order, bool), String>>) -> c_int {
-    let (order, meta) = match order {
+fn run(ctx: Ctx, name: &[u8], request: Option<Result<(Request, bool), String>>) -> c_int {
+    let (request, meta) = match request {
         Some(Ok(o)) => o,
         Some(Err(why)) => return reply::error(ctx, &why),
         None => return reply::error(ctx, "ERR internal error: the cache is busy"),
@@ -182,31 +182,31 @@ fn run(ctx: Ctx, name: &[u8], order: Option<Result<(Order, bool), String>>) -> c
     if !ffi::may_wait(ctx) {
         return reply::error(ctx, "WOULDBLOCK a write goes to Airtable and this command may not wait here: nothing was written");
     }
-    if let Some(f) = refuse(&order) {
+    if let Some(f) = refuse(&request) {
         return reply::error(ctx, &format!("{}; nothing was written", f.line));
     }
     // The time of one call, queueing included, for each call that the command takes.
     let ms = settings::FETCH_TIMEOUT_MS
         .get()
         .max(1)
-        .saturating_mul(writes::calls_of(&order) as i64);
+        .saturating_mul(writes::calls_of(&request) as i64);
     let Some(op) = Blocked::block(ctx, ms.saturating_add(GRACE_MS)) else {
         return reply::error(ctx, "ERR this client cannot be kept waiting here");
     };
-    writes::begin(&op, order, name, meta, Duration::from_millis(ms as u64));
+    writes::begin(&op, request, name, meta, Duration::from_millis(ms as u64));
     ffi::OK
 }
 
 /// Is there no hope that the write is made before the deadline?
-fn refuse(order: &Order) -> Option<Fault> {
+fn refuse(request: &Request) -> Option<Fault> {
     let most = settings::MAX_PENDING.get();
     if BLOCKED.load(Ordering::Relaxed) >= most {
         return Some(Fault::queue_full(most));
     }
     let timeout = settings::FETCH_TIMEOUT_MS.get().max(0) as u64;
-    let bases: Vec<&str> = match order {
-        Order::Create { lane, .. } | Order::Update { lane, .. } => vec![&lane.base],
-        Order::Delete(tables) => tables.iter().map(|(l, _)| &*l.base).collect(),
+    let bases: Vec<&str> = match request {
+        Request::Create { lane, .. } | Request::Update { lane, .. } => vec![&lane.base],
+        Request::Delete(tables) => tables.iter().map(|(l, _)| &*l.base).collect(),
     };
     let mut d = desk();
     bases

@@ -283,4 +283,40 @@ mod tests {
             assert_eq!(kept(text, None), None);
         }
     }
+
+    #[test]
+    fn damaged_words_say_as_little_as_they_can() {
+        // An allowance that cannot be read is none; a refusal without a time for the next try waits for its month's end.
+        let refusal = |text| kept(text, Some(5)).and_then(|b| b.refusal);
+        let short = refusal("0 682 0 x y").map(|r| (r.probe_ms, r.monthly));
+        assert_eq!(short, Some((u64::MAX, None)));
+        assert_eq!(kept("-1 682 0", None), None);
+        assert!(kept("7 x yes", None).is_some_and(|b| b.refusal.is_none() && !b.breaker_open));
+    }
+
+    #[test]
+    fn what_only_passes_by_is_no_change_worth_writing() {
+        let base = |silent_ms| SavedBase {
+            base: 1,
+            silent_ms,
+            refusal: None,
+            breaker_open: false,
+        };
+        let saved = |bases: &[SavedBase]| Saved {
+            bases: bases.to_vec(),
+            ..Saved::default()
+        };
+        let silent = digest(&saved(&[base(900)]));
+        assert!(silent == digest(&saved(&[base(100)])), "the time runs down");
+        assert!(silent != digest(&saved(&[base(0)])), "it is over");
+        let other = SavedBase { base: 2, ..base(0) };
+        let (two, turned) = ([base(5), other.clone()], [other, base(5)]);
+        assert!(digest(&saved(&two)) == digest(&saved(&turned)));
+    }
+
+    #[test]
+    fn the_budget_of_tagged_entities_lies_in_their_slot() {
+        assert_eq!(name_of(""), b"podium:budget");
+        assert_eq!(name_of("{a}"), b"podium:budget:{a}");
+    }
 }

@@ -3,6 +3,7 @@
 use crate::server::desk::way::Way;
 use crate::server::state::clock::Sent;
 use crate::server::state::lane::Lane;
+use crate::server::state::questions::UnderWay;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use compact_str::CompactString;
@@ -28,7 +29,7 @@ pub(crate) struct Question {
     pub(crate) suffix: Arc<[u8]>,
     /// Field and value; none: the whole table.
     pub(crate) asks: Option<(u16, Arc<[u8]>)>,
-    /// How it is put.
+    /// By what formula it is put, where one asks it.
     pub(crate) way: Way,
     /// Where the linked record holds the ids, should the lookup be of no use.
     pub(crate) way_back: Option<WayBack>,
@@ -36,10 +37,47 @@ pub(crate) struct Question {
     pub(crate) progress: Mutex<Listing>,
 }
 
+/// How a question is put just now.
+#[derive(Default)]
+pub(crate) enum Mode {
+    /// A formula asks for the value.
+    #[default]
+    Formula,
+    /// The linked record's own cell says which records they are, and those are read by id: those that are still to be read;
+    /// `None`: that record was not asked yet.
+    WayBack(Option<Vec<CompactString>>),
+    /// The whole table is read.
+    Table,
+}
+
 impl Question {
-    /// The whole table.
-    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>) -> Question {
-        let progress = Mutex::new(Listing::default());
+    /// What has this value in that field.
+    pub(crate) fn value(
+        lane: Lane,
+        suffix: Arc<[u8]>,
+        asks: (u16, Arc<[u8]>),
+        way: Way,
+        way_back: Option<WayBack>,
+        under_way: UnderWay,
+    ) -> Question {
+        let mut q = Question::whole(lane, suffix, Some(under_way));
+        q.asks = Some(asks);
+        q.way_back = way_back;
+        q.progress.get_mut().mode = if way.no_formula() {
+            q.without_formula()
+        } else {
+            Mode::Formula
+        };
+        q.way = way;
+        q
+    }
+    /// The whole table. `under_way`: none where who asks counts it.
+    pub(crate) fn whole(lane: Lane, suffix: Arc<[u8]>, under_way: Option<UnderWay>) -> Question {
+        let progress = Mutex::new(Listing {
+            mode: Mode::Table,
+            under_way,
+            ..Listing::default()
+        });
         Question {
             lane,
             suffix,
@@ -50,13 +88,23 @@ impl Question {
             progress,
         }
     }
+    /// How it is put where no formula asks it.
+    pub(crate) fn without_formula(&self) -> Mode {
+        match self.way_back {
+            Some(_) => Mode::WayBack(None),
+            None => Mode::Table,
+        }
+    }
 }
 
 /// How far a question has come.
 #[derive(Default)]
 pub(crate) struct Listing {
+    pub(crate) mode: Mode,
     /// The number its first page was sent under; the answer is as old as that.
     pub(crate) sent: Option<Sent>,
+    /// It counts as under way until it has landed.
+    pub(crate) under_way: Option<UnderWay>,
     pub(crate) asked_ms: u64,
     pub(crate) offset: Option<String>,
     pub(crate) offsets: HashSet<String>,
@@ -65,10 +113,7 @@ pub(crate) struct Listing {
     /// Pages in a row that held nothing.
     pub(crate) empty: u32,
     pub(crate) restarts: u32,
-    /// No formula can ask it, as it turned out: the whole table is read instead.
-    pub(crate) table: bool,
     pub(crate) evidence: crate::server::desk::way::Evidence,
-    pub(crate) back: Steps,
     pub(crate) records: HashMap<CompactString, Encoded>,
     /// Those that came and cannot be read.
     pub(crate) damaged: HashMap<CompactString, Fault>,
@@ -82,15 +127,6 @@ pub(crate) struct Listing {
 pub(crate) struct WayBack {
     pub(crate) table: Arc<str>,
     pub(crate) field: Arc<str>,
-}
-
-/// How far it has come.
-#[derive(Default)]
-pub(crate) struct Steps {
-    /// Ids still to be read; none: the linked record was not asked yet.
-    pub(crate) left: Option<Vec<CompactString>>,
-    /// The schema has changed since it was discovered: the whole table it is.
-    pub(crate) closed: bool,
 }
 
 /// Makes the call, within that time; how many records it brought.

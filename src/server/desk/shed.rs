@@ -3,7 +3,6 @@
 
 use crate::server::desk::job::Job;
 use crate::server::desk::{self, desk, Desk, Thing};
-use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::outcome::{LandedQuestion, LandedRecord, Seen, Ticket};
@@ -12,7 +11,6 @@ use crate::server::state::waiting::Op;
 use crate::server::state::waiting::Passenger;
 use crate::server::upstream::fault::hopeless;
 use crate::server::upstream::fault::Fault;
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::Body;
 use crate::server::valkey::settings;
 use crate::server::valkey::{blocked, ffi};
@@ -88,11 +86,9 @@ struct Told {
     questions: Vec<ToldQuestion>,
     /// Nobody waits for these any more; their clients are let go.
     gone: Vec<Arc<Op>>,
-    /// Questions that are over unasked.
-    dropped: Vec<EntityIx>,
 }
 
-struct Place {
+struct BaseAndSpec {
     base: BaseKey,
     spec: Arc<Spec>,
 }
@@ -103,16 +99,6 @@ fn look_through(only: Option<BaseKey>) {
         sort_out(&mut d, only)
     };
     desk::close_now();
-    if !told.dropped.is_empty() {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in &told.dropped {
-                if let Some(e) = st.get_mut(*ix) {
-                    e.questions = e.questions.saturating_sub(1);
-                }
-            }
-        });
-    }
     for op in told.gone {
         op.finish(Body::Null);
     }
@@ -146,12 +132,12 @@ fn look_through(only: Option<BaseKey>) {
 fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
     let now = ffi::now_ms();
     let patience = settings::FETCH_TIMEOUT_MS.get().max(1) as u64;
-    let mut places: HashMap<EntityIx, Place> = HashMap::new();
+    let mut places: HashMap<EntityIx, BaseAndSpec> = HashMap::new();
     for lane in d.lanes.values() {
         let Some(base) = d.bases.get(&lane.base).copied() else {
             continue;
         };
-        places.entry(lane.ix).or_insert_with(|| Place {
+        places.entry(lane.ix).or_insert_with(|| BaseAndSpec {
             base,
             spec: lane.spec.clone(),
         });
@@ -214,15 +200,14 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
         match thing {
             // Who asked in another generation waits for a call of their own.
             Thing::Record(_, id, generation) => sched.unwant(*generation, id),
-            Thing::Question(ix, ..) => {
+            Thing::Question(..) => {
                 // Under way after all: it lands by itself.
                 let Some(job) = call.and_then(|c| sched.cancel(c.id)) else {
                     return false;
                 };
-                // Its number goes with it.
+                // Its number goes with it, and that it is under way.
                 drop(job);
                 calls.remove(&id);
-                told.dropped.push(*ix);
             }
         }
         true

@@ -15,8 +15,8 @@ use std::sync::Arc;
 /// How a question is put.
 #[derive(Default)]
 pub(crate) struct Way {
-    /// The table is read whole, as no formula asks this.
-    table: bool,
+    /// No formula asks this.
+    none: bool,
     /// The value is asked for as a record's id.
     ids: Option<Ids>,
     column: Column,
@@ -40,10 +40,19 @@ pub(crate) struct Evidence {
     lookup_proven: bool,
     /// Formulas find ids in the own column's text.
     shown: Option<bool>,
+    asking: Asking,
+}
+
+/// What the formula asks for.
+#[derive(Default)]
+enum Asking {
+    /// The value.
+    #[default]
+    Value,
     /// All pages came without evidence: a few records with a cell are looked at.
-    probing: bool,
-    /// A record and an id in its cell, which a formula should find there.
-    suspect: Option<(CompactString, String)>,
+    Filled,
+    /// A record by an id in its cell, which a formula should find there.
+    Shown(CompactString, String),
 }
 
 /// What is learned of a field's columns, as it is remembered.
@@ -57,8 +66,8 @@ pub(crate) enum Next {
     Ask,
     /// The same question by the field's own text, from the start.
     Own,
-    /// The whole table, from the start.
-    Table,
+    /// Without a formula, from the start.
+    NoFormula,
 }
 
 /// Records with a cell that are looked at for evidence.
@@ -81,13 +90,17 @@ impl Way {
         });
         // A link's own text is of no use.
         let only_lookup = declared || column == Column::Link;
-        let table = ids.is_some()
+        let none = ids.is_some()
             && match trust {
                 Trust::Hidden => true,
                 Trust::Broken | Trust::Shown => only_lookup,
                 Trust::Unproven | Trust::Proven => false,
             };
-        Way { table, ids, column }
+        Way { none, ids, column }
+    }
+    /// Is there no formula that asks this?
+    pub(crate) fn no_formula(&self) -> bool {
+        self.none
     }
     fn only_lookup(&self) -> bool {
         self.column == Column::Link || self.ids.as_ref().is_none_or(|i| i.declared)
@@ -100,7 +113,7 @@ impl Way {
             || question::lookup(field).is_none();
         !self.only_lookup() && (evidence.own || without)
     }
-    /// What is asked now, and of how many records; `None`: the whole table.
+    /// What is asked now, and of how many records at most.
     pub(crate) fn formula(
         &self,
         spec: &Spec,
@@ -108,14 +121,15 @@ impl Way {
         evidence: &Evidence,
     ) -> (Option<String>, Option<u32>) {
         let (at, value) = asks;
-        let Some(field) = spec.get(*at).filter(|_| !self.table) else {
+        let Some(field) = spec.get(*at) else {
             return (None, None);
         };
-        if let Some((record, id)) = &evidence.suspect {
-            return (Some(question::shown_formula(field, record, id)), Some(1));
-        }
-        if evidence.probing {
-            return (Some(question::filled_formula(field)), Some(PROBE));
+        match &evidence.asking {
+            Asking::Value => {}
+            Asking::Filled => return (Some(question::filled_formula(field)), Some(PROBE)),
+            Asking::Shown(record, id) => {
+                return (Some(question::shown_formula(field, record, id)), Some(1));
+            }
         }
         let through = if self.own(field, evidence) {
             Through::Own
@@ -141,7 +155,7 @@ impl Way {
     fn without_lookup(&self, evidence: &mut Evidence) -> Next {
         evidence.lookup_broken = true;
         if self.only_lookup() {
-            return Next::Table;
+            return Next::NoFormula;
         }
         evidence.own = true;
         Next::Own
@@ -158,19 +172,23 @@ impl Way {
         let (Some(_), Some(field)) = (&self.ids, spec.get(asks.0)) else {
             return Next::On;
         };
-        if let Some((record, _)) = evidence.suspect.take() {
+        if let Asking::Shown(record, _) = &evidence.asking {
             let shown = records.iter().any(|r| record == r.id);
             evidence.shown = Some(shown);
-            return if shown { Next::On } else { Next::Table };
+            evidence.asking = Asking::Filled;
+            return if shown { Next::On } else { Next::NoFormula };
         }
         if self.own(field, evidence) {
-            if evidence.probing {
-                evidence.suspect = records.iter().find_map(|r| {
+            if evidence.is_probing() {
+                let suspect = records.iter().find_map(|r| {
                     let id = question::id_in(field, &r.fields)?;
-                    Some((CompactString::new(&r.id), id))
+                    Some(Asking::Shown(CompactString::new(&r.id), id))
                 });
-                return match evidence.suspect {
-                    Some(_) => Next::Ask,
+                return match suspect {
+                    Some(shown) => {
+                        evidence.asking = shown;
+                        Next::Ask
+                    }
                     None => Next::On,
                 };
             }
@@ -201,10 +219,10 @@ impl Way {
         } else {
             ids.found || ids.trust == Trust::Proven || evidence.lookup_proven
         };
-        if stands || evidence.probing {
+        if stands || evidence.is_probing() {
             return Next::On;
         }
-        evidence.probing = true;
+        evidence.asking = Asking::Filled;
         Next::Ask
     }
 }
@@ -212,11 +230,10 @@ impl Way {
 impl Evidence {
     /// The listing begins anew.
     pub(crate) fn start_over(&mut self) {
-        self.probing = false;
-        self.suspect = None;
+        self.asking = Asking::Value;
     }
     pub(crate) fn is_probing(&self) -> bool {
-        self.probing
+        !matches!(self.asking, Asking::Value)
     }
     pub(crate) fn learnt(&self) -> Learnt {
         match (self.shown, self.lookup_broken) {

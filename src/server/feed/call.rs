@@ -1,7 +1,7 @@
 //! The feeds' calls to Airtable, through the scheduler: a poll that is due goes before all other calls.
 
 use crate::server::desk::job::Errand;
-use crate::server::feed::{Landed, THREAD};
+use crate::server::feed::{Answered, THREAD};
 use crate::server::upstream::fault::{is_refusal, Fault};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
@@ -17,7 +17,7 @@ const PAGE: u8 = 50;
 
 /// What a call brought, until it is told as over.
 #[derive(Default)]
-struct Brought {
+struct Ended {
     outcome: Option<Outcome>,
     schema: Option<Value>,
     sent: u64,
@@ -32,7 +32,7 @@ pub(super) fn make(
     action: Action,
     notify: Option<String>,
 ) {
-    let brought = Arc::new(Mutex::new(Brought::default()));
+    let brought = Arc::new(Mutex::new(Ended::default()));
     let (b1, b2) = (brought.clone(), brought);
     let asked = ffi::now_ms();
     let (cause, write, what, scope) = match &action {
@@ -126,7 +126,7 @@ pub(super) fn make(
                 sent: if b.sent == 0 { asked } else { b.sent },
                 ..Landing::default()
             };
-            let landed = Landed {
+            let landed = Answered {
                 base: to.clone(),
                 incarnation,
                 at,

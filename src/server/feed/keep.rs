@@ -2,11 +2,10 @@
 
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
-use crate::server::store::{self, kept_ms, Copy};
+use crate::server::store::{self, kept_ms, walk};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
-use crate::server::valkey::lock::{self, own_write};
+use crate::server::valkey::lock::own_write;
 use compact_str::CompactString;
-use podium_core::entry::Entry;
 use podium_core::key;
 
 /// An entity's records and index sets.
@@ -16,55 +15,38 @@ type KeysOf = (EntityIx, Vec<CompactString>, Vec<Box<[u8]>>);
 pub(super) fn every_ms() -> u64 {
     kept_ms() / 4
 }
-/// Keys per hold of the server's lock.
+/// Index sets per hold of the server's lock.
 const SLICE: usize = 250;
 
 /// Puts off the end of what the feed of this base vouches for and would end before the next look but one.
 pub(super) fn extend(base: &str) {
     let mut all: Vec<KeysOf> = Vec::new();
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in st.of_base(base) {
-                if let Some(e) = st.get(ix) {
-                    all.push((
-                        ix,
-                        e.records.iter().cloned().collect(),
-                        e.sets.iter().cloned().collect(),
-                    ));
-                }
+    cell::with(|st, _| {
+        for ix in st.of_base(base) {
+            if let Some(e) = st.get(ix) {
+                all.push((
+                    ix,
+                    e.records.iter().cloned().collect(),
+                    e.sets.iter().cloned().collect(),
+                ));
+            }
+        }
+    });
+    for (ix, records, sets) in all {
+        walk::each(ix, &records, |c| {
+            if c.e.feed.renews(&c.entry.header, ffi::now_ms()) {
+                put_off(c.ctx, c.name);
             }
         });
-    }
-    for (ix, records, sets) in all {
-        for part in records.chunks(SLICE) {
-            let held = lock::lock();
-            cell::enter(|st| part.iter().for_each(|id| record(st, held.ctx(), ix, id)));
-        }
         for part in sets.chunks(SLICE) {
-            let held = lock::lock();
-            cell::enter(|st| {
-                part.iter()
-                    .for_each(|suffix| set(st, held.ctx(), ix, suffix))
-            });
+            cell::with(|st, ctx| part.iter().for_each(|suffix| set(st, ctx, ix, suffix)));
         }
-    }
-}
-
-fn record(st: &State, ctx: Ctx, ix: EntityIx, id: &str) {
-    let Some(e) = st.get(ix) else { return };
-    let name = key::record(&e.name, id);
-    let Copy::Record(b) = store::copy(ctx, e, id, false) else {
-        return;
-    };
-    if Entry::read(b, &name).is_some_and(|entry| e.feed.renews(&entry.header, ffi::now_ms())) {
-        put_off(ctx, &name);
     }
 }
 
 fn set(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) {
     let Some(e) = st.get(ix) else { return };
-    let name = [e.name.as_bytes(), b":", suffix].concat();
+    let name = key::set(&e.name, suffix);
     let vouched = {
         let s = RString::new(&name);
         let k = Key::peek(ctx, s.raw());

@@ -12,13 +12,13 @@ pub(crate) mod keep;
 pub(crate) mod landing;
 pub(crate) mod ping;
 pub(crate) mod saved;
-pub(crate) mod told;
+pub(crate) mod status;
 pub(crate) mod views;
 pub(crate) mod wait;
 
 pub(crate) use crate::server::feed::ping::{genuine, names as ping_names};
 pub(crate) use crate::server::feed::saved::{follow_key, load_all, save_all, save_key};
-pub(crate) use crate::server::feed::told::{figures, status};
+pub(crate) use crate::server::feed::status::{figures, status};
 pub(crate) use crate::server::feed::views::is_table;
 pub(crate) use crate::server::feed::wait::{await_poll, catch_up, poll, poll_behind};
 
@@ -30,7 +30,6 @@ use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use crate::server::valkey::thread::Thread;
 use podium_core::feed::{Action, Asked, Feed, Landing, Outcome, Step, View};
@@ -40,7 +39,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// An answer for the thread.
-pub(crate) struct Landed {
+pub(crate) struct Answered {
     base: Arc<str>,
     incarnation: u64,
     at: Landing,
@@ -50,7 +49,7 @@ pub(crate) struct Landed {
     sent: Sent,
 }
 
-static THREAD: Thread<Landed> = Thread::new();
+static THREAD: Thread<Answered> = Thread::new();
 
 /// What a feed's key is named: `podium:feed:<base>`.
 pub(crate) const KEY: &str = "feed";
@@ -110,85 +109,78 @@ fn round() -> u64 {
     let mut over: Vec<(Waiter, Result<(), String>)> = Vec::new();
     let mut litter: Vec<(Arc<str>, String)> = Vec::new();
     let mut wait = TICK_MS;
-    {
-        let held = lock::lock();
-        let ctx = held.ctx();
-        cell::enter(|st| {
-            if st.replica || st.loading {
-                for f in st.feeds.values_mut() {
-                    ready.append(&mut f.readers);
-                    over.extend(f.waiters.drain(..).map(|(_, w)| {
-                        (
-                            w,
-                            Err(
-                                "REPLICAMISS a replica follows no change feed: ask the primary"
-                                    .into(),
-                            ),
-                        )
-                    }));
-                }
-                views::push(st);
-                return;
-            }
-            let bases: Vec<Arc<str>> = st.feeds.keys().cloned().collect();
-            for base in bases {
-                if cluster::in_transit(st, &base) {
-                    // Whoever has its keys for good goes on from the place that is saved.
-                    if let Some(f) = st.feeds.get_mut(&base) {
-                        ready.append(&mut f.readers);
-                        let why = "TRYAGAIN the base is moving between two nodes of the cluster";
-                        over.extend(f.waiters.drain(..).map(|(_, w)| (w, Err(why.to_string()))));
-                    }
-                    continue;
-                }
-                if st.entities().any(|e| e.unregistered && e.base() == *base) {
-                    // What it tells concerns keys that are still being looked for.
-                    continue;
-                }
-                let read = views::last_read(st, &base);
-                views::look_for_new_tables(st, &base);
-                let interval = interval();
-                let Some(f) = st.feeds.get_mut(&base) else {
-                    continue;
-                };
-                match f.feed.next(now, read, interval) {
-                    Step::Rest => {}
-                    Step::Wait(at) => wait = wait.min(at.saturating_sub(now).max(1)),
-                    Step::Do(action) => {
-                        f.calls += 1;
-                        calls.push((
-                            base.clone(),
-                            f.incarnation,
-                            f.feed.ticket(),
-                            action,
-                            f.feed.notify.clone(),
-                        ));
-                    }
-                }
-                if f.feed.releases(now, interval) {
-                    ready.append(&mut f.readers);
-                }
-                let mut given_up = false;
-                let mut still = Vec::new();
-                for (asked, w) in std::mem::take(&mut f.waiters) {
-                    let starting = matches!(&w, Waiter::Client { starting: true, .. });
-                    match f.feed.came_of(asked) {
-                        Some(Ok(())) => over.push((w, Ok(()))),
-                        Some(Err(why)) if !starting || f.feed.refused => {
-                            given_up |= starting && f.feed.from == 0;
-                            over.push((w, Err(why.to_string())));
-                        }
-                        _ => still.push((asked, w)),
-                    }
-                }
-                f.waiters = still;
-                if given_up {
-                    litter.extend(end(st, ctx, &base).map(|w| (base, w)));
-                }
+    cell::with(|st, ctx| {
+        if st.replica || st.loading {
+            for f in st.feeds.values_mut() {
+                ready.append(&mut f.readers);
+                over.extend(f.waiters.drain(..).map(|(_, w)| {
+                    (
+                        w,
+                        Err("REPLICAMISS a replica follows no change feed: ask the primary".into()),
+                    )
+                }));
             }
             views::push(st);
-        });
-    }
+            return;
+        }
+        let bases: Vec<Arc<str>> = st.feeds.keys().cloned().collect();
+        for base in bases {
+            if cluster::in_transit(st, &base) {
+                // Whoever has its keys for good goes on from the place that is saved.
+                if let Some(f) = st.feeds.get_mut(&base) {
+                    ready.append(&mut f.readers);
+                    let why = "TRYAGAIN the base is moving between two nodes of the cluster";
+                    over.extend(f.waiters.drain(..).map(|(_, w)| (w, Err(why.to_string()))));
+                }
+                continue;
+            }
+            if st.entities().any(|e| e.unregistered && e.base() == *base) {
+                // What it tells concerns keys that are still being looked for.
+                continue;
+            }
+            let read = views::last_read(st, &base);
+            views::look_for_new_tables(st, &base);
+            let interval = interval();
+            let Some(f) = st.feeds.get_mut(&base) else {
+                continue;
+            };
+            match f.feed.next(now, read, interval) {
+                Step::Rest => {}
+                Step::Wait(at) => wait = wait.min(at.saturating_sub(now).max(1)),
+                Step::Do(action) => {
+                    f.calls += 1;
+                    calls.push((
+                        base.clone(),
+                        f.incarnation,
+                        f.feed.ticket(),
+                        action,
+                        f.feed.notify.clone(),
+                    ));
+                }
+            }
+            if f.feed.releases(now, interval) {
+                ready.append(&mut f.readers);
+            }
+            let mut given_up = false;
+            let mut still = Vec::new();
+            for (asked, w) in std::mem::take(&mut f.waiters) {
+                let starting = matches!(&w, Waiter::Client { starting: true, .. });
+                match f.feed.came_of(asked) {
+                    Some(Ok(())) => over.push((w, Ok(()))),
+                    Some(Err(why)) if !starting || f.feed.refused => {
+                        given_up |= starting && f.feed.from == 0;
+                        over.push((w, Err(why.to_string())));
+                    }
+                    _ => still.push((asked, w)),
+                }
+            }
+            f.waiters = still;
+            if given_up {
+                litter.extend(end(st, ctx, &base).map(|w| (base, w)));
+            }
+        }
+        views::push(st);
+    });
     for (base, incarnation, ticket, action, notify) in calls {
         call::make(base, incarnation, ticket, action, notify);
     }

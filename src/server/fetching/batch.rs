@@ -1,27 +1,29 @@
-//! Records asked for by id, a hundred to a call, and what a page leaves open of them.
+//! Records asked for by id, a hundred to a call.
 
 use crate::server::desk::desk;
 use crate::server::desk::shed;
-use crate::server::fetching::landing::{self, Came, Lacking};
+use crate::server::fetching::end_failed;
+use crate::server::fetching::landing::{self, Came};
 use crate::server::fetching::list;
 use crate::server::fetching::lookup_evidence;
+use crate::server::fetching::missing::{missing, unanswered};
 use crate::server::fetching::note_failure;
-use crate::server::fetching::settle_failure;
 use crate::server::fetching::silenced;
 use crate::server::fetching::size;
 use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
-use crate::server::store::form::shape_cells;
-use crate::server::store::form::shape_one;
+use crate::server::store::form::encode_cells;
+use crate::server::store::form::encode_record;
 use crate::server::upstream::fault::{for_pace, never_sent, Fault};
 use crate::server::upstream::figures::{self, Cause};
 use crate::server::valkey::ffi;
 use compact_str::CompactString;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use podium_airtable::{ListQuery, Page};
 use podium_core::entry::Encoded;
 use podium_core::flight::FlightId;
+use podium_core::missing::{Asked, Missing};
 use podium_core::pace::{CallId, Class, Outcome, Verdict};
 use podium_core::question;
 use podium_core::record::Source;
@@ -62,12 +64,13 @@ pub(super) fn carry_out(
             for r in &page.records {
                 found.insert(
                     CompactString::new(&r.id),
-                    shape_one(&lane, r, sent.number(), asked_ms),
+                    encode_record(&lane, r, sent.number(), asked_ms),
                 );
             }
             let damaged = damaged(&lane, &page, sent.number(), asked_ms).collect();
+            let mut asked = Asked::of(flights.iter().map(|(id, flight)| (id, flight.is_some())));
             let came = Came {
-                lacking: lacking(&lane, &page, &flights),
+                missing: missing(&mut asked, &page).map(|why| unanswered(&lane.entity, why)),
                 found,
                 damaged,
                 evidence,
@@ -81,7 +84,7 @@ pub(super) fn carry_out(
             let came = Came {
                 found: HashMap::new(),
                 damaged: HashMap::new(),
-                lacking: Lacking::Unread,
+                missing: Missing::Unread,
                 evidence: Vec::new(),
             };
             landing::batch(&lane, sent, asked_ms, class, flights, came);
@@ -93,7 +96,7 @@ pub(super) fn carry_out(
             let ticket = Ticket::new(u32::from(!never_sent(&f)));
             let over = {
                 let mut d = desk();
-                match settle_failure(&mut d, id, &f, for_pace(&f, true)) {
+                match end_failed(&mut d, id, &f, for_pace(&f, true)) {
                     Verdict::Retrying | Verdict::Split => {
                         for (id, flight) in &flights {
                             if let Some(flight) = flight {
@@ -118,41 +121,6 @@ pub(super) fn carry_out(
     }
 }
 
-/// What a page leaves open of the ids that were asked for.
-fn lacking(lane: &Lane, page: &Page, flights: &[(CompactString, Option<FlightId>)]) -> Lacking {
-    let came: HashSet<&str> = page.ids().collect();
-    if flights.iter().all(|(id, _)| came.contains(id.as_str())) {
-        return Lacking::Gone;
-    }
-    let asked: HashMap<&str, bool> = flights
-        .iter()
-        .map(|(id, flight)| (id.as_str(), flight.is_some()))
-        .collect();
-    let strange = came.iter().any(|id| !asked.contains_key(id));
-    let wanted = came.iter().any(|id| asked.get(id) == Some(&true));
-    match (strange, page.offset.is_some()) {
-        (_, false) if page.nameless > 0 => Lacking::Unknown(nameless(&lane.entity)),
-        (false, false) => Lacking::Gone,
-        (false, true) if wanted => Lacking::Unread,
-        _ => Lacking::Unknown(not_asked_for(&lane.entity)),
-    }
-}
-
-/// Records came that were not asked for, or more is promised without any that were: whatever was answered, it was not
-/// the question which ids are there.
-pub(crate) fn not_asked_for(entity: &str) -> Fault {
-    figures::error(false);
-    Fault::outage(format!(
-        "UPSTREAMBAD Airtable did not answer which records of {entity} there are: it left some out that may be there"
-    ))
-}
-
-/// Something came that does not say which record it is: any that was asked for and did not come.
-pub(crate) fn nameless(entity: &str) -> Fault {
-    figures::error(false);
-    Fault::nameless(entity)
-}
-
 /// The records of a page that cannot be read, each with the error that is its own.
 pub(crate) fn damaged<'a>(
     lane: &'a Lane,
@@ -163,7 +131,7 @@ pub(crate) fn damaged<'a>(
     page.damaged.iter().filter_map(move |d| {
         let id = d.id.as_deref()?;
         let cells = d.fields.as_ref();
-        let cells = cells.map(|c| shape_cells(lane, id, c, sent, asked_ms, Source::Airtable));
+        let cells = cells.map(|c| encode_cells(lane, id, c, sent, asked_ms, Source::Airtable));
         let name = format!("{}:{id}", lane.entity);
         let fault = Fault::damaged(&name, &d.why, cells);
         Some((CompactString::new(id), fault))

@@ -4,7 +4,7 @@ use crate::server::desk::job::Errand;
 use crate::server::desk::job::Job;
 use crate::server::desk::shed;
 use crate::server::desk::{self, desk};
-use crate::server::fetching::{deadline, note_failure, settle_failure, silenced};
+use crate::server::fetching::{deadline, end_failed, note_failure, silenced};
 use crate::server::state::clock::{self, Sent};
 use crate::server::upstream::client;
 use crate::server::upstream::fault::{for_pace, hopeless, never_sent, Fault};
@@ -69,7 +69,7 @@ pub(super) fn carry_out(id: CallId, e: &Errand, sent: Sent) {
             let mut fault = Fault::of(&f, e.what, e.scope);
             {
                 let mut d = desk();
-                let verdict = settle_failure(&mut d, id, &f, class);
+                let verdict = end_failed(&mut d, id, &f, class);
                 if matches!(verdict, Verdict::Retrying | Verdict::Split) {
                     // A client waits for a write: a base that is silent for longer than that is an answer.
                     if !(e.write && silenced(&f)) {

@@ -3,16 +3,18 @@
 
 use crate::server::desk::desk;
 use crate::server::desk::job;
-use crate::server::desk::job::Question;
 use crate::server::desk::job::WayBack;
+use crate::server::desk::job::{Mode, Question};
 use crate::server::fetching;
 use crate::server::fetching::landing;
+use crate::server::fetching::missing::missing;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::is_refusal;
 use compact_str::CompactString;
-use podium_airtable::{ListQuery, Page};
+use podium_airtable::{ListQuery, Record};
+use podium_core::missing::{Asked, Missing};
 use podium_core::pace::{CallId, Class, Outcome};
 use podium_core::question;
 use podium_core::spec::record_id_ok;
@@ -34,25 +36,18 @@ pub(crate) fn step(
     class: Class,
     job: &Arc<job::Job>,
     q: &Question,
-    way: &WayBack,
+    left: Option<Vec<CompactString>>,
     sent: u64,
     asked_ms: u64,
 ) {
     let plan = fetching::size::plan(&q.lane);
-    let part: Option<Vec<CompactString>> = {
-        let p = q.progress.lock();
-        p.back
-            .left
-            .as_ref()
-            .map(|l| l.iter().take(plan.size.into()).cloned().collect())
-    };
-    match part {
+    match left {
         None => {
-            let Some(value) = q
+            let value = q
                 .asks
                 .as_ref()
-                .and_then(|(_, v)| std::str::from_utf8(v).ok())
-            else {
+                .and_then(|(_, v)| std::str::from_utf8(v).ok());
+            let (Some(value), Some(way)) = (value, &q.way_back) else {
                 return close(id, job, q, sent);
             };
             let formula = question::ids_formula(&[value]);
@@ -67,23 +62,25 @@ pub(crate) fn step(
                 ..ListQuery::default()
             };
             match fetching::list_for(q, &lane, &query, class) {
-                // A page that promises more without the record says nothing of it, nor does one that holds others.
-                Ok(page)
-                    if (page.offset.is_some() || page.count() > 0)
-                        && !page.records.iter().any(|r| r.id == value) =>
-                {
-                    close(id, job, q, sent)
-                }
                 Ok(page) => {
-                    let ids = linked(&page, value, &way.field);
-                    go_on(id, job, q, sent, asked_ms, ids);
+                    let missing = missing(&mut Asked::all([value]), &page);
+                    let record = page.records.iter().find(|r| r.id == value);
+                    match (record, missing) {
+                        (Some(record), _) => {
+                            go_on(id, job, q, sent, asked_ms, linked(record, &way.field))
+                        }
+                        // A record that is not there is linked to by none.
+                        (None, Missing::Gone) => go_on(id, job, q, sent, asked_ms, Vec::new()),
+                        (None, _) => close(id, job, q, sent),
+                    }
                 }
                 Err(f) if is_refusal(&f) => close(id, job, q, sent),
-                Err(f) => fetching::page_failed(id, job, q, sent, f, true),
+                Err(f) => fetching::page_failed(id, job, q, sent, f),
             }
         }
-        Some(ids) => {
-            let formula = question::ids_formula(&ids);
+        Some(left) => {
+            let (ids, rest) = left.split_at(left.len().min(plan.size.into()));
+            let formula = question::ids_formula(ids);
             let query = ListQuery {
                 formula: Some(&formula),
                 page_size: plan.size,
@@ -95,46 +92,35 @@ pub(crate) fn step(
                 return fetching::go_on(id, job, q, sent);
             }
             match result {
-                Ok(page) if says_nothing(&page, &ids) => close(id, job, q, sent),
                 Ok(page) => {
+                    let short = match missing(&mut Asked::all(ids), &page) {
+                        Missing::None | Missing::Gone => false,
+                        // No set is complete that may lack what does not say which record it is.
+                        Missing::Unread if page.nameless == 0 => true,
+                        Missing::Unread | Missing::Unknown(_) => return close(id, job, q, sent),
+                    };
                     let left = {
                         let mut p = q.progress.lock();
                         p.take(&q.lane, &page, sent, asked_ms);
-                        let left = p.back.left.take().unwrap_or_default();
                         // What a short page left out is asked for again.
-                        let short = page.offset.is_some();
                         let came = |i: &CompactString| {
                             p.records.contains_key(i) || p.damaged.contains_key(i)
                         };
                         let lacking = |i: &CompactString| short && !came(i);
-                        let (asked, rest) = left.split_at(ids.len().min(left.len()));
-                        let again = asked.iter().filter(|i| lacking(i));
+                        let again = ids.iter().filter(|i| lacking(i));
                         again.chain(rest).cloned().collect()
                     };
                     go_on(id, job, q, sent, asked_ms, left);
                 }
-                Err(f) => fetching::page_failed(id, job, q, sent, f, true),
+                Err(f) => fetching::page_failed(id, job, q, sent, f),
             }
         }
     }
 }
 
-/// Does a page say nothing of the ids that it lacks? One that holds others, or what may be any, was no answer to the
-/// question; one that promises more and holds none of them may go on like that.
-fn says_nothing(page: &Page, ids: &[CompactString]) -> bool {
-    let asked = |id: &str| ids.iter().any(|i| *i == id);
-    let strange = page.nameless > 0 || page.ids().any(|id| !asked(id));
-    let lacks = ids.iter().any(|i| !page.ids().any(|id| *i == id));
-    (strange && lacks) || (page.offset.is_some() && !page.ids().any(asked))
-}
-
-/// The ids in the linked record's cell; a record that is not there is linked to by none.
-fn linked(page: &Page, id: &str, field: &str) -> Vec<CompactString> {
-    let cell = page
-        .records
-        .iter()
-        .find(|r| r.id == id)
-        .and_then(|r| r.fields.get(field));
+/// The ids in the linked record's cell.
+fn linked(record: &Record, field: &str) -> Vec<CompactString> {
+    let cell = record.fields.get(field);
     let ids = cell
         .and_then(Value::as_array)
         .into_iter()
@@ -158,20 +144,21 @@ fn go_on(
         if left.is_empty() {
             Some(std::mem::take(&mut *p))
         } else {
-            p.back.left = Some(left);
+            p.mode = Mode::WayBack(Some(left));
             None
         }
     };
     match listing {
         Some(listing) => {
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
-            landing::question(q, sent, asked_ms, listing, false);
+            landing::question(q, sent, asked_ms, listing);
         }
         None => fetching::go_on(id, job, q, sent),
     }
 }
 
+/// The way back is of no use (the schema has changed since it was discovered): the whole table it is.
 fn close(id: CallId, job: &Arc<job::Job>, q: &Question, sent: u64) {
-    q.progress.lock().back.closed = true;
+    q.progress.lock().mode = Mode::Table;
     fetching::go_on(id, job, q, sent);
 }

@@ -2,7 +2,7 @@
 
 use crate::server::desk::desk;
 use crate::server::desk::job::Job;
-use crate::server::fetching::{landing, Order};
+use crate::server::fetching::{landing, Work};
 use crate::server::state::clock::{self, Sent};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::Ticket;
@@ -22,11 +22,11 @@ pub(crate) enum Remains {
 }
 
 impl Remains {
-    pub(crate) fn of(order: &Order) -> Remains {
-        match order {
-            Order::Batch { lane, flights, .. } => Remains::Batch(lane.clone(), flights.clone()),
-            Order::Question { job, sent, .. } => Remains::Question(job.clone(), *sent),
-            Order::Errand { .. } | Order::Nothing => Remains::Nobody,
+    pub(crate) fn of(work: &Work) -> Remains {
+        match work {
+            Work::Batch { lane, flights, .. } => Remains::Batch(lane.clone(), flights.clone()),
+            Work::Question { job, sent, .. } => Remains::Question(job.clone(), *sent),
+            Work::Errand { .. } | Work::Nothing => Remains::Nobody,
         }
     }
     /// The call is over for good. What had been settled before the panic stays settled.

@@ -6,6 +6,7 @@ pub(crate) mod errand;
 pub(crate) mod inverse;
 pub(crate) mod landing;
 pub(crate) mod lost;
+pub(crate) mod missing;
 pub(crate) mod pages;
 pub(crate) mod schema;
 pub(crate) mod size;
@@ -13,7 +14,8 @@ pub(crate) mod told;
 pub(crate) mod waited;
 pub(crate) mod workers;
 
-pub(crate) use crate::server::fetching::batch::{damaged, not_asked_for};
+pub(crate) use crate::server::fetching::batch::damaged;
+pub(crate) use crate::server::fetching::missing::{missing, unanswered};
 pub(crate) use crate::server::fetching::pages::{endless, go_on, page_failed, EMPTY_PAGES};
 pub(crate) use crate::server::fetching::waited::{page as waited_page, Got};
 
@@ -40,7 +42,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What a worker was handed.
-pub(crate) enum Order {
+pub(crate) enum Work {
     Batch {
         lane: Lane,
         sent: Sent,
@@ -85,27 +87,27 @@ impl Question {
 }
 
 /// Makes the call and lands what it brings.
-pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, order: Order) {
+pub(crate) fn carry_out(id: CallId, class: Class, attempt: u32, work: Work) {
     if attempt > 1 {
         figures::retry();
     }
-    match order {
-        Order::Batch {
+    match work {
+        Work::Batch {
             lane,
             sent,
             flights,
         } => batch::carry_out(id, class, lane, sent, flights),
-        Order::Question { job, sent, flight } => {
+        Work::Question { job, sent, flight } => {
             if let Job::Question(q) = &*job {
                 question_page(id, class, &job, q, sent, flight);
             }
         }
-        Order::Errand { job, sent } => {
+        Work::Errand { job, sent } => {
             if let Job::Errand(e) = &*job {
                 errand::carry_out(id, e, sent);
             }
         }
-        Order::Nothing => {
+        Work::Nothing => {
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
         }
     }
@@ -165,12 +167,7 @@ fn note_failure(f: &Failure) {
 
 /// The scheduler's verdict on a failed call. What it queues again another worker may take as soon as the desk is left:
 /// what hangs on the verdict is done before.
-fn settle_failure(
-    d: &mut Desk,
-    id: CallId,
-    f: &Failure,
-    class: podium_core::pace::Fault,
-) -> Verdict {
+fn end_failed(d: &mut Desk, id: CallId, f: &Failure, class: podium_core::pace::Fault) -> Verdict {
     let outcome = if never_sent(f) && class != podium_core::pace::Fault::Poison {
         Outcome::NotSent
     } else {

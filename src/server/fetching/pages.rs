@@ -1,22 +1,22 @@
 //! An index question, page by page: it goes on, starts over, or reads the whole table for want of a lookup.
 
-use crate::server::desk::job::{Job, Listing, Question};
+use crate::server::desk::job::{Job, Listing, Mode, Question};
 use crate::server::desk::shed;
 use crate::server::desk::way::Learnt;
 use crate::server::desk::way::Next;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::batch::damaged;
+use crate::server::fetching::end_failed;
 use crate::server::fetching::inverse;
 use crate::server::fetching::landing;
 use crate::server::fetching::list_for;
 use crate::server::fetching::note_failure;
-use crate::server::fetching::settle_failure;
 use crate::server::fetching::silenced;
 use crate::server::fetching::size;
 use crate::server::state::clock;
 use crate::server::state::lane::Lane;
+use crate::server::store::form::encode_record;
 use crate::server::store::form::matches;
-use crate::server::store::form::shape_one;
 use crate::server::upstream::fault::for_pace;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures;
@@ -42,16 +42,17 @@ pub(super) fn question_page(
     }
     let (offset, asked_ms, (formula, most)) = {
         let p = q.progress.lock();
-        (p.offset.clone(), p.asked_ms, q.formula(&p))
+        let formula = match (&p.mode, &q.asks) {
+            (Mode::WayBack(left), _) => {
+                let (left, asked_ms) = (left.clone(), p.asked_ms);
+                drop(p);
+                return inverse::step(id, class, job, q, left, sent, asked_ms);
+            }
+            (Mode::Formula, Some(asks)) => q.way.formula(&q.lane.spec, asks, &p.evidence),
+            (Mode::Formula, None) | (Mode::Table, _) => (None, None),
+        };
+        (p.offset.clone(), p.asked_ms, formula)
     };
-    let table = formula.is_none();
-    if let Some(way) = q
-        .way_back
-        .as_ref()
-        .filter(|_| table && q.asks.is_some() && !q.progress.lock().back.closed)
-    {
-        return inverse::step(id, class, job, q, way, sent, asked_ms);
-    }
     let mut plan = size::plan(&q.lane);
     if let Some(few) = most {
         plan.size = plan.size.min(few as u16);
@@ -71,8 +72,8 @@ pub(super) fn question_page(
         return go_on(id, job, q, sent);
     }
     match result {
-        Ok(page) => page_came(id, job, q, sent, asked_ms, page, table),
-        Err(f) => page_failed(id, job, q, sent, f, table),
+        Ok(page) => page_came(id, job, q, sent, asked_ms, page),
+        Err(f) => page_failed(id, job, q, sent, f),
     }
 }
 
@@ -104,25 +105,22 @@ pub(crate) fn go_on(id: CallId, job: &Arc<Job>, q: &Question, sent: u64) {
 }
 
 /// The records of a page in their stored form.
-fn shape_page(lane: &Lane, page: &Page, sent: u64, asked_ms: u64) -> Vec<(CompactString, Encoded)> {
-    let shaped = |r| shape_one(lane, r, sent, asked_ms);
+fn encode_page(
+    lane: &Lane,
+    page: &Page,
+    sent: u64,
+    asked_ms: u64,
+) -> Vec<(CompactString, Encoded)> {
+    let shaped = |r| encode_record(lane, r, sent, asked_ms);
     let all = page.records.iter();
     all.map(|r| (CompactString::new(&r.id), shaped(r)))
         .collect()
 }
 
-fn page_came(
-    id: CallId,
-    job: &Arc<Job>,
-    q: &Question,
-    sent: u64,
-    asked_ms: u64,
-    page: Page,
-    table: bool,
-) {
-    let shaped = shape_page(&q.lane, &page, sent, asked_ms);
+fn page_came(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, asked_ms: u64, page: Page) {
+    let shaped = encode_page(&q.lane, &page, sent, asked_ms);
     let mut p = q.progress.lock();
-    if let (false, Some(asks)) = (table, &q.asks) {
+    if let (Mode::Formula, Some(asks)) = (&p.mode, &q.asks) {
         let found = shaped
             .iter()
             .any(|(id, s)| matches(&q.lane, id, &s.bytes, &q.asks));
@@ -137,12 +135,12 @@ fn page_came(
             Next::On => {}
             Next::Ask => {
                 p.offset = None;
-                p.take_shaped(&q.lane, &page, shaped, sent, asked_ms);
+                p.take_encoded(&q.lane, &page, shaped, sent, asked_ms);
                 drop(p);
                 return go_on(id, job, q, sent);
             }
-            Next::Own | Next::Table => {
-                p.start_over(matches!(next, Next::Table));
+            Next::Own | Next::NoFormula => {
+                p.start_over(q.begun_anew(matches!(next, Next::NoFormula)));
                 drop(p);
                 return go_on(id, job, q, sent);
             }
@@ -150,9 +148,9 @@ fn page_came(
     }
     let probing = p.evidence.is_probing();
     p.empty = if page.count() == 0 { p.empty + 1 } else { 0 };
-    p.take_shaped(&q.lane, &page, shaped, sent, asked_ms);
+    p.take_encoded(&q.lane, &page, shaped, sent, asked_ms);
     let limit = settings::WARM_LIMIT.get().max(0) as usize;
-    if table && q.asks.is_some() && p.records.len() > limit {
+    if matches!(p.mode, Mode::Table) && q.asks.is_some() && p.records.len() > limit {
         drop(p);
         desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
         return landing::question_failed(q, sent, no_lookup(q, limit));
@@ -171,12 +169,10 @@ fn page_came(
             go_on(id, job, q, sent);
         }
         _ => {
-            let mut listing = std::mem::take(&mut *p);
-            // The number stays out until what came has landed.
-            p.sent = listing.sent.take();
+            let listing = std::mem::take(&mut *p);
             drop(p);
             desk().sched.done(id, Outcome::Ok, clock::mono_ms(), 0);
-            landing::question(q, sent, asked_ms, listing, table);
+            landing::question(q, sent, asked_ms, listing);
         }
     }
 }
@@ -201,19 +197,12 @@ pub(crate) fn endless(entity: &str, empty: u32) -> Fault {
 /// A listing that dies is begun anew at most this often.
 const RESTARTS: u32 = 3;
 
-pub(crate) fn page_failed(
-    id: CallId,
-    job: &Arc<Job>,
-    q: &Question,
-    sent: u64,
-    f: Failure,
-    table: bool,
-) {
+pub(crate) fn page_failed(id: CallId, job: &Arc<Job>, q: &Question, sent: u64, f: Failure) {
     let field = q.asks.as_ref().and_then(|(f, _)| q.lane.spec.get(*f));
     {
         let mut p = q.progress.lock();
         match (&f.kind, field) {
-            (FailureKind::UnknownField(names), field) if !table => {
+            (FailureKind::UnknownField(names), field) if matches!(p.mode, Mode::Formula) => {
                 let next = field.map(|f| q.way.lacks(f, names, &mut p.evidence));
                 // Its name cannot be had, and Airtable takes no ids in formulas.
                 let ids = &q.lane.spec.columns().ids;
@@ -221,13 +210,13 @@ pub(crate) fn page_failed(
                     let named = |n: &String| ids.iter().any(|id| id.eq_ignore_ascii_case(n));
                     names.iter().any(named)
                 };
-                let over = match next {
+                let no_formula = match next {
                     Some(Next::Own) => Some(false),
-                    Some(Next::Table) => Some(true),
+                    Some(Next::NoFormula) => Some(true),
                     _ => by_id().then_some(true),
                 };
-                if let Some(whole) = over {
-                    p.start_over(whole);
+                if let Some(no_formula) = no_formula {
+                    p.start_over(q.begun_anew(no_formula));
                     drop(p);
                     figures::error(false);
                     return go_on(id, job, q, sent);
@@ -235,7 +224,11 @@ pub(crate) fn page_failed(
             }
             (FailureKind::IteratorGone, _) if p.restarts < RESTARTS => {
                 p.restarts += 1;
-                p.start_over(table);
+                let mode = match p.mode {
+                    Mode::WayBack(_) => Mode::WayBack(None),
+                    _ => std::mem::take(&mut p.mode),
+                };
+                p.start_over(mode);
                 drop(p);
                 figures::error(false);
                 return go_on(id, job, q, sent);
@@ -246,7 +239,7 @@ pub(crate) fn page_failed(
     note_failure(&f);
     let over = {
         let mut d = desk();
-        let verdict = settle_failure(&mut d, id, &f, for_pace(&f, false));
+        let verdict = end_failed(&mut d, id, &f, for_pace(&f, false));
         let flight = q.flight.load(Ordering::Relaxed);
         let again = matches!(verdict, Verdict::Retrying | Verdict::Split);
         // Through a silence it waits for those who do: who cannot is told.
@@ -282,19 +275,20 @@ pub(crate) fn page_failed(
 }
 
 impl Question {
-    /// What is asked now, and of how many records; `None`: the whole table.
-    fn formula(&self, p: &Listing) -> (Option<String>, Option<u32>) {
-        match self.asks.as_ref().filter(|_| !p.table) {
-            Some(asks) => self.way.formula(&self.lane.spec, asks, &p.evidence),
-            None => (None, None),
+    /// How it is put from the start on.
+    fn begun_anew(&self, no_formula: bool) -> Mode {
+        if no_formula {
+            self.without_formula()
+        } else {
+            Mode::Formula
         }
     }
 }
 
 impl Listing {
     /// Forgets the pages so far. What was learned of the lookup stays.
-    fn start_over(&mut self, table: bool) {
-        self.table = table;
+    fn start_over(&mut self, mode: Mode) {
+        self.mode = mode;
         self.evidence.start_over();
         self.offset = None;
         self.offsets.clear();
@@ -305,11 +299,11 @@ impl Listing {
     }
     /// Takes in what a page brought; of a record that came before, this is the newer copy.
     pub(crate) fn take(&mut self, lane: &Lane, page: &Page, sent: u64, asked_ms: u64) {
-        let shaped = shape_page(lane, page, sent, asked_ms);
-        self.take_shaped(lane, page, shaped, sent, asked_ms);
+        let shaped = encode_page(lane, page, sent, asked_ms);
+        self.take_encoded(lane, page, shaped, sent, asked_ms);
     }
     /// As [`take`](Self::take), its records being shaped already.
-    fn take_shaped(
+    fn take_encoded(
         &mut self,
         lane: &Lane,
         page: &Page,

@@ -40,16 +40,12 @@ pub(crate) fn look_up_soon(st: &mut State, ctx: Ctx) {
 
 /// Every told record of the entity is in the register when this returns. Not on the main thread, and without its lock.
 pub(crate) fn complete(ix: EntityIx) {
-    let known = {
-        let _held = lock::lock();
-        cell::enter(|st| st.get(ix).is_none_or(|e| e.told.is_complete()))
-    };
+    let known = cell::with(|st, _| st.get(ix).is_none_or(|e| e.told.is_complete()));
     if known == Some(false) {
         look_up();
     }
     loop {
-        let held = lock::lock();
-        if cell::enter(|st| look_at_arrived(st, held.ctx(), ix)) != Some(true) {
+        if cell::with(|st, ctx| look_at_arrived(st, ctx, ix)) != Some(true) {
             return;
         }
     }

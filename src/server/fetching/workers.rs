@@ -53,28 +53,28 @@ pub(crate) fn work() {
         match next {
             Next::Call(call) => {
                 d.busy += 1;
-                let order = match call.what {
+                let work = match call.what {
                     What::Batch { lane, ids } => match d.lanes.get(&lane).cloned() {
                         Some(lane) => {
                             let (sent, flights) = d.send_batch(&lane, &ids);
-                            fetching::Order::Batch {
+                            fetching::Work::Batch {
                                 lane,
                                 sent,
                                 flights,
                             }
                         }
-                        None => fetching::Order::Nothing,
+                        None => fetching::Work::Nothing,
                     },
                     What::Solo(job) => match &*job {
                         Job::Question(q) => {
                             let (sent, flight) = q.board(&mut d);
-                            fetching::Order::Question {
+                            fetching::Work::Question {
                                 job: job.clone(),
                                 sent,
                                 flight,
                             }
                         }
-                        Job::Errand(_) => fetching::Order::Errand {
+                        Job::Errand(_) => fetching::Work::Errand {
                             job: job.clone(),
                             sent: Sent::now(),
                         },
@@ -85,9 +85,9 @@ pub(crate) fn work() {
                 drop(d);
                 let busy = AtWork;
                 figures::call_begins();
-                let remains = Remains::of(&order);
+                let remains = Remains::of(&work);
                 let (id, class, attempt) = (call.id, call.class, call.attempt);
-                let carried = AssertUnwindSafe(|| fetching::carry_out(id, class, attempt, order));
+                let carried = AssertUnwindSafe(|| fetching::carry_out(id, class, attempt, work));
                 if catch_unwind(carried).is_err() {
                     let _ = catch_unwind(AssertUnwindSafe(|| remains.give_back(id)));
                 }

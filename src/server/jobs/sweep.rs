@@ -6,17 +6,18 @@ use crate::server::state::cell;
 use crate::server::state::clock::Sent;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::lane::Lane;
+use crate::server::store;
 use crate::server::store::form;
-use crate::server::store::{self, Copy};
+use crate::server::store::walk;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::Encoded;
 use podium_core::entry::Entry;
+use podium_core::missing::{Asked, Missing, Why};
 use podium_core::sweep::{Sweep, Tally};
 use podium_core::{key, question};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +31,6 @@ pub(crate) struct Report {
     pub(crate) calls: u64,
     pub(crate) ms: u64,
 }
-
-/// Cached records read per hold of the lock.
-const SLICE: usize = 250;
 
 /// Only one sweep at a time: two would ask the same.
 static UNDER_WAY: AtomicBool = AtomicBool::new(false);
@@ -56,19 +54,16 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
     let mut reports = Vec::new();
     // Each base is swept by itself: ids are unique only within one.
     let mut bases: Vec<String> = Vec::new();
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in entities {
-                if let Some(e) = st.get(*ix) {
-                    let base = e.base();
-                    if !bases.contains(&base) {
-                        bases.push(base);
-                    }
+    cell::with(|st, _| {
+        for ix in entities {
+            if let Some(e) = st.get(*ix) {
+                let base = e.base();
+                if !bases.contains(&base) {
+                    bases.push(base);
                 }
             }
-        });
-    }
+        }
+    });
     for base in bases {
         // What the change feed can tell by now needs no call of ours.
         crate::server::feed::catch_up(&base);
@@ -112,10 +107,7 @@ pub(crate) fn run(entities: &[EntityIx], full: bool, dry: bool) -> Result<Vec<Re
             ],
         );
     }
-    {
-        let _held = lock::lock();
-        cell::enter(|st| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
-    }
+    cell::with(|st, _| st.sweep_last_removed = if dry { st.sweep_last_removed } else { removed });
     Ok(reports)
 }
 
@@ -127,43 +119,25 @@ fn gather(
     lanes: &mut HashMap<EntityIx, Lane>,
 ) -> Vec<EntityIx> {
     let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            for ix in st.of_base(base) {
-                let Some(e) = st.get(ix) else { continue };
-                lanes.insert(ix, Lane::of(e, Cause::Sweep));
-                lists.push((
-                    ix,
-                    e.records.iter().cloned().collect(),
-                    entities.contains(&ix),
-                ));
-            }
-        });
-    }
-    for (ix, ids, in_scope) in &lists {
-        for part in ids.chunks(SLICE) {
-            let held = lock::lock();
-            let ctx = held.ctx();
-            cell::enter(|st| {
-                let Some(e) = st.get(*ix) else { return };
-                for id in part {
-                    if let Copy::Record(b) = store::copy(ctx, e, id, false) {
-                        let name = key::record(&e.name, id);
-                        let Some(entry) = Entry::read(b, &name) else {
-                            continue;
-                        };
-                        let refs = store::link_cells(st, *ix, &entry)
-                            .into_iter()
-                            .flat_map(|(_, ids)| ids)
-                            .collect();
-                        let vouched = !entry.header.is_told()
-                            && e.feed.vouches(entry.header.seq, ffi::now_ms());
-                        sweep.add(*ix, id, refs, *in_scope, vouched);
-                    }
-                }
-            });
+    cell::with(|st, _| {
+        for ix in st.of_base(base) {
+            let Some(e) = st.get(ix) else { continue };
+            lanes.insert(ix, Lane::of(e, Cause::Sweep));
+            lists.push((
+                ix,
+                e.records.iter().cloned().collect(),
+                entities.contains(&ix),
+            ));
         }
+    });
+    for (ix, ids, in_scope) in &lists {
+        walk::each(*ix, ids, |c| {
+            let links = store::link_cells(c.st, *ix, c.entry).into_iter();
+            let refs = links.flat_map(|(_, ids)| ids).collect();
+            let header = &c.entry.header;
+            let vouched = !header.is_told() && c.e.feed.vouches(header.seq, ffi::now_ms());
+            sweep.add(*ix, c.id, refs, *in_scope, vouched);
+        });
     }
     lists
         .into_iter()
@@ -189,7 +163,7 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
     let formula = question::ids_formula(ids);
     let asked_ms = ffi::now_ms();
     let mut found = Found::new();
-    let mut nameless = false;
+    let mut asked = Asked::all(ids);
     let mut first: Option<Sent> = None;
     let mut offset: Option<String> = None;
     loop {
@@ -202,15 +176,13 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             };
         // All of it is as old as its first page.
         let number = first.get_or_insert(sent).number();
-        let before = found.len();
-        let strange = page.ids().any(|came| !ids.iter().any(|id| *id == came));
-        nameless |= page.nameless > 0;
+        let missing = fetching::missing(&mut asked, &page);
         for r in page
             .records
             .iter()
             .filter(|r| ids.iter().any(|id| *id == r.id))
         {
-            let shaped = form::shape_one(lane, r, number, asked_ms);
+            let shaped = form::encode_record(lane, r, number, asked_ms);
             let refs = refs_of(lane, &r.id, &shaped);
             found.insert(CompactString::new(&r.id), (Some(shaped), refs));
         }
@@ -220,24 +192,26 @@ fn ask(lane: &Lane, ids: &[CompactString], calls: &mut u64) -> Result<Answer, Fa
             found.insert(id, (None, refs));
         }
         offset = page.offset;
-        let all = ids.iter().all(|id| found.contains_key(id));
-        if strange && !all {
-            return Err(fetching::not_asked_for(&lane.entity));
-        }
-        if offset.is_none() || all {
-            return Ok(Answer {
-                found,
-                nameless,
-                asked_ms,
-                sent: first.unwrap_or_else(Sent::now),
-            });
-        }
-        if found.len() == before {
-            return Err(Fault::outage(format!(
-                "UPSTREAMBAD the listing of {} does not end: its pages bring nothing new",
-                lane.entity
-            )));
-        }
+        let nameless = match missing {
+            Missing::Unread => continue,
+            Missing::None | Missing::Gone => false,
+            Missing::Unknown(Why::Nameless) => true,
+            Missing::Unknown(why @ Why::NotAskedFor) => {
+                return Err(fetching::unanswered(&lane.entity, why));
+            }
+            Missing::Unknown(Why::NoProgress) => {
+                return Err(Fault::outage(format!(
+                    "UPSTREAMBAD the listing of {} does not end: its pages bring nothing new",
+                    lane.entity
+                )));
+            }
+        };
+        return Ok(Answer {
+            found,
+            nameless,
+            asked_ms,
+            sent: first.unwrap_or_else(Sent::now),
+        });
     }
 }
 
@@ -264,9 +238,7 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
             None => (!dry && !nameless).then_some((id, None)),
         });
         let _ahead = landing::ahead(lane, sent, coming);
-        let held = lock::lock();
-        let ctx = held.ctx();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for id in part {
                 match found.remove(id) {
                     Some((s, refs)) => {
@@ -291,19 +263,16 @@ fn land_batch(sweep: &mut Sweep, lane: &Lane, ids: &[CompactString], answer: Ans
 
 /// The sweep that runs by itself, `podium.sweep-interval`.
 pub(crate) fn by_itself() {
-    let entities = {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if st.replica {
-                Vec::new()
-            } else {
-                st.entities()
-                    .filter(|e| !e.base().is_empty())
-                    .map(|e| e.ix)
-                    .collect::<Vec<_>>()
-            }
-        })
-    };
+    let entities = cell::with(|st, _| {
+        if st.replica {
+            Vec::new()
+        } else {
+            st.entities()
+                .filter(|e| !e.base().is_empty())
+                .map(|e| e.ix)
+                .collect::<Vec<_>>()
+        }
+    });
     let entities = entities.unwrap_or_default();
     if entities.is_empty() {
         return;

@@ -15,7 +15,6 @@ use crate::server::store::form;
 use crate::server::upstream::fault::Fault;
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::log;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
@@ -24,7 +23,7 @@ use once_cell::sync::Lazy;
 use parking_lot::Mutex;
 use podium_airtable::{FailureKind, Page};
 use podium_core::entry::Entry;
-use podium_core::key;
+use podium_core::{index, key};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -101,8 +100,7 @@ fn warmed_since(lane: &Lane, asked: Instant) -> Option<Done> {
         let w = all.get(&lane.ix)?;
         (w.at > asked && w.generation == lane.generation).then_some(w.records)?
     };
-    let _held = lock::lock();
-    let complete = cell::enter(|st| st.get(lane.ix).is_some_and(|e| e.complete.is_some()));
+    let complete = cell::with(|st, _| st.get(lane.ix).is_some_and(|e| e.complete.is_some()));
     (complete == Some(true)).then(|| Done {
         records,
         ..Done::default()
@@ -116,10 +114,7 @@ pub(crate) fn run(entities: &[EntityIx]) -> Vec<Report> {
     let _turn = TURN.lock();
     let mut out = Vec::with_capacity(entities.len());
     for ix in entities {
-        let lane = {
-            let _held = lock::lock();
-            cell::enter(|st| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten()
-        };
+        let lane = cell::with(|st, _| st.get(*ix).map(|e| Lane::of(e, Cause::Warm))).flatten();
         {
             let mut p = PROGRESS.lock();
             p.waiting = p.waiting.saturating_sub(1);
@@ -195,7 +190,7 @@ fn tell(lane: &Lane, result: &Result<Done, Fault>) {
 
 /// What a table held, as far as the index sets need it.
 #[derive(Default)]
-struct Listing {
+struct Contents {
     sent: u64,
     asked_ms: u64,
     ids: HashSet<CompactString>,
@@ -209,38 +204,14 @@ struct Listing {
     set_bytes: u64,
 }
 
-/// The listing's number, given back whichever way it ends; doubt matters while it is under way.
-struct UnderWay<'a> {
-    lane: &'a Lane,
-    /// The number of its first page.
-    sent: Option<Sent>,
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if let Some(e) = st.get_mut(self.lane.ix) {
-                e.questions = e.questions.saturating_sub(1);
-            }
-        });
-    }
-}
-
 fn one(lane: &Lane) -> Result<Done, Fault> {
     let mut done = Done::default();
     let mut restarts = 0;
     'anew: loop {
-        {
-            let _held = lock::lock();
-            cell::enter(|st| {
-                if let Some(e) = st.get_mut(lane.ix) {
-                    e.questions += 1;
-                }
-            });
-        }
-        let mut under_way = UnderWay { lane, sent: None };
-        let mut all = Listing::default();
+        // Doubt matters while it is under way; that it is, and its number, are given back whichever way it ends.
+        let _under_way = cell::with(|st, _| st.get(lane.ix).map(|e| e.questions.begin()));
+        let mut _number: Option<Sent> = None;
+        let mut all = Contents::default();
         let mut offset: Option<String> = None;
         done.records = 0;
         let mut empty = 0;
@@ -259,7 +230,7 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
             };
             if all.sent == 0 {
                 (all.sent, all.asked_ms) = (sent.number(), asked_ms);
-                under_way.sent = Some(sent);
+                _number = Some(sent);
             }
             if let Some(why) = store(lane, &page, &mut all)? {
                 done.records = all.ids.len() as u64;
@@ -292,9 +263,9 @@ fn one(lane: &Lane) -> Result<Done, Fault> {
 }
 
 /// Every index value, from what the table held.
-fn complete(lane: &Lane, all: Listing) -> bool {
+fn complete(lane: &Lane, all: Contents) -> bool {
     let suffix: Arc<[u8]> = Arc::from(&b"*"[..]);
-    let q = Question::whole(lane.clone(), suffix);
+    let q = Question::whole(lane.clone(), suffix, None);
     let list = |ids: HashSet<CompactString>| ids.into_iter().collect::<Vec<_>>();
     let sets = all
         .sets
@@ -307,7 +278,7 @@ fn complete(lane: &Lane, all: Listing) -> bool {
 }
 
 /// Stores a page; why it could not, if so.
-fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, Fault> {
+fn store(lane: &Lane, page: &Page, all: &mut Contents) -> Result<Option<String>, Fault> {
     let evidence = fetching::lookup_evidence(lane, &page.records);
     all.nameless |= page.nameless > 0;
     for (id, fault) in fetching::damaged(lane, page, all.sent, all.asked_ms) {
@@ -324,7 +295,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
             .map(|r| {
                 (
                     CompactString::new(&r.id),
-                    form::shape_one(lane, r, all.sent, all.asked_ms),
+                    form::encode_record(lane, r, all.sent, all.asked_ms),
                 )
             })
             .collect();
@@ -333,9 +304,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
             note(lane, id, &s.bytes, all);
         }
         let _ahead = landing::ahead(lane, all.sent, shaped.iter().map(|(id, s)| (id, Some(s))));
-        let held = lock::lock();
-        let ctx = held.ctx();
-        let step = cell::enter(|st| {
+        let step = cell::with(|st, ctx| {
             if st
                 .get(lane.ix)
                 .is_none_or(|e| e.generation != lane.generation)
@@ -371,7 +340,7 @@ fn store(lane: &Lane, page: &Page, all: &mut Listing) -> Result<Option<String>, 
 }
 
 /// Notes which sets a record belongs to.
-fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Listing) {
+fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Contents) {
     let name = key::record(&lane.entity, id);
     let Some(entry) = Entry::read(bytes, &name) else {
         return;
@@ -379,18 +348,14 @@ fn note(lane: &Lane, id: &CompactString, bytes: &[u8], all: &mut Listing) {
     if all.ids.insert(id.clone()) {
         all.set_bytes += MEMBER_BYTES;
     }
-    for (f, field) in (0u16..).zip(lane.spec.fields()).filter(|(_, f)| f.indexed) {
-        for text in entry.texts(f) {
-            let set = all
-                .sets
-                .entry([field.name.as_bytes(), b":", text].concat())
-                .or_insert_with(|| {
-                    all.set_bytes += SET_BYTES + text.len() as u64;
-                    HashSet::new()
-                });
-            if set.insert(id.clone()) {
-                all.set_bytes += MEMBER_BYTES;
-            }
+    for suffix in index::sets(&lane.spec, &entry) {
+        let long = suffix.len() as u64;
+        let set = all.sets.entry(suffix).or_insert_with(|| {
+            all.set_bytes += SET_BYTES + long;
+            HashSet::new()
+        });
+        if set.insert(id.clone()) {
+            all.set_bytes += MEMBER_BYTES;
         }
     }
 }

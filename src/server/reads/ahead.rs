@@ -1,4 +1,4 @@
-//! Copies renewed before they end: hits that start a refresh, and calls with room that take along what ends next.
+//! Copies fetched anew before they end: hits that start a refresh, and calls with room that take along what ends next.
 
 use crate::server::reads;
 use crate::server::state::cell;
@@ -36,7 +36,7 @@ pub(crate) fn is_due(asked_ms: u64, fresh_until: u64, now: u64) -> bool {
 
 /// A hit found a copy near its end. On the main thread, outside the state.
 #[cold]
-pub(crate) fn renew(ctx: Ctx, name: &[u8], h: &Header, now: u64) {
+pub(crate) fn refresh(ctx: Ctx, name: &[u8], h: &Header, now: u64) {
     if !is_due(h.asked_ms, h.fresh_until, now) {
         return;
     }

@@ -1,8 +1,9 @@
 //! What a read lacks is ordered: one flight per thing, and who read it before is told.
 
-use crate::server::desk::job::{Job, Listing, Question};
+use crate::server::desk::job::{Job, Question};
 use crate::server::desk::way::Way;
 use crate::server::desk::{self, desk};
+use crate::server::fetching::inverse;
 use crate::server::reads::ix_of;
 use crate::server::reads::judge::Want;
 use crate::server::state::entities::State;
@@ -15,11 +16,9 @@ use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::reply::Body;
 use crate::server::valkey::tracking;
 use hashbrown::HashSet;
-use parking_lot::Mutex;
 use podium_core::flight::Joined;
-use podium_core::key;
 use podium_core::pace::Class;
-use std::sync::atomic::AtomicU64;
+use podium_core::{index, key};
 use std::sync::Arc;
 
 /// Orders what a read lacks. `on_main`: called by a command, at the start of a fetch: who read the keys before is told now.
@@ -135,45 +134,29 @@ fn place(
             Some((joined, key::record(&e.name, id)))
         }
         Want::Question(ix, suffix) => {
-            let e = st.get_mut(*ix)?;
-            let asks = split_suffix(e, suffix);
-            if asks.is_none() && &suffix[..] != b"*" {
+            let e = st.get(*ix)?;
+            let asks =
+                index::about(&e.spec, suffix).map(|(f, value)| (f, Arc::<[u8]>::from(value)));
+            if asks.is_none() && **suffix != *index::ALL {
                 return None;
             }
-            let lane = Lane::of(e, Cause::Index);
-            let way = asks.as_ref().map(|(f, v)| Way::of(e, *f, v));
-            let name = [e.name.as_bytes(), b":", suffix].concat();
-            let way_back = asks
-                .as_ref()
-                .and_then(|(f, _)| crate::server::fetching::inverse::of(st, *ix, *f));
-            let e = st.get_mut(*ix)?;
             let job = || {
-                Job::Question(Question {
-                    lane,
-                    suffix: suffix.clone(),
-                    asks,
-                    way: way.unwrap_or_default(),
-                    way_back,
-                    flight: AtomicU64::new(0),
-                    progress: Mutex::new(Listing::default()),
+                let lane = Lane::of(e, Cause::Index);
+                let (suffix, under_way) = (suffix.clone(), e.questions.begin());
+                Job::Question(match asks {
+                    Some(asks) => {
+                        let way = Way::of(e, asks.0, &asks.1);
+                        let back = inverse::of(st, *ix, asks.0);
+                        Question::value(lane, suffix, asks, way, back, under_way)
+                    }
+                    None => Question::whole(lane, suffix, Some(under_way)),
                 })
             };
             let joined = desk().want_question(e, suffix, class, op, fresh_start, job);
-            if let Joined::Lead(_) = joined {
-                e.questions += 1;
-            }
+            let name = key::set(&e.name, suffix);
             Some((joined, name))
         }
     }
-}
-
-fn split_suffix(
-    e: &crate::server::state::entities::Entity,
-    suffix: &[u8],
-) -> Option<(u16, Arc<[u8]>)> {
-    let at = suffix.iter().position(|b| *b == b':')?;
-    let field = std::str::from_utf8(suffix.get(..at)?).ok()?;
-    Some((e.spec.field(field)?, suffix.get(at + 1..)?.into()))
 }
 
 /// Refreshes behind an answer that was given.

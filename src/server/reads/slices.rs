@@ -20,7 +20,6 @@ use crate::server::state::query::Query;
 use crate::server::state::waiting::Op;
 use crate::server::store;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
 use compact_str::CompactString;
@@ -81,9 +80,7 @@ fn preread(ix: EntityIx, conditions: &[crate::server::state::query::Condition]) 
         let mut ids: Vec<CompactString> = Vec::new();
         let mut head = None;
         loop {
-            let held = lock::lock();
-            let ctx = held.ctx();
-            let part = cell::enter(|st| {
+            let part = cell::with(|st, ctx| {
                 let e = st.get(ix)?;
                 if head.is_none() && store::set_state(ctx, e, &suffix).1 <= IDS {
                     return None;
@@ -117,10 +114,8 @@ pub(super) fn collect(
     let options = &op.query.options;
     let preread = preread(ix, conditions);
     let started = {
-        let held = lock::lock();
-        let ctx = held.ctx();
-        let now = ffi::now_ms();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
+            let now = ffi::now_ms();
             op.with_brought(|brought| {
                 let mut judge = Judge::new(ctx, brought, options, now);
                 judge.preread = Some(&preread);
@@ -136,10 +131,8 @@ pub(super) fn collect(
         Start::Scan(s) => s,
     };
     loop {
-        let held = lock::lock();
-        let ctx = held.ctx();
-        let now = ffi::now_ms();
-        let all = cell::enter(|st| {
+        let all = cell::with(|st, ctx| {
+            let now = ffi::now_ms();
             op.with_brought(|brought| {
                 let judge = Judge::new(ctx, brought, options, now);
                 judge.step(st, &mut scan, SLICE, true)
@@ -149,10 +142,8 @@ pub(super) fn collect(
             break;
         }
     }
-    let held = lock::lock();
-    let ctx = held.ctx();
-    let now = ffi::now_ms();
-    let progress = cell::enter(|st| {
+    let progress = cell::with(|st, ctx| {
+        let now = ffi::now_ms();
         let p = op.with_brought(|brought| {
             let mut judge = Judge::new(ctx, brought, options, now);
             let p = judge.finish(st, *scan, &name);
@@ -167,7 +158,6 @@ pub(super) fn collect(
         order_refresh(ctx, st, refresh);
         p
     })?;
-    drop(held);
     match progress {
         Progress::Done(b) => Some(b),
         Progress::Need(w) => ask_on(op, w),
@@ -180,8 +170,6 @@ fn ask_on(op: &Arc<Op>, wants: Vec<Want>) -> Option<Body> {
             "UPSTREAMBUSY the data change faster than they can be read: try again in 1 s",
         ));
     }
-    let held = lock::lock();
-    let ctx = held.ctx();
-    cell::enter(|st| order(ctx, st, op, &wants, false));
+    cell::with(|st, ctx| order(ctx, st, op, &wants, false));
     None
 }

@@ -4,6 +4,8 @@
 //! leaves, so that nobody ever meets the state half-changed.
 
 use crate::server::state::entities::State;
+use crate::server::valkey::ffi::Ctx;
+use crate::server::valkey::lock;
 use std::cell::{Cell, RefCell, UnsafeCell};
 
 /// A keyspace event that matters to us.
@@ -56,7 +58,8 @@ impl Drop for Leave {
     }
 }
 
-/// Runs `f` on the state. Only while the server's lock is held: in a callback of the server, or under [`lock`].
+/// Runs `f` on the state. Only while the server's lock is held: in a callback of the server, or under its lock
+/// ([`with`] takes it).
 /// A call from inside (a bug) is refused by returning `None`.
 #[inline]
 pub(crate) fn enter<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
@@ -74,6 +77,13 @@ pub(crate) fn enter<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
         }
     }
     Some(r)
+}
+
+/// Takes the server's lock and runs `f` on the state, with the module's context. From a thread that holds neither the lock
+/// nor a mutex that the main thread takes too; `f` is a slice, well under a millisecond.
+pub(crate) fn with<R>(f: impl FnOnce(&mut State, Ctx) -> R) -> Option<R> {
+    let held = lock::lock();
+    enter(|st| f(st, held.ctx()))
 }
 
 /// Keeps an event for when the state is free; false if it is free now.

@@ -2,15 +2,16 @@
 
 use crate::server::state::answers::Answers;
 use crate::server::state::feeds::Follower;
+use crate::server::state::grave::Grave;
+use crate::server::state::hot::Hot;
 use crate::server::state::landing::Landing;
+use crate::server::state::questions::Questions;
 use crate::server::state::resources::Resources;
-use crate::server::state::rounds;
 use crate::server::state::schemas;
 use crate::server::state::standing::{Departed, Standing};
 use crate::server::state::waiting::Op;
-use crate::server::valkey::ffi;
 use compact_str::CompactString;
-use hashbrown::{hash_set, HashMap, HashSet};
+use hashbrown::{HashMap, HashSet};
 use podium_core::automation::same_name;
 use podium_core::before::Before;
 use podium_core::discover::{Found, LinkTo};
@@ -118,7 +119,7 @@ pub(crate) struct Entity {
     /// The whole table was read under this number and no index set was lost since: values without a set are empty.
     pub(crate) complete: Option<Complete>,
     /// Index questions under way: doubt matters to them too.
-    pub(crate) questions: u32,
+    pub(crate) questions: Questions,
     pub(crate) figures: Figures,
     /// What the change feed of its base says.
     pub(crate) feed: FeedView,
@@ -181,7 +182,7 @@ impl Entity {
             old_links: HashMap::new(),
             landing: HashMap::new(),
             complete: None,
-            questions: 0,
+            questions: Questions::default(),
             figures: Figures::default(),
             feed: FeedView::OFF,
             read_ms: Cell::new(0),
@@ -211,7 +212,7 @@ impl Entity {
     }
     /// Does doubt matter to anything that is there?
     pub(crate) fn has_sets(&self) -> bool {
-        !self.sets.is_empty() || self.questions > 0 || self.complete.is_some()
+        !self.sets.is_empty() || self.questions.any() || self.complete.is_some()
     }
     pub(crate) fn remember_links(&mut self, id: &str, cells: LinkCells) {
         if cells.iter().all(|(_, ids)| ids.is_empty()) || self.old_links.len() >= MOST_OLD_LINKS {
@@ -257,40 +258,12 @@ impl Entity {
     }
 }
 
-/// Keys of a generation that is over, to be unlinked in slices.
-pub(crate) struct Grave {
-    pub(crate) entity: Arc<str>,
-    pub(crate) records: hash_set::IntoIter<CompactString>,
-    pub(crate) tombs: hash_set::IntoIter<CompactString>,
-    pub(crate) sets: hash_set::IntoIter<Box<[u8]>>,
-}
-
-impl Grave {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.records.len() == 0 && self.tombs.len() == 0 && self.sets.len() == 0
-    }
-}
-
-/// A generation in force and the hits it served since they were last counted: all that a plain hit needs to know.
-#[derive(Clone, Copy, Default)]
-struct Hot {
-    generation: u64,
-    ix: EntityIx,
-    hits: u64,
-    feed: FeedView,
-    /// When it was last read, unix ms.
-    read_ms: u64,
-}
-
-/// Places for generations read lately; a power of two.
-const HOT: usize = 64;
-
 /// Everything known.
 #[derive(Default)]
 pub(crate) struct State {
-    hot: Vec<Hot>,
+    pub(super) hot: Vec<Hot>,
     names: HashMap<Arc<str>, EntityIx>,
-    entities: HashMap<EntityIx, Entity>,
+    pub(super) entities: HashMap<EntityIx, Entity>,
     next_ix: EntityIx,
     pub(crate) graves: VecDeque<Grave>,
     pub(crate) loading: bool,
@@ -369,144 +342,6 @@ impl State {
         self.bury(&mut e);
         schemas::entity_left(self, &e);
         Some(e)
-    }
-    /// A register is given up: a large one takes a while to be taken apart.
-    pub(crate) fn discard(&mut self, told: ToldRecords) {
-        if told.len() > 1_000 {
-            self.discarded.push(told);
-            rounds::wake();
-        }
-    }
-    /// The keys known of an entity become a grave: constant time, whatever their number.
-    pub(crate) fn bury(&mut self, e: &mut Entity) {
-        let grave = Grave {
-            entity: e.name.clone(),
-            records: std::mem::take(&mut e.records).into_iter(),
-            tombs: std::mem::take(&mut e.tombs).into_iter(),
-            sets: e.lose_sets().into_iter(),
-        };
-        e.old_links.clear();
-        self.discard(std::mem::take(&mut e.told));
-        e.doubts.clear();
-        e.strays.clear();
-        e.before.all(ffi::now_ms());
-        if !grave.is_empty() {
-            self.graves.push_back(grave);
-        }
-    }
-    /// A new generation: every stored record, tombstone and index set of the entity is a miss from here on.
-    pub(crate) fn renew(&mut self, ix: EntityIx) -> Option<()> {
-        self.cool();
-        let mut e = self.entities.remove(&ix)?;
-        self.bury(&mut e);
-        e.generation = ffi::random_u64();
-        e.sets_generation = ffi::random_u64();
-        self.entities.insert(ix, e);
-        Some(())
-    }
-    /// Only the index sets are dropped.
-    pub(crate) fn renew_sets(&mut self, ix: EntityIx) -> Option<()> {
-        let e = self.entities.get_mut(&ix)?;
-        e.sets_generation = ffi::random_u64();
-        e.doubts.clear();
-        e.strays.clear();
-        let sets = e.lose_sets().into_iter();
-        if sets.len() > 0 {
-            let entity = e.name.clone();
-            let none = || HashSet::new().into_iter();
-            self.graves.push_back(Grave {
-                entity,
-                records: none(),
-                tombs: none(),
-                sets,
-            });
-        }
-        Some(())
-    }
-    /// Counts a hit on a copy of this generation; false: it belongs to no entity. A generation is random and an entry names
-    /// its own key, so nothing else needs to be compared. `vouched`: the copy's freshness is over, and the feed must vouch for
-    /// what was fetched under this number. False too if the feed is to be heard first.
-    #[inline]
-    pub(crate) fn hit(&mut self, generation: u64, now: u64, vouched: Option<u64>) -> bool {
-        match self.hot.get_mut(generation as usize & (HOT - 1)) {
-            Some(h) if h.generation == generation => {
-                if h.feed.unsettled(now) || vouched.is_some_and(|seq| !h.feed.vouches(seq, now)) {
-                    return false;
-                }
-                h.hits += 1;
-                h.read_ms = now;
-                true
-            }
-            _ => self.warm_up(generation) && self.hit(generation, now, vouched),
-        }
-    }
-    /// Takes a hit back: the command it was counted for goes the general way after all.
-    #[cold]
-    pub(crate) fn unhit(&mut self, generation: u64) {
-        if let Some(h) = self
-            .hot
-            .get_mut(generation as usize & (HOT - 1))
-            .filter(|h| h.generation == generation)
-        {
-            h.hits = h.hits.saturating_sub(1);
-        }
-    }
-    #[cold]
-    fn warm_up(&mut self, generation: u64) -> bool {
-        let Some((ix, feed)) = self
-            .entities
-            .values()
-            .find(|e| e.generation == generation)
-            .map(|e| (e.ix, e.feed))
-        else {
-            return false;
-        };
-        self.hot.resize(HOT, Hot::default());
-        let at = generation as usize & (HOT - 1);
-        let before = self.hot.get_mut(at).map(|h| {
-            std::mem::replace(
-                h,
-                Hot {
-                    generation,
-                    ix,
-                    hits: 0,
-                    feed,
-                    read_ms: 0,
-                },
-            )
-        });
-        if let Some(h) = before {
-            self.count_hits(&h);
-        }
-        true
-    }
-    fn count_hits(&mut self, h: &Hot) {
-        match self.entities.get_mut(&h.ix) {
-            Some(e) => {
-                e.figures.hits += h.hits;
-                e.read_ms.set(e.read_ms.get().max(h.read_ms));
-            }
-            None => self.past.hits += h.hits,
-        }
-    }
-    /// Counts the hits of plain reads, and forgets which generations are in force: before one ends, and before figures are read.
-    pub(crate) fn cool(&mut self) {
-        for h in std::mem::take(&mut self.hot) {
-            if h.hits > 0 {
-                self.count_hits(&h);
-            }
-        }
-    }
-    /// When an entity was last read, unix ms.
-    pub(crate) fn last_read(&self, e: &Entity) -> u64 {
-        let hot = self
-            .hot
-            .iter()
-            .filter(|h| h.ix == e.ix)
-            .map(|h| h.read_ms)
-            .max()
-            .unwrap_or(0);
-        e.read_ms.get().max(hot)
     }
     /// Where a link field leads, as the base's schema says: the entity, and what is known of the link.
     pub(crate) fn link_found(&self, ix: EntityIx, field: u16) -> Option<(EntityIx, &LinkTo)> {

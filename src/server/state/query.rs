@@ -143,7 +143,7 @@ pub(crate) fn condition(e: &Entity, field: &str, value: &[u8]) -> Result<Conditi
             e.name
         )
     })?;
-    let suffix = [field.as_bytes(), b":", &canonical].concat();
+    let suffix = key::suffix(field, &canonical);
     Ok(Condition {
         field: f,
         value: canonical.as_ref().into(),

@@ -82,7 +82,7 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
         }
     }
     let doubted = st.get(ix).is_some_and(|e| e.doubts.holds(id));
-    settle(st, ctx, ix, id, seq);
+    end_doubt(st, ctx, ix, id, seq);
     clock::order().told(ix, id, seq);
     answers::record(st, c, doubted);
     if let Some(fresh) = c.new {
@@ -184,9 +184,9 @@ pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64
 }
 
 /// What was seen under `seq` ends the doubt about a record.
-fn settle(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
+fn end_doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64) {
     if let Some(e) = st.get_mut(ix) {
-        if e.doubts.settle(id, seq) {
+        if e.doubts.end(id, seq) {
             e.strays.remove(id);
             own_keys::forget_doubt(ctx, e, id);
             if e.doubts.is_empty() {
@@ -267,19 +267,19 @@ pub(crate) fn set_removed(e: &mut Entity, suffix: &[u8], name: &[u8], removed: b
 /// Every index set of an entity is dropped, in constant time.
 pub(crate) fn sets(st: &mut State, ctx: Ctx, ix: EntityIx) {
     // A question under way was asked before the doubts that are forgotten here: what it brings makes no set.
-    sets_renewed(st, ix);
+    sets_outdated(st, ix);
     written_down(st, ctx, ix);
 }
 
 /// Everything of an entity is dropped, in constant time on this thread; how many records were cached.
 pub(crate) fn entity(st: &mut State, ctx: Ctx, ix: EntityIx) -> usize {
     let n = st.get(ix).map_or(0, |e| e.records.len());
-    entity_renewed(st, ix);
+    entity_outdated(st, ix);
     entity_written(st, ctx, ix);
     n
 }
 
-/// The rest of it, where the entity was renewed already: with another spec.
+/// The rest of it, where the entity has new generations already: with another spec.
 pub(crate) fn entity_written(st: &mut State, ctx: Ctx, ix: EntityIx) {
     written_down(st, ctx, ix);
     if let Some(name) = st.get(ix).map(|e| key::all(&e.name)) {
@@ -298,15 +298,15 @@ fn written_down(st: &mut State, ctx: Ctx, ix: EntityIx) {
 }
 
 /// Every index set of an entity is outdated, in memory: whoever calls this writes it down.
-pub(crate) fn sets_renewed(st: &mut State, ix: EntityIx) {
+pub(crate) fn sets_outdated(st: &mut State, ix: EntityIx) {
     entity_under_way(st, ix);
-    st.renew_sets(ix);
+    st.new_sets_generation(ix);
 }
 
 /// Everything of an entity is outdated, in memory: whoever calls this writes it down.
-pub(crate) fn entity_renewed(st: &mut State, ix: EntityIx) {
+pub(crate) fn entity_outdated(st: &mut State, ix: EntityIx) {
     entity_under_way(st, ix);
-    st.renew(ix);
+    st.new_generation(ix);
 }
 
 /// An entity is not known here any more: its spec was deleted, or its slot is another node's.

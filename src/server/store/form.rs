@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// The stored form of a fetched record.
-pub(crate) fn shape_one(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Encoded {
-    shape_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
+pub(crate) fn encode_record(lane: &Lane, r: &Record, sent: u64, asked_ms: u64) -> Encoded {
+    encode_cells(lane, &r.id, &r.fields, sent, asked_ms, Source::Airtable)
 }
 
 /// The stored form of a record's cells.
-pub(crate) fn shape_cells(
+pub(crate) fn encode_cells(
     lane: &Lane,
     id: &str,
     cells: &Map<String, Value>,

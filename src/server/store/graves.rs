@@ -29,7 +29,7 @@ pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
         } else if let Some(id) = grave.tombs.next() {
             key::tomb(&entity, &id)
         } else if let Some(suffix) = grave.sets.next() {
-            [entity.as_bytes(), b":", &suffix[..]].concat()
+            key::set(&entity, &suffix)
         } else {
             st.graves.pop_front();
             continue;

@@ -59,9 +59,9 @@ pub(crate) fn put_in_force(
         schemas::spec_changed(st, name);
     }
     if records {
-        change::entity_renewed(st, ix);
+        change::entity_outdated(st, ix);
     } else if sets {
-        change::sets_renewed(st, ix);
+        change::sets_outdated(st, ix);
     }
     // What is kept of it to answer hits quickly is of the old shape.
     st.cool();

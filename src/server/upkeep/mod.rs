@@ -72,39 +72,32 @@ fn round(swept: &mut Instant) {
     crate::server::changes::written::reread();
     crate::server::fetching::schema::tick();
     // Registers that were given up are taken apart here, where nobody waits.
-    let discarded = {
-        let _held = lock::lock();
-        cell::enter(|st| std::mem::take(&mut st.discarded))
-    };
+    let discarded = cell::with(|st, _| std::mem::take(&mut st.discarded));
     drop(discarded);
     let mut more = true;
     while more {
-        more = {
-            let held = lock::lock();
-            let ctx = held.ctx();
-            cell::enter(|st| {
-                crate::server::desk::deletes::rest();
-                crate::server::reads::count_now(st);
-                crate::server::fetching::told::look_up_soon(st, ctx);
-                if st.loading {
-                    return false;
-                }
-                st.replica = ffi::is_replica(ctx);
-                if ffi::removable(ctx) {
-                    slots::settle(ctx, st);
-                }
-                if own_keys::unsaved() && ffi::removable(ctx) {
-                    crate::server::upkeep::saved::save_all(ctx, st);
-                }
-                evicted::tick(ctx, st);
-                if ffi::removable(ctx) {
-                    crate::server::desk::budget::save(ctx, st);
-                    soon::shelf().forget(|ix| st.get(ix).is_some());
-                }
-                store::clear_graves(st, ctx, SLICE) && ffi::removable(ctx)
-            })
-            .unwrap_or(false)
-        };
+        more = cell::with(|st, ctx| {
+            crate::server::desk::deletes::rest();
+            crate::server::reads::count_now(st);
+            crate::server::fetching::told::look_up_soon(st, ctx);
+            if st.loading {
+                return false;
+            }
+            st.replica = ffi::is_replica(ctx);
+            if ffi::removable(ctx) {
+                slots::place_all(ctx, st);
+            }
+            if own_keys::unsaved() && ffi::removable(ctx) {
+                crate::server::upkeep::saved::save_all(ctx, st);
+            }
+            evicted::tick(ctx, st);
+            if ffi::removable(ctx) {
+                crate::server::desk::budget::save(ctx, st);
+                soon::shelf().forget(|ix| st.get(ix).is_some());
+            }
+            store::clear_graves(st, ctx, SLICE) && ffi::removable(ctx)
+        })
+        .unwrap_or(false);
         if more {
             if THREAD.stopping() {
                 return;

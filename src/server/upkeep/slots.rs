@@ -50,7 +50,7 @@ pub(crate) fn registered(st: &mut State) {
 }
 
 /// Looks where every entity's slot stands. Under the server's lock, now and then.
-pub(crate) fn settle(ctx: Ctx, st: &mut State) {
+pub(crate) fn place_all(ctx: Ctx, st: &mut State) {
     if st.replica || st.loading || !slot::in_cluster() {
         return;
     }
@@ -69,7 +69,7 @@ pub(crate) fn settle(ctx: Ctx, st: &mut State) {
                 g
             }
         };
-        if let Some(base) = settle_one(ctx, st, &name, ground) {
+        if let Some(base) = place_one(ctx, st, &name, ground) {
             home.push(base);
         }
     }
@@ -86,7 +86,7 @@ pub(crate) fn settle(ctx: Ctx, st: &mut State) {
 /// The same before a command that tells what is on this node, if anything is on its way.
 pub(crate) fn look(ctx: Ctx, st: &mut State) {
     if slot::in_cluster() && st.entities().any(|e| e.standing != Standing::Home) {
-        settle(ctx, st);
+        place_all(ctx, st);
     }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn look_again(st: &mut State) {
 }
 
 /// Returns the entity's base if it is at home from here on.
-fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<String> {
+fn place_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<String> {
     let e = st.by_name_mut(name)?;
     match (e.standing, ground) {
         (_, Ground::Unknown)
@@ -127,7 +127,7 @@ fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<St
                 }
             }
             if is_there(&key::own(MARK, name)) {
-                change::entity_renewed(st, ix);
+                change::entity_outdated(st, ix);
                 store::remove_key(ctx, &key::own(MARK, name));
             }
             if matches!(was, Standing::New | Standing::Arriving) {
@@ -155,7 +155,7 @@ fn settle_one(ctx: Ctx, st: &mut State, name: &str, ground: Ground) -> Option<St
             let ix = e.ix;
             e.standing = Standing::Arriving;
             // What was told meanwhile of keys that are still to come is not known any more.
-            change::entity_renewed(st, ix);
+            change::entity_outdated(st, ix);
             if let Some(e) = st.get(ix) {
                 own_keys::save_generations(ctx, e);
             }
@@ -186,7 +186,7 @@ fn give_away(st: &mut State, name: &str) {
         e.standing = Standing::Given;
         e.given = e.generation;
         let ix = e.ix;
-        change::entity_renewed(st, ix);
+        change::entity_outdated(st, ix);
         // Its copies are to go over, not to be cleared away.
         st.graves.retain(|g| g.entity != name);
     }
@@ -234,9 +234,9 @@ pub(crate) fn spec_came(st: &mut State, name: &str) -> bool {
             e.standing = Standing::Arriving;
             unregistered(st, ix);
             if told {
-                change::entity_renewed(st, ix);
+                change::entity_outdated(st, ix);
             } else {
-                change::sets_renewed(st, ix);
+                change::sets_outdated(st, ix);
             }
             return true;
         }
@@ -256,7 +256,7 @@ pub(crate) fn mark_came(st: &mut State, entity: &str) -> bool {
     let ix = st.by_name(entity).map(|e| e.ix);
     match ix {
         Some(ix) if !st.replica => {
-            change::entity_renewed(st, ix);
+            change::entity_outdated(st, ix);
             true
         }
         _ => false,

@@ -14,7 +14,7 @@ pub(crate) enum Body {
     /// A range of a shared body: one fetched record serves all who waited for it.
     Shared(Arc<[u8]>, usize, usize),
     /// Bytes that belong to the keyspace: replied before the command returns, or sealed.
-    Stored(Stored),
+    InPlace(InPlace),
     List(Vec<Body>),
     Map(Vec<(String, Body)>),
     Error(String),
@@ -23,14 +23,14 @@ pub(crate) enum Body {
 
 /// A slice of the keyspace's own memory.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored(*const u8, usize);
-// SAFETY: a `Stored` is read only by the thread that holds the server's lock, before it lets go (see `seal`).
-unsafe impl Send for Stored {}
-unsafe impl Sync for Stored {}
+pub(crate) struct InPlace(*const u8, usize);
+// SAFETY: a `InPlace` is read only by the thread that holds the server's lock, before it lets go (see `seal`).
+unsafe impl Send for InPlace {}
+unsafe impl Sync for InPlace {}
 
-impl Stored {
-    pub(crate) fn new(b: &[u8]) -> Stored {
-        Stored(b.as_ptr(), b.len())
+impl InPlace {
+    pub(crate) fn new(b: &[u8]) -> InPlace {
+        InPlace(b.as_ptr(), b.len())
     }
     fn bytes(&self) -> &[u8] {
         // SAFETY: see the type.
@@ -45,7 +45,7 @@ impl Body {
     /// Copies what belongs to the keyspace, so that the reply may outlive the lock.
     pub(crate) fn seal(self) -> Body {
         match self {
-            Body::Stored(s) => Body::Bytes(s.bytes().to_vec()),
+            Body::InPlace(s) => Body::Bytes(s.bytes().to_vec()),
             Body::List(l) => Body::List(l.into_iter().map(Body::seal).collect()),
             Body::WithMeta(b, m) => Body::WithMeta(Box::new(b.seal()), m),
             other => other,
@@ -66,7 +66,7 @@ impl Body {
             Body::Int(n) => rm!(RedisModule_ReplyWithLongLong(ctx, *n)),
             Body::Bytes(b) => bulk(ctx, b),
             Body::Shared(b, at, len) => bulk(ctx, b.get(*at..at + len).unwrap_or(&[])),
-            Body::Stored(s) => bulk(ctx, s.bytes()),
+            Body::InPlace(s) => bulk(ctx, s.bytes()),
             Body::Error(e) => error(ctx, e),
             Body::List(l) => {
                 rm!(RedisModule_ReplyWithArray(ctx, l.len() as i64));

@@ -1,24 +1,19 @@
 //! A call of a write ended: the cache is told, the reply gets its parts, and what remains to be done is queued.
 
-use crate::server::changes::written::{self, Landed};
+use crate::server::changes::written::{self, Written};
 use crate::server::fetching;
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::{never_begun, Fault};
 use crate::server::valkey::reply::Body;
-use crate::server::writes::step::Step;
-use crate::server::writes::{Answer, Brought, Cells, Place, Write};
+use crate::server::writes::step::{After, Step};
+use crate::server::writes::{Answer, Cells, Ended, Place, Write};
 use compact_str::CompactString;
-use podium_airtable::{Damaged, Failure, FailureKind, Record};
+use podium_airtable::{Damaged, Failure, Record};
+use podium_core::missing::{Missing, Why};
 
 impl Write {
     /// A call ended: the cache is told, the places of the reply are filled, further steps are queued.
-    pub(super) fn ended(
-        &self,
-        step: &Step,
-        sent: u64,
-        brought: Brought,
-        result: Result<(), Fault>,
-    ) {
+    pub(super) fn ended(&self, step: &Step, sent: u64, brought: Ended, result: Result<(), Fault>) {
         let asked_ms = brought.asked_ms;
         match (step, result) {
             (Step::Create { lane, records, .. }, Ok(())) => {
@@ -118,26 +113,22 @@ impl Write {
             .iter()
             .cloned()
             .partition(|(_, id)| answer.there.iter().any(|r| *r == **id));
-        let strange = answer.nameless
-            || answer
-                .there
-                .iter()
-                .any(|r| !ids.iter().any(|(_, id)| *r == **id));
-        let progress = !found.is_empty();
         let there: Vec<_> = known.iter().cloned().chain(found).collect();
-        if lacking.is_empty() || !(strange || answer.more) {
-            self.gone(lane, &lacking, 0);
-        } else if progress && !strange {
+        match answer.missing.unwrap_or(Missing::Unknown(Why::NotAskedFor)) {
+            Missing::None | Missing::Gone => self.gone(lane, &lacking, 0),
             // What a short page left out is not gone.
-            return self.next(Step::Confirm {
-                lane: lane.clone(),
-                ids: lacking,
-                known: there,
-                refusal: refusal.clone(),
-            });
-        } else {
-            let fault = fetching::not_asked_for(&lane.entity);
-            self.fail(&places(&lacking), &fault.line);
+            Missing::Unread => {
+                return self.next(Step::Confirm {
+                    lane: lane.clone(),
+                    ids: lacking,
+                    known: there,
+                    refusal: refusal.clone(),
+                });
+            }
+            Missing::Unknown(why) => {
+                let fault = fetching::unanswered(&lane.entity, why);
+                self.fail(&places(&lacking), &fault.line);
+            }
         }
         if there.is_empty() {
         } else if lacking.is_empty() {
@@ -152,18 +143,11 @@ impl Write {
     }
 
     fn failed(&self, step: &Step, failure: Option<Failure>, fault: Fault) {
-        let may_be = failure.as_ref().is_some_and(|f| f.may_have_applied);
-        let answered = failure.as_ref().filter(|f| f.status.is_some() && !may_be);
-        let refused = answered
-            .is_some_and(|f| matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_)));
-        // What may mean "it is not there" and may mean "you may not".
-        let missing = answered.is_some_and(|f| {
-            f.status == Some(403)
-                || f.kind == FailureKind::NotFound
-                || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST")
-        });
+        let after = step.after(failure.as_ref());
         let line = match &failure {
-            _ if may_be => format!("{}; it may have been written nevertheless", fault.line),
+            Some(f) if f.may_have_applied => {
+                format!("{}; it may have been written nevertheless", fault.line)
+            }
             Some(f) if never_begun(f) => match step {
                 // It was to find out more: what is known by now has to do.
                 Step::Confirm { refusal, .. } => refusal.line.clone(),
@@ -171,13 +155,16 @@ impl Write {
             },
             _ => fault.line.clone(),
         };
-        match step {
-            Step::Create {
-                lane,
-                records,
-                typecast,
-            } if refused && records.len() > 1 => {
-                // One bad record fails the whole call: the others are written without it.
+        match (step, after) {
+            (_, After::Over) => {}
+            (
+                Step::Create {
+                    lane,
+                    records,
+                    typecast,
+                },
+                After::Divided,
+            ) => {
                 let (a, b) = records.split_at(records.len() / 2);
                 let half = |part: &[(Place, Cells)]| Step::Create {
                     lane: lane.clone(),
@@ -188,23 +175,7 @@ impl Write {
                 self.next(half(a));
                 return;
             }
-            Step::Create { lane, records, .. } if may_be => {
-                written::uncertain(
-                    lane,
-                    None,
-                    &records.iter().map(|(_, c)| c).collect::<Vec<_>>(),
-                );
-            }
-            Step::Update {
-                lane, id, cells, ..
-            } if may_be || missing => written::uncertain(lane, Some(id), &[cells]),
-            Step::Delete { lane, ids } if may_be => {
-                for (_, id) in ids {
-                    written::uncertain(lane, Some(id), &[]);
-                }
-            }
-            // A call that names one that is gone fails for all.
-            Step::Delete { lane, ids } if missing || refused => {
+            (Step::Delete { lane, ids }, After::Confirmed) => {
                 let refusal = Fault::new(line);
                 self.next(Step::Confirm {
                     lane: lane.clone(),
@@ -214,7 +185,25 @@ impl Write {
                 });
                 return;
             }
-            _ => {}
+            (Step::Create { lane, records, .. }, _) => {
+                written::uncertain(
+                    lane,
+                    None,
+                    &records.iter().map(|(_, c)| c).collect::<Vec<_>>(),
+                );
+            }
+            (
+                Step::Update {
+                    lane, id, cells, ..
+                },
+                _,
+            ) => written::uncertain(lane, Some(id), &[cells]),
+            (Step::Delete { lane, ids }, _) => {
+                for (_, id) in ids {
+                    written::uncertain(lane, Some(id), &[]);
+                }
+            }
+            (Step::Confirm { .. }, _) => {}
         }
         self.fail(&step.places(), &line);
     }
@@ -223,7 +212,7 @@ impl Write {
         if ids.is_empty() {
             return;
         }
-        let beyond = written::bury(
+        let beyond = written::deleted(
             lane,
             &ids.iter().map(|(_, id)| id.clone()).collect::<Vec<_>>(),
         );
@@ -239,7 +228,7 @@ impl Write {
         }
     }
 
-    fn fill(&self, places: &[Place], landed: Vec<Landed>) {
+    fn fill(&self, places: &[Place], landed: Vec<Written>) {
         let mut i = self.inner.lock();
         for (at, l) in places.iter().copied().zip(landed) {
             i.fresh_until = i.fresh_until.min(l.fresh_until);

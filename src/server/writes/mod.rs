@@ -26,6 +26,7 @@ use crate::server::valkey::settings;
 use compact_str::CompactString;
 use parking_lot::Mutex;
 use podium_airtable::{Ask, Damaged, Failure, FailureKind, Phase, Record};
+use podium_core::missing::Missing;
 use podium_core::pace::Class;
 use serde_json::{Map, Value};
 use std::collections::VecDeque;
@@ -39,7 +40,7 @@ pub(crate) type Cells = Map<String, Value>;
 type Place = usize;
 
 /// What a client wants written.
-pub(crate) enum Order {
+pub(crate) enum Request {
     /// Cells of each record.
     Create {
         lane: Lane,
@@ -93,16 +94,14 @@ struct Answer {
     written: Vec<Result<Record, Damaged>>,
     /// The ids that are there.
     there: Vec<String>,
-    /// Something came that does not say which record it is.
-    nameless: bool,
+    /// What is to be believed of the others that were asked for.
+    missing: Option<Missing>,
     deleted: Vec<String>,
-    /// There is more than the page held.
-    more: bool,
 }
 
 /// What a call brought.
 #[derive(Default)]
-struct Brought {
+struct Ended {
     answer: Answer,
     asked_ms: u64,
     failure: Option<Failure>,
@@ -114,9 +113,15 @@ const LEAST: Duration = Duration::from_millis(50);
 const MARGIN: Duration = Duration::from_millis(20);
 
 /// Begins a write on behalf of a blocked client. `key`: the command's first key.
-pub(crate) fn begin(op: &Arc<Blocked>, order: Order, key: &[u8], meta: bool, timeout: Duration) {
+pub(crate) fn begin(
+    op: &Arc<Blocked>,
+    request: Request,
+    key: &[u8],
+    meta: bool,
+    timeout: Duration,
+) {
     crate::server::desk::deletes::watch();
-    let (steps, names, shape) = plan(order);
+    let (steps, names, shape) = plan(request);
     let places = names.len();
     let write = Arc::new(Write {
         op: op.clone(),
@@ -164,7 +169,7 @@ impl Write {
         let base = step.lane().base.clone();
         let (what, scope) = (step.what(), step.scope());
         let step = Arc::new(step);
-        let brought = Arc::new(Mutex::new(Brought::default()));
+        let brought = Arc::new(Mutex::new(Ended::default()));
         let (me, its, box1) = (self.clone(), step.clone(), brought.clone());
         let run = move |client: &podium_airtable::Client,
                         token: &podium_airtable::Token,

@@ -1,11 +1,12 @@
-//! The steps of a write, each one call to Airtable.
+//! The steps of a write, each one call to Airtable, and what comes after one that failed.
 
-use crate::server::fetching::columns;
+use crate::server::fetching::{columns, missing};
 use crate::server::state::lane::Lane;
 use crate::server::upstream::fault::Fault;
-use crate::server::writes::{Answer, Cells, Order, Place, Shape};
+use crate::server::writes::{Answer, Cells, Place, Request, Shape};
 use compact_str::CompactString;
-use podium_airtable::{Ask, Failure, ListQuery, MAX_WRITE};
+use podium_airtable::{Ask, Failure, FailureKind, ListQuery, MAX_WRITE};
+use podium_core::missing::Asked;
 use podium_core::question;
 use std::collections::VecDeque;
 
@@ -70,12 +71,51 @@ impl Step {
     }
 }
 
-/// How many calls an order takes if all goes well.
-pub(crate) fn calls_of(order: &Order) -> usize {
-    match order {
-        Order::Create { records, .. } => records.len().div_ceil(MAX_WRITE),
-        Order::Update { .. } => 1,
-        Order::Delete(tables) => tables
+/// What comes after a call that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum After {
+    /// Nothing: it was not carried out.
+    Over,
+    /// It may have been carried out, or what it is about may be gone: whatever it would have changed is in doubt.
+    Uncertain,
+    /// One bad record fails the whole call: it is asked in halves, so that the others are written without it.
+    Divided,
+    /// A record that is gone fails the whole delete: it is asked which of them are there.
+    Confirmed,
+}
+
+impl Step {
+    /// `failure`: none where no call was made.
+    pub(super) fn after(&self, failure: Option<&Failure>) -> After {
+        if failure.is_some_and(|f| f.may_have_applied) {
+            return match self {
+                Step::Confirm { .. } => After::Over,
+                _ => After::Uncertain,
+            };
+        }
+        let Some(f) = failure.filter(|f| f.status.is_some()) else {
+            return After::Over;
+        };
+        let refused = matches!(f.kind, FailureKind::Refused | FailureKind::UnknownField(_));
+        // What may mean "it is not there" and may mean "you may not".
+        let missing = f.status == Some(403)
+            || f.kind == FailureKind::NotFound
+            || f.error_type.as_deref() == Some("ROW_DOES_NOT_EXIST");
+        match self {
+            Step::Create { records, .. } if refused && records.len() > 1 => After::Divided,
+            Step::Update { .. } if missing => After::Uncertain,
+            Step::Delete { .. } if missing || refused => After::Confirmed,
+            _ => After::Over,
+        }
+    }
+}
+
+/// How many calls a request takes if all goes well.
+pub(crate) fn calls_of(request: &Request) -> usize {
+    match request {
+        Request::Create { records, .. } => records.len().div_ceil(MAX_WRITE),
+        Request::Update { .. } => 1,
+        Request::Delete(tables) => tables
             .iter()
             .map(|(_, ids)| ids.len().div_ceil(MAX_WRITE))
             .sum(),
@@ -83,10 +123,10 @@ pub(crate) fn calls_of(order: &Order) -> usize {
 }
 
 /// The steps in order, and the name of each place of the reply.
-pub(super) fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
+pub(super) fn plan(request: Request) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
     let mut steps = VecDeque::new();
-    match order {
-        Order::Create {
+    match request {
+        Request::Create {
             lane,
             records,
             typecast,
@@ -103,7 +143,7 @@ pub(super) fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
             }
             (steps, names, Shape::List)
         }
-        Order::Update {
+        Request::Update {
             lane,
             id,
             cells,
@@ -118,7 +158,7 @@ pub(super) fn plan(order: Order) -> (VecDeque<Step>, Vec<Vec<u8>>, Shape) {
             });
             (steps, names, Shape::One)
         }
-        Order::Delete(tables) => {
+        Request::Delete(tables) => {
             let mut names = Vec::new();
             for (lane, ids) in tables {
                 let placed: Vec<(Place, CompactString)> = (names.len()..).zip(ids).collect();
@@ -194,11 +234,13 @@ pub(super) fn send(
                 },
             )?;
             Ok(Answer {
-                more: page.offset.is_some(),
-                nameless: page.nameless > 0,
+                missing: Some(missing(&mut Asked::all(&ids), &page)),
                 there: page.ids().map(str::to_string).collect(),
                 ..Answer::default()
             })
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

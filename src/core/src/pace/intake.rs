@@ -7,7 +7,7 @@ use compact_str::CompactString;
 
 use super::base::{Job, Retry, Work};
 use super::call::{BaseKey, CallId, Class, LaneKey, Outcome};
-use super::lane::{Lane, Place, Wanted};
+use super::lane::{Lane, Position, Wanted};
 use super::scheduler::Scheduler;
 
 /// Lanes of a base beyond which those with nothing to remember are looked for.
@@ -38,7 +38,7 @@ impl<P: Clone> Scheduler<P> {
         self.lanes.insert(lane, base);
         let base = self.base(base);
         let queue = base.lanes.entry(lane).or_insert_with(Lane::new);
-        if let Some(Place::Retry { group }) = queue.place(&wanted.id) {
+        if let Some(Position::Retry { group }) = queue.place(&wanted.id) {
             for retry in base.retries.iter_mut().filter(|r| r.group == group) {
                 retry.job.class = retry.job.class.min(class);
             }
@@ -55,7 +55,7 @@ impl<P: Clone> Scheduler<P> {
         let Some(queue) = base.lanes.get_mut(&lane) else {
             return;
         };
-        let Some(Place::Retry { group }) = queue.place(id) else {
+        let Some(Position::Retry { group }) = queue.place(id) else {
             queue.remove(id);
             return;
         };

@@ -26,7 +26,7 @@ pub(super) struct Wanted {
 
 /// Where an id of the lane is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     /// In the queue.
     Queue { class: Class, seq: u64 },
     /// In a call that failed and waits to be repeated.
@@ -38,7 +38,7 @@ pub(super) enum Place {
 pub(super) struct Lane {
     /// By class, in order of arrival.
     waiting: PerClass<BTreeMap<u64, Wanted>>,
-    places: HashMap<CompactString, Place>,
+    places: HashMap<CompactString, Position>,
     queued: usize,
     /// Until then a batch that is not full is gathered, for the lane was just called.
     gather_until: u64,
@@ -71,7 +71,7 @@ impl Lane {
         self.gather_until
     }
 
-    pub(super) fn place(&self, id: &str) -> Option<Place> {
+    pub(super) fn place(&self, id: &str) -> Option<Position> {
         self.places.get(id).copied()
     }
 
@@ -86,7 +86,7 @@ impl Lane {
         }
         let (class, seq) = (wanted.class, wanted.seq);
         self.places
-            .insert(wanted.id.clone(), Place::Queue { class, seq });
+            .insert(wanted.id.clone(), Position::Queue { class, seq });
         self.waiting.get_mut(class).insert(seq, wanted);
         self.queued += 1;
         new
@@ -94,7 +94,7 @@ impl Lane {
 
     /// Takes an id out of the queue.
     pub(super) fn remove(&mut self, id: &str) -> Option<Wanted> {
-        let Some(Place::Queue { class, seq }) = self.place(id) else {
+        let Some(Position::Queue { class, seq }) = self.place(id) else {
             return None;
         };
         self.places.remove(id);
@@ -104,12 +104,12 @@ impl Lane {
 
     /// Notes that an id waits in a retry.
     pub(super) fn note_retry(&mut self, id: CompactString, group: u64) {
-        self.places.insert(id, Place::Retry { group });
+        self.places.insert(id, Position::Retry { group });
     }
 
     /// Notes that an id no longer waits in that retry.
     pub(super) fn forget_retry(&mut self, id: &str, group: u64) {
-        if self.place(id) == Some(Place::Retry { group }) {
+        if self.place(id) == Some(Position::Retry { group }) {
             self.places.remove(id);
         }
     }

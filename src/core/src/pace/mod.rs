@@ -34,6 +34,7 @@
 
 mod base;
 mod breaker;
+mod calendar;
 mod call;
 mod frame;
 mod intake;

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::base::{Job, Retry, Work};
 use super::call::{BaseKey, CallId, Fault, Outcome, Verdict};
-use super::lane::{Lane, Place, Wanted};
+use super::lane::{Lane, Position, Wanted};
 use super::retry::full_jitter;
 use super::scheduler::{Flight, Scheduler};
 use super::split::halves;
@@ -180,7 +180,7 @@ impl<P: Clone> Scheduler<P> {
                 let queue = base.lanes.entry(lane).or_insert_with(Lane::new);
                 for wanted in ids {
                     // Wanted again meanwhile and waiting in a retry: that one will do.
-                    if !matches!(queue.place(&wanted.id), Some(Place::Retry { .. })) {
+                    if !matches!(queue.place(&wanted.id), Some(Position::Retry { .. })) {
                         queue.push(wanted);
                     }
                 }

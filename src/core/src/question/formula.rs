@@ -10,6 +10,7 @@ mod parts;
 pub(super) use parts::literal;
 use parts::{either, failing_is, name, safe};
 
+use super::column::Column;
 use super::instant::{self, Written};
 use super::{form, number};
 use crate::spec::{self, Field, FieldIx, Kind, Normal, Spec};
@@ -19,34 +20,6 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt::Write;
-
-/// What the base's schema says of a column, as far as a question is put otherwise for it. A column may have become another
-/// one since: what is asked of a single choice must find it among several.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Column {
-    /// Nothing.
-    #[default]
-    Unknown,
-    /// What users enter, no link and no date.
-    Plain,
-    /// A day, or a day and a time.
-    Date,
-    Link,
-}
-
-impl Column {
-    /// By the name of its type. What is computed may come to anything.
-    pub fn of(kind: &str) -> Column {
-        match kind {
-            "date" | "dateTime" => Column::Date,
-            "multipleRecordLinks" => Column::Link,
-            "singleLineText" | "multilineText" | "richText" | "email" | "url" | "phoneNumber"
-            | "singleSelect" | "multipleSelects" | "number" | "currency" | "percent" | "rating"
-            | "duration" | "checkbox" | "autoNumber" => Column::Plain,
-            _ => Column::Unknown,
-        }
-    }
-}
 
 /// How a record id is asked for in a field that is not declared to be a link.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,6 +3,7 @@
 //! The question asked upstream never means less than the one asked here: what comes back is checked against its own
 //! cells, so a record too many costs nothing and a record too few would be a wrong answer.
 
+mod column;
 mod form;
 mod formula;
 mod instant;
@@ -10,9 +11,10 @@ mod number;
 #[cfg(test)]
 mod tests;
 
+pub use column::Column;
 pub(crate) use form::texts;
 pub use formula::{
-    by_id, filled_formula, formula, ids_formula, lookup, shown_formula, ById, Column, Through,
+    by_id, filled_formula, formula, ids_formula, lookup, shown_formula, ById, Through,
 };
 
 use crate::spec::{self, Field, FieldIx, Kind, Normal, Spec};

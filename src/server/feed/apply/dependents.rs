@@ -2,22 +2,16 @@
 //! away with a record, or with a link cell of which it is not told what it held before.
 
 use crate::server::changes::written;
-use crate::server::feed::apply::renew;
+use crate::server::feed::apply::reread;
 use crate::server::state::cell;
-use crate::server::state::clock;
-use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::change;
-use crate::server::store::{self, Copy};
-use crate::server::valkey::ffi::{self, Ctx};
+use crate::server::store::walk::{self, Cached};
+use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
-use podium_core::entry::Entry;
 use podium_core::feed::{Fate, LinkCell, Schema, TableChanges};
-use podium_core::key;
-
-/// Cached records looked at per hold of the lock.
-const LOOK: usize = 250;
 
 /// The link cells of one record that changed: by field, as they are now.
 type Cells<'a> = HashMap<&'a str, &'a LinkCell>;
@@ -78,28 +72,13 @@ pub(super) fn doubt(
     let ids: HashSet<&str> = changes.records.iter().map(|(id, _)| id.as_str()).collect();
     let cut = Cut::of(schema, table, changes);
     for d in who_depends(base, schema, table, changes, &cut)? {
-        for part in d.cached.chunks(LOOK) {
-            let held = lock::lock();
-            let ctx = held.ctx();
-            if !ffi::removable(ctx) {
-                return None;
-            }
-            cell::enter(|st| {
-                let hit: Vec<CompactString> = part
-                    .iter()
-                    .filter(|id| {
-                        st.get(d.ix)
-                            .is_some_and(|e| shows(ctx, e, id, &d, &ids, &cut))
-                    })
-                    .cloned()
-                    .collect();
-                for id in &hit {
-                    let seq = clock::next();
-                    store::invalidate(st, ctx, d.ix, id, seq);
-                }
-                renew(st, d.ix, &hit);
-            });
-        }
+        walk::outdate(
+            d.ix,
+            &d.cached,
+            lock::lock,
+            |cached| shows(cached, &d, &ids, &cut),
+            |st, hit| reread(st, d.ix, &hit),
+        )?;
     }
     Some(())
 }
@@ -180,27 +159,14 @@ fn who_depends<'a>(
     Some(found.unwrap_or_default())
 }
 
-fn shows(
-    ctx: Ctx,
-    e: &Entity,
-    id: &CompactString,
-    d: &Dependent,
-    changed: &HashSet<&str>,
-    cut: &Cut,
-) -> bool {
-    let Copy::Record(b) = store::copy(ctx, e, id, false) else {
-        return false;
+fn shows(c: &Cached, d: &Dependent, changed: &HashSet<&str>, cut: &Cut) -> bool {
+    let holds = |fields: &[u16], is: &dyn Fn(&str) -> bool| {
+        fields.iter().any(|f| {
+            c.entry
+                .texts(*f)
+                .any(|t| std::str::from_utf8(t).is_ok_and(is))
+        })
     };
-    let name = key::record(&e.name, id);
-    Entry::read(b, &name).is_some_and(|entry| {
-        let holds = |fields: &[u16], is: &dyn Fn(&str) -> bool| {
-            fields.iter().any(|f| {
-                entry
-                    .texts(*f)
-                    .any(|t| std::str::from_utf8(t).is_ok_and(is))
-            })
-        };
-        holds(&d.through, &|to| changed.contains(to))
-            || holds(&d.back, &|to| cut.lost(d.table, id, to))
-    })
+    holds(&d.through, &|to| changed.contains(to))
+        || holds(&d.back, &|to| cut.lost(d.table, c.id, to))
 }

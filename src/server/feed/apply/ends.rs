@@ -1,6 +1,6 @@
 //! Links have two ends: what the link cells of a page gained and lost is in doubt at its own end too.
 
-use crate::server::feed::apply::{entities_of, renew, SLICE};
+use crate::server::feed::apply::{entities_of, reread, SLICE};
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
@@ -36,8 +36,7 @@ pub(super) fn doubt(
     let mut ends: HashMap<&str, Vec<End>> = HashMap::new();
     let own = entities_of(base, schema, table);
     for part in changes.links.chunks(SLICE) {
-        let _held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, _| {
             for cell in part {
                 if let Some((to, column)) = schema.link(table, &cell.field) {
                     gather(st, &own, cell, column, ends.entry(to).or_default());
@@ -74,11 +73,11 @@ pub(super) fn doubt(
                         match one(st, ctx, t, end, told.contains(end.id.as_str())) {
                             Doubted::No => continue,
                             Doubted::Yes => {}
-                            Doubted::Renew => wanted.push(end.id.clone()),
+                            Doubted::Reread => wanted.push(end.id.clone()),
                         }
                         done.insert((t.ix, &end.id));
                     }
-                    renew(st, t.ix, &wanted);
+                    reread(st, t.ix, &wanted);
                 }
             });
         }
@@ -133,8 +132,7 @@ struct Target {
 
 fn targets(base: &str, schema: &Schema, to: &str, from: &str) -> Vec<Target> {
     let all = entities_of(base, schema, to);
-    let _held = lock::lock();
-    cell::enter(|st| {
+    cell::with(|st, _| {
         let of = |ix| {
             let leads_back = |column: &str| schema.link_target(to, column) == Some(from);
             let spec = &st.get(ix)?.spec;
@@ -158,7 +156,7 @@ enum Doubted {
     No,
     Yes,
     /// And it is to be read anew.
-    Renew,
+    Reread,
 }
 
 /// `told`: the page tells of the record itself.
@@ -182,7 +180,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         || e.tombs.contains(&end.id)
         || in_doubt
         || cluster::may_be_unseen(e, &end.id);
-    if !known && e.questions == 0 && !t.indexed {
+    if !known && !e.questions.any() && !t.indexed {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
         change::under_way(t.ix, &end.id, clock::next());
         return Doubted::Yes;
@@ -198,7 +196,7 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
     let had = store::invalidate(st, ctx, t.ix, &end.id, seq);
     let in_doubt = st.get(t.ix).is_some_and(|e| e.doubts.holds(&end.id));
     if settings::enabled() && (had || in_doubt) {
-        Doubted::Renew
+        Doubted::Reread
     } else {
         Doubted::Yes
     }

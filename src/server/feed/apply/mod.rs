@@ -26,7 +26,7 @@ use podium_core::pace::Class;
 /// Records dropped per hold of the server's lock.
 const SLICE: usize = 64;
 /// Doubts settled per entity and poll.
-const SETTLE: usize = 1_000;
+const REREAD: usize = 1_000;
 
 /// Applies a page that was asked for under the number `sent`; how many changes it told. `None`: nothing may be removed now, so it is to be applied again, from its start.
 pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Option<u64> {
@@ -36,8 +36,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
         for ix in entities_of(base, schema, table) {
             if changes.reshaped || changes.destroyed || changes.unclear {
                 // Cells may have another name, another type, or be gone.
-                let held = lock::lock();
-                cell::enter(|st| change::entity(st, held.ctx(), ix));
+                cell::with(|st, ctx| change::entity(st, ctx, ix));
             }
             for part in changes.records.chunks(SLICE) {
                 let held = lock::lock();
@@ -53,7 +52,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
                         })
                         .map(|(id, _)| id.clone())
                         .collect();
-                    renew(st, ix, &wanted);
+                    reread(st, ix, &wanted);
                 });
             }
         }
@@ -68,8 +67,7 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
 
 /// The entities that are made of this table.
 fn entities_of(base: &str, schema: &Schema, table: &str) -> Vec<EntityIx> {
-    let _held = lock::lock();
-    cell::enter(|st| {
+    cell::with(|st, _| {
         let all = st.of_base(base);
         all.into_iter()
             .filter(|ix| {
@@ -114,7 +112,7 @@ fn change(
         let lane = Lane::of(e, Cause::Sync);
         let name = key::record(&e.name, id);
         let (header, expire_at) = form::tombstone(&lane, seq, ffi::now_ms(), 0);
-        store::entomb(st, ctx, ix, id, header, expire_at, By::Told);
+        store::put_tomb(st, ctx, ix, id, header, expire_at, By::Told);
         store::signal_fetch(ctx, &name);
         return false;
     }
@@ -124,7 +122,7 @@ fn change(
         || e.doubts.holds(id)
         || cluster::may_be_unseen(e, id);
     // (A question under way would take the record for gone: what it returns is older than this.)
-    if fate == Fate::Changed && !known && e.questions == 0 && !moves(e, table, changes, schema) {
+    if fate == Fate::Changed && !known && !e.questions.any() && !moves(e, table, changes, schema) {
         // Not cached, and in the same index sets as before: only what is under way is outdated.
         change::under_way(ix, id, seq);
         return false;
@@ -149,7 +147,7 @@ fn moves(e: &Entity, table: &str, changes: &TableChanges, schema: &Schema) -> bo
 }
 
 /// Orders records anew, in the background.
-fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
+fn reread(st: &State, ix: EntityIx, ids: &[CompactString]) {
     let Some(e) = st.get(ix).filter(|e| !e.base().is_empty()) else {
         return;
     };
@@ -161,27 +159,24 @@ fn renew(st: &State, ix: EntityIx, ids: &[CompactString]) {
 }
 
 /// What is still in doubt is read behind, so that no reader has to wait for it.
-pub(super) fn settle(base: &str) {
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if !settings::enabled() {
-                return;
-            }
-            for ix in st.of_base(base) {
-                let open: Vec<CompactString> = match st.get(ix) {
-                    Some(e) if e.has_sets() => e
-                        .doubts
-                        .iter()
-                        .map(|(id, _)| CompactString::new(id))
-                        .filter(|id| !e.strays.contains_key(id))
-                        .take(SETTLE)
-                        .collect(),
-                    _ => continue,
-                };
-                renew(st, ix, &open);
-            }
-        });
-    }
+pub(super) fn reread_doubted(base: &str) {
+    cell::with(|st, _| {
+        if !settings::enabled() {
+            return;
+        }
+        for ix in st.of_base(base) {
+            let open: Vec<CompactString> = match st.get(ix) {
+                Some(e) if e.has_sets() => e
+                    .doubts
+                    .iter()
+                    .map(|(id, _)| CompactString::new(id))
+                    .filter(|id| !e.strays.contains_key(id))
+                    .take(REREAD)
+                    .collect(),
+                _ => continue,
+            };
+            reread(st, ix, &open);
+        }
+    });
     desk::close_now();
 }

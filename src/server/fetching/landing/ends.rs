@@ -9,7 +9,6 @@ use crate::server::state::landing::Landing;
 use crate::server::state::lane::Lane;
 use crate::server::store::{self, Copy};
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use podium_core::entry::Encoded;
@@ -39,14 +38,13 @@ impl Drop for Ahead {
         if self.ids.is_empty() {
             return;
         }
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for id in &self.ids {
                 let left = st.get_mut(self.ix).and_then(|e| e.landing.remove(id));
-                if left.is_some() && ffi::removable(held.ctx()) {
+                if left.is_some() && ffi::removable(ctx) {
                     // It did not land: what was read of its ends meanwhile was not held against its copy.
                     let seq = clock::next();
-                    store::invalidate(st, held.ctx(), self.ix, id, seq);
+                    store::invalidate(st, ctx, self.ix, id, seq);
                 }
             }
         });
@@ -84,25 +82,21 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Encoded>, sent: u64) -> bool 
     let name = key::record(&lane.entity, id);
     let fresh = s.and_then(|s| Entry::read(&s.bytes, &name));
     let size = s.map_or(0, |s| s.bytes.len());
-    let former = {
-        let held = lock::lock();
-        cell::enter(|st| {
-            let e = st.get(ix).filter(|e| e.generation == lane.generation)?;
-            let lands = settings::enabled()
-                && ffi::writable(held.ctx())
-                && clock::order().current(ix, id, sent);
-            if !lands {
-                return None;
+    let former = cell::with(|st, ctx| {
+        let e = st.get(ix).filter(|e| e.generation == lane.generation)?;
+        let lands =
+            settings::enabled() && ffi::writable(ctx) && clock::order().current(ix, id, sent);
+        if !lands {
+            return None;
+        }
+        match store::copy(ctx, e, id, false) {
+            Copy::Record(b) => {
+                (b.len().max(size) > FEW * LINK_BYTES).then(|| Former::Copy(b.to_vec()))
             }
-            match store::copy(held.ctx(), e, id, false) {
-                Copy::Record(b) => {
-                    (b.len().max(size) > FEW * LINK_BYTES).then(|| Former::Copy(b.to_vec()))
-                }
-                _ => e.old_links.get(id).cloned().map(Former::Remembered),
-            }
-        })
-        .flatten()
-    };
+            _ => e.old_links.get(id).cloned().map(Former::Remembered),
+        }
+    })
+    .flatten();
     let Some(former) = former else { return false };
     let (old, remembered, before) = match &former {
         Former::Copy(b) => match Entry::read(b, &name) {
@@ -124,33 +118,26 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Encoded>, sent: u64) -> bool 
         seq: sent,
         links: after.iter().flat_map(|(_, ids)| ids.clone()).collect(),
     });
-    let begun = {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            let e = st.get_mut(ix)?;
-            e.landing.insert(id.clone(), landing);
-            Some(())
-        })
-        .flatten()
-    };
+    let begun = cell::with(|st, _| {
+        let e = st.get_mut(ix)?;
+        e.landing.insert(id.clone(), landing);
+        Some(())
+    })
+    .flatten();
     if begun.is_none() {
         return false;
     }
     for part in changed.chunks(SLICE) {
-        {
-            let held = lock::lock();
-            let ctx = held.ctx();
-            cell::enter(|st| {
-                if ffi::removable(ctx) {
-                    for (f, other, link) in part {
-                        store::doubt_other_end(st, ctx, ix, *f, id, other, *link);
-                    }
-                } else if let Some(e) = st.get_mut(ix) {
-                    // Its landing is to look at all of them itself.
-                    e.landing.remove(id);
+        cell::with(|st, ctx| {
+            if ffi::removable(ctx) {
+                for (f, other, link) in part {
+                    store::doubt_other_end(st, ctx, ix, *f, id, other, *link);
                 }
-            });
-        }
+            } else if let Some(e) = st.get_mut(ix) {
+                // Its landing is to look at all of them itself.
+                e.landing.remove(id);
+            }
+        });
         // Who waits for the lock gets it.
         std::thread::sleep(BREATH);
     }

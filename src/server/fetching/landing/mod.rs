@@ -1,6 +1,7 @@
 //! What a fetch brought is stored, in slices under the server's lock, and given to those who waited for it.
 
 pub(crate) mod ends;
+pub(crate) mod known;
 pub(crate) mod question;
 pub(crate) mod sets;
 
@@ -23,7 +24,6 @@ use crate::server::store::form::tombstone;
 use crate::server::store::{self, By, Stored};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
@@ -31,28 +31,20 @@ use hashbrown::HashMap;
 use podium_core::entry::Encoded;
 use podium_core::flight::FlightId;
 use podium_core::key;
+use podium_core::missing::Missing;
 use podium_core::pace::Class;
 use std::sync::Arc;
 
 /// Stores per hold of the server's lock: well under a millisecond.
 const SLICE: usize = 32;
 
-/// What the page says of the ids that it did not bring.
-pub(crate) enum Lacking {
-    /// They are not in the table.
-    Gone,
-    /// They may be on a page that was not read: they are asked for again.
-    Unread,
-    /// Nothing: whoever waits is told why.
-    Unknown(Fault),
-}
-
 /// What a batch brought.
 pub(crate) struct Came {
     pub(crate) found: HashMap<CompactString, Encoded>,
     /// Those that came and cannot be read.
     pub(crate) damaged: HashMap<CompactString, Fault>,
-    pub(crate) lacking: Lacking,
+    /// What is to be believed of those that did not come; nothing: whoever waits is told why.
+    pub(crate) missing: Missing<Fault>,
     /// What it says of lookups: field, and whether it agrees with its link cell.
     pub(crate) evidence: Vec<(u16, bool)>,
 }
@@ -70,22 +62,21 @@ pub(crate) fn batch(
     let Came {
         mut found,
         mut damaged,
-        lacking,
+        missing,
         evidence,
     } = came;
     let ticket = Ticket::new(1);
     let mut landed: Vec<(CompactString, Option<FlightId>, Option<Arc<LandedRecord>>)> =
         Vec::with_capacity(flights.len());
     for chunk in flights.chunks(SLICE) {
-        let buries = matches!(lacking, Lacking::Gone);
+        let buries = matches!(missing, Missing::Gone);
         let coming = chunk.iter().map(|(id, _)| (id, found.get(id)));
         let _ahead = ahead(
             lane,
             sent,
             coming.filter(|(id, s)| s.is_some() || (buries && !damaged.contains_key(*id))),
         );
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for (id, flight) in chunk {
                 // It came along to fill the page: what is not cached any more is not brought back.
                 if flight.is_none() && !st.get(lane.ix).is_some_and(|e| e.records.contains(id)) {
@@ -102,17 +93,17 @@ pub(crate) fn batch(
                 };
                 let what = match found.remove(id) {
                     Some(s) => {
-                        let stored = put(st, held.ctx(), lane, id, &s);
+                        let stored = put(st, ctx, lane, id, &s);
                         record(Seen::Found(s.bytes, lane.spec.clone()), stored)
                     }
-                    None => match &lacking {
+                    None => match &missing {
                         _ if damaged.contains_key(id) => damaged
                             .remove(id)
                             .and_then(|fault| record(Seen::Failed(fault), false)),
-                        Lacking::Unread => None,
-                        Lacking::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
-                        Lacking::Gone => {
-                            let stored = gone(st, held.ctx(), lane, id, sent, asked_ms);
+                        Missing::None | Missing::Unread => None,
+                        Missing::Unknown(fault) => record(Seen::Failed(fault.clone()), false),
+                        Missing::Gone => {
+                            let stored = gone(st, ctx, lane, id, sent, asked_ms);
                             record(Seen::Gone(tombstone(lane, sent, asked_ms, 0).1), stored)
                         }
                     },
@@ -170,7 +161,7 @@ pub(crate) fn gone(
         return false;
     }
     let (header, expire_at) = tombstone(lane, sent, asked_ms, 0);
-    let (stored, _) = store::entomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch);
+    let (stored, _) = store::put_tomb(st, ctx, lane.ix, id, header, expire_at, By::Fetch);
     is_stored(st, lane, id, stored)
 }
 

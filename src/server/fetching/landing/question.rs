@@ -1,32 +1,33 @@
 //! What an index question brought: its records, its set, or with a whole table every set of the entity.
 
-use crate::server::desk::job::{Listing, Question};
+use crate::server::desk::job::{Listing, Mode, Question};
 use crate::server::desk::way::Learnt;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::landing::ends::ahead;
+use crate::server::fetching::landing::known::Known;
 use crate::server::fetching::landing::put;
-use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table, Known, LOOK};
+use crate::server::fetching::landing::sets::{head, set_ends, store_set, store_table};
 use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
 use crate::server::state::clock;
-use crate::server::state::entities::{Entity, EntityIx, State, Trust};
+use crate::server::state::entities::{EntityIx, State, Trust};
 use crate::server::state::lane::Lane;
 use crate::server::state::outcome::{LandedQuestion, Ticket};
+use crate::server::state::questions::UnderWay;
 use crate::server::state::schemas;
 use crate::server::state::waiting;
-use crate::server::store;
 use crate::server::store::change;
 use crate::server::store::form;
+use crate::server::store::walk;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::Encoded;
 use std::sync::Arc;
 
 /// A question was answered to its last page.
-pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing, table: bool) {
+pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing) {
     let lane = &q.lane;
     let learnt = listing.learnt();
     let calls = listing.calls();
@@ -34,18 +35,21 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         records,
         mut damaged,
         nameless,
+        mode,
+        sent: number,
+        under_way,
         ..
     } = listing;
+    let table = matches!(mode, Mode::Table);
     learn(q, learnt);
 
     // The records first, then the sets that hold them.
     let all: Vec<(CompactString, Encoded)> = records.into_iter().collect();
     for chunk in all.chunks(SLICE) {
         let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             for (id, s) in chunk {
-                put(st, held.ctx(), lane, id, s);
+                put(st, ctx, lane, id, s);
             }
         });
     }
@@ -103,20 +107,19 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing,
         fresh_until,
         stored,
         ticket: Ticket::new(calls),
-        _relied: q.progress.lock().sent.take(),
+        _relied: number,
     });
-    arrive(q, landed);
+    arrive(q, landed, under_way);
 }
 
 /// Records of a table of which no cell could be read: each may belong to any set.
 pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
     for part in ids.chunks(SLICE) {
-        let held = lock::lock();
-        cell::enter(|st| {
+        cell::with(|st, ctx| {
             let in_force = st.get(lane.ix).map(|e| e.generation);
             for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
                 let seq = clock::next();
-                change::doubt(st, held.ctx(), lane.ix, id, seq, seq);
+                change::doubt(st, ctx, lane.ix, id, seq, seq);
             }
         });
     }
@@ -133,29 +136,19 @@ pub(super) fn newer(ix: EntityIx, sent: u64) -> Vec<CompactString> {
 /// Where no set could be stored: records that clients told of before it was asked belong to the answer all the same, but for
 /// those that it saw itself. (What was told since, each reader looks for.)
 fn add_told(q: &Question, known: &Known, matching: &mut HashMap<CompactString, Arc<[u8]>>) {
-    for part in known.told_of(&q.suffix).chunks(LOOK) {
-        let held = lock::lock();
-        cell::enter(|st| {
-            let ours = |e: &&Entity| e.generation == q.lane.generation;
-            let Some(e) = st.get(q.lane.ix).filter(ours) else {
-                return;
-            };
-            for id in part.iter().filter(|id| !known.saw(id)) {
-                if let store::Copy::Record(b) = store::copy(held.ctx(), e, id, false) {
-                    if form::matches(&q.lane, id, b, &q.asks) {
-                        matching.insert(id.clone(), b.into());
-                    }
-                }
-            }
-        });
-    }
+    walk::each(q.lane.ix, known.told_of(&q.suffix), |c| {
+        let belongs = || form::matches(&q.lane, c.id, c.entry.bytes(), &q.asks);
+        if c.e.generation == q.lane.generation && !known.saw(c.id) && belongs() {
+            matching.insert(c.id.clone(), c.entry.bytes().into());
+        }
+    });
 }
 
 /// A question failed for good.
 pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
-    let (learnt, calls) = {
-        let p = q.progress.lock();
-        (p.learnt(), p.calls())
+    let (learnt, calls, number, under_way) = {
+        let mut p = q.progress.lock();
+        (p.learnt(), p.calls(), p.sent.take(), p.under_way.take())
     };
     learn(q, learnt);
     let landed = Arc::new(LandedQuestion {
@@ -168,23 +161,18 @@ pub(crate) fn question_failed(q: &Question, sent: u64, fault: Fault) {
         fresh_until: 0,
         stored: false,
         ticket: Ticket::new(calls),
-        _relied: q.progress.lock().sent.take(),
+        _relied: number,
     });
-    arrive(q, landed);
+    arrive(q, landed, under_way);
 }
 
-fn arrive(q: &Question, landed: Arc<LandedQuestion>) {
-    {
-        let _held = lock::lock();
-        cell::enter(|st| {
-            if let Some(e) = st.get_mut(q.lane.ix) {
-                e.questions = e.questions.saturating_sub(1);
-            }
-            if landed.records.is_ok() {
-                schemas::fetched(st, q.lane.ix);
-            }
-        });
-    }
+fn arrive(q: &Question, landed: Arc<LandedQuestion>, under_way: Option<UnderWay>) {
+    cell::with(|st, _| {
+        drop(under_way);
+        if landed.records.is_ok() {
+            schemas::fetched(st, q.lane.ix);
+        }
+    });
     let passengers = {
         let mut d = desk();
         let flight = q.flight.load(std::sync::atomic::Ordering::Relaxed);
@@ -200,8 +188,7 @@ fn learn(q: &Question, learnt: Learnt) {
     let (Some((field, _)), Some(learnt)) = (&q.asks, learnt) else {
         return;
     };
-    let _held = lock::lock();
-    cell::enter(|st| note_trust(st, &q.lane, *field, learnt));
+    cell::with(|st, _| note_trust(st, &q.lane, *field, learnt));
 }
 
 /// A lookup was seen to agree with its link cell, or not.

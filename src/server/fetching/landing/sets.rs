@@ -1,25 +1,22 @@
 //! The index sets that an answer completes: its own, or with a whole table every one of the entity.
 
 use crate::server::desk::job::Question;
+use crate::server::fetching::landing::known::{doubt_dropped, Known};
 use crate::server::fetching::landing::question::newer;
-use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
 use crate::server::state::clock;
-use crate::server::state::entities::{Complete, Entity, EntityIx, State};
+use crate::server::state::entities::{Complete, EntityIx, State};
 use crate::server::state::lane;
 use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
 use crate::server::store;
-use crate::server::store::change;
 use crate::server::valkey::ffi;
-use crate::server::valkey::lock;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_core::entry::Encoded;
-use podium_core::entry::{hash, Entry, Header, Sentinel};
-use podium_core::key;
-use podium_core::spec::Spec;
+use podium_core::entry::{Entry, Sentinel};
+use podium_core::{index, key};
 
 /// End of freshness and expiry of an index set's key.
 pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
@@ -56,164 +53,6 @@ fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
         && clock::order().current(q.lane.ix, &what, sent)
 }
 
-/// What is known beside the answer while its sets are written.
-pub(super) struct Known {
-    /// The records that were returned, whether they match or not.
-    returned: HashSet<CompactString>,
-    /// By set: the records that clients told belong to it. What they told stands until it is fetched: Airtable may list a
-    /// fresh write only later.
-    told: HashMap<Vec<u8>, Vec<CompactString>>,
-    /// Records of which something newer than the question was known, up to the number `until`: what belongs to which set of
-    /// them is in `told`.
-    later: HashSet<CompactString>,
-    until: u64,
-    /// How many sets the entity had lost before the first was written.
-    sets_lost: u64,
-}
-
-/// Told records looked at per hold of the lock.
-pub(super) const LOOK: usize = 250;
-/// Places of the register of told records gone through per hold of the lock.
-const PLACES: usize = 10_000;
-
-impl Known {
-    /// Once the records that were `returned` are stored. `table`: of every set; else of the question's own.
-    pub(super) fn gather(
-        q: &Question,
-        returned: impl Iterator<Item = CompactString>,
-        table: bool,
-        sent: u64,
-    ) -> Known {
-        let ix = q.lane.ix;
-        let lost = {
-            let _held = lock::lock();
-            cell::enter(|st| st.get(ix).map_or(0, |e| e.sets_lost))
-        };
-        let mut known = Known {
-            returned: returned.collect(),
-            told: HashMap::new(),
-            later: HashSet::new(),
-            until: sent,
-            sets_lost: lost.unwrap_or(0),
-        };
-        crate::server::fetching::told::complete(ix);
-        let set = (!table && *q.suffix != *b"*").then(|| hash(&q.suffix));
-        let places = if set.is_some() { PLACES } else { LOOK };
-        let mut from = Some(0);
-        while let Some(at) = from {
-            let (ids, next) = {
-                let _held = lock::lock();
-                cell::enter(|st| st.get(ix).map(|e| e.told.part(at, places, set)))
-                    .flatten()
-                    .unwrap_or_default()
-            };
-            known.look_at(q, &ids, table, |held, e, id| {
-                told_sets(held, e, id, |h| h.is_unlisted())
-            });
-            from = next;
-        }
-        known.look_at_newer(q, table, sent);
-        known
-    }
-    fn look_at(
-        &mut self,
-        q: &Question,
-        ids: &[CompactString],
-        table: bool,
-        sets: impl Fn(ffi::Ctx, &Entity, &str) -> Option<Vec<Vec<u8>>>,
-    ) -> Vec<CompactString> {
-        let mut unknown = Vec::new();
-        for part in ids.chunks(LOOK) {
-            let held = lock::lock();
-            cell::enter(|st| {
-                let Some(e) = st.get(q.lane.ix) else { return };
-                for id in part {
-                    let Some(sets) = sets(held.ctx(), e, id) else {
-                        unknown.push(id.clone());
-                        continue;
-                    };
-                    for suffix in sets {
-                        if table || suffix == *q.suffix {
-                            self.told.entry(suffix).or_default().push(id.clone());
-                        }
-                    }
-                }
-            });
-        }
-        unknown
-    }
-    /// What was told, or seen by later fetches, while the question was under way. (What is newer still is looked at when
-    /// each set is finished.)
-    fn look_at_newer(&mut self, q: &Question, table: bool, sent: u64) {
-        let ix = q.lane.ix;
-        let (ids, until) = {
-            let _held = lock::lock();
-            (newer(ix, sent), clock::next())
-        };
-        let ids: Vec<CompactString> = ids
-            .into_iter()
-            .filter(|id| podium_core::spec::record_id_ok(id.as_bytes()))
-            .collect();
-        self.until = until;
-        let unknown = self.look_at(q, &ids, table, |ctx, e, id| {
-            // (A copy of before the question is not what was told: a DEL that found none left it, of a tombstone's record or
-            // in another database.)
-            match store::copy(ctx, e, id, false) {
-                store::Copy::Record(_) => told_sets(ctx, e, id, |h| h.seq > sent),
-                store::Copy::Tomb(h) => (h.seq > sent).then(Vec::new),
-                store::Copy::Absent | store::Copy::Foreign => None,
-            }
-        });
-        self.later.extend(ids);
-        for part in unknown.chunks(SLICE) {
-            let held = lock::lock();
-            cell::enter(|st| {
-                for id in part {
-                    self.later.remove(id);
-                    doubt_dropped(st, held.ctx(), ix, self, id, sent);
-                }
-            });
-        }
-    }
-    /// Did the question return it, matching or not?
-    pub(super) fn saw(&self, id: &str) -> bool {
-        self.returned.contains(id)
-    }
-    /// The records that clients told belong to a set.
-    pub(super) fn told_of(&self, suffix: &[u8]) -> &[CompactString] {
-        self.told.get(suffix).map_or(&[], Vec::as_slice)
-    }
-}
-
-/// The sets that a record belongs to by its copy, if that is of a kind.
-fn told_sets(
-    ctx: ffi::Ctx,
-    e: &Entity,
-    id: &str,
-    kind: impl Fn(&Header) -> bool,
-) -> Option<Vec<Vec<u8>>> {
-    let store::Copy::Record(b) = store::copy(ctx, e, id, false) else {
-        return None;
-    };
-    let name = key::record(&e.name, id);
-    let entry = Entry::read(b, &name).filter(|entry| kind(&entry.header))?;
-    let mut sets = sets_of(&e.spec, &entry);
-    sets.push(b"*".to_vec());
-    Some(sets)
-}
-
-/// The sets of a record's values, as `<field>:<value>`.
-fn sets_of(spec: &Spec, entry: &Entry) -> Vec<Vec<u8>> {
-    let fields = spec.fields().iter().enumerate();
-    fields
-        .filter(|(_, f)| f.indexed)
-        .flat_map(|(at, f)| {
-            let texts = entry.texts(at as u16);
-            texts.map(move |text| [f.name.as_bytes(), b":", text].concat())
-        })
-        .collect()
-}
-
 /// Writes one set; true if it is complete in the cache now.
 pub(super) fn store_set(
     q: &Question,
@@ -234,9 +73,7 @@ pub(super) fn store_set(
     let mut at = 0;
     let mut before: Option<Vec<CompactString>> = None;
     loop {
-        let held = lock::lock();
-        let ctx = held.ctx();
-        let step = cell::enter(|st| {
+        let step = cell::with(|st, ctx| {
             if !current(st, q, suffix, sent) {
                 return Some(false);
             }
@@ -301,7 +138,7 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
                 let name = key::record(&e.name, &id);
                 match Entry::read(b, &name) {
                     Some(entry) if entry.header.seq > sent => {
-                        let belongs = belongs_to(e, &entry, suffix);
+                        let belongs = index::belongs(&e.spec, &entry, suffix);
                         store::amend_set(st, ctx, ix, suffix, &id, belongs);
                     }
                     // The question's own.
@@ -317,44 +154,6 @@ fn amend(st: &mut State, ctx: ffi::Ctx, ix: EntityIx, known: &Known, suffix: &[u
             }
         }
     }
-}
-
-/// A record was dropped while the question was under way, or its copy is of before that. Something was told of it that is known no more: it may match, for
-/// all who asked since. Else, if it was returned, nothing better is known: as a member without a copy it is fetched when the
-/// set is read.
-fn doubt_dropped(
-    st: &mut State,
-    ctx: ffi::Ctx,
-    ix: EntityIx,
-    known: &Known,
-    id: &CompactString,
-    sent: u64,
-) {
-    let (seq, told) = {
-        change::record_lost(ix, id);
-        (clock::next(), clock::order().first_told(ix, id, sent))
-    };
-    if let Some(first) = told {
-        change::doubt(st, ctx, ix, id, first, seq);
-    } else if !known.returned.contains(id) && st.get(ix).is_some_and(|e| !e.doubts.holds(id)) {
-        change::doubt(st, ctx, ix, id, seq, seq);
-    }
-}
-
-fn belongs_to(e: &Entity, entry: &Entry, suffix: &[u8]) -> bool {
-    if suffix == b"*" {
-        return true;
-    }
-    let Some(at) = suffix.iter().position(|b| *b == b':') else {
-        return false;
-    };
-    let (Some(field), Some(value)) = (suffix.get(..at), suffix.get(at + 1..)) else {
-        return false;
-    };
-    std::str::from_utf8(field)
-        .ok()
-        .and_then(|f| e.spec.field(f))
-        .is_some_and(|f| entry.has(f, value))
 }
 
 /// The whole table was read: every index value is complete, the unknown ones empty. `ids`: all of it; `in_sets`: those of
@@ -374,7 +173,7 @@ pub(super) fn store_table<'a>(
         let Some(entry) = Entry::read(&s.bytes, &name) else {
             continue;
         };
-        for suffix in sets_of(&lane.spec, &entry) {
+        for suffix in index::sets(&lane.spec, &entry) {
             sets.entry(suffix).or_default().push(id.clone());
         }
     }
@@ -391,10 +190,7 @@ pub(crate) fn whole_table(
 ) -> bool {
     let (fresh_until, expire_at) = set_ends(&q.lane, asked_ms, ids.is_empty());
     let head = head(asked_ms, fresh_until, sent);
-    {
-        let _held = lock::lock();
-        cell::enter(|st| schemas::fetched(st, q.lane.ix));
-    }
+    cell::with(|st, _| schemas::fetched(st, q.lane.ix));
     let known = Known::gather(q, ids.iter().cloned(), true, sent);
     store_set(q, &known, &q.suffix, ids.clone(), head, expire_at)
         && store_sets(q, &known, ids, sets, head, sent)
@@ -450,9 +246,7 @@ fn store_sets(
     if !stored {
         return false;
     }
-    let held = lock::lock();
-    let ctx = held.ctx();
-    cell::enter(|st| {
+    cell::with(|st, ctx| {
         if !current(st, q, b"*", sent) {
             return false;
         }

@@ -90,19 +90,16 @@ fn by_itself(b: &mut OfBase, base: &str, class: Class) {
     let of: Arc<str> = base.into();
     ask(base.into(), class, move |result| {
         let mut readers = Vec::new();
-        {
-            let _held = lock::lock();
-            cell::enter(|st| {
-                let Some(b) = st.schemas.get_mut(&*of) else {
-                    return;
-                };
-                b.asking = false;
-                readers.append(&mut b.readers);
-                if let Err((refused, line)) = &result {
-                    failed(b, &of, *refused, line);
-                }
-            });
-        }
+        cell::with(|st, _| {
+            let Some(b) = st.schemas.get_mut(&*of) else {
+                return;
+            };
+            b.asking = false;
+            readers.append(&mut b.readers);
+            if let Err((refused, line)) = &result {
+                failed(b, &of, *refused, line);
+            }
+        });
         waiting::learned(readers.into_iter().map(|(_, op)| op).collect());
     });
 }
@@ -131,24 +128,20 @@ fn failed(b: &mut OfBase, base: &str, refused: bool, line: &str) {
 pub(crate) fn take_in(base: &str, schema: &Value) -> Vec<Problem> {
     columns::learn(base, schema);
     let tables = known::tables(schema);
-    let (specs, names) = {
-        let held = lock::lock();
-        let ctx = held.ctx();
-        cell::enter(|st| {
-            if st.loading || ffi::is_replica(ctx) {
-                return (Vec::new(), Vec::new());
-            }
-            note(st, ctx, base, tables);
-            bring_home(st, ctx, base);
-            let specs: Vec<(Arc<Spec>, Option<Arc<Table>>)> = st
-                .entities()
-                .filter(|e| e.base() == base)
-                .map(|e| (e.spec.clone(), e.table.clone()))
-                .collect();
-            (specs, st.sorted_names())
-        })
-        .unwrap_or_default()
-    };
+    let (specs, names) = cell::with(|st, ctx| {
+        if st.loading || ffi::is_replica(ctx) {
+            return (Vec::new(), Vec::new());
+        }
+        note(st, ctx, base, tables);
+        bring_home(st, ctx, base);
+        let specs: Vec<(Arc<Spec>, Option<Arc<Table>>)> = st
+            .entities()
+            .filter(|e| e.base() == base)
+            .map(|e| (e.spec.clone(), e.table.clone()))
+            .collect();
+        (specs, st.sorted_names())
+    })
+    .unwrap_or_default();
     let subjects: Vec<Subject> = specs
         .iter()
         .map(|(spec, table)| Subject {
@@ -158,8 +151,7 @@ pub(crate) fn take_in(base: &str, schema: &Value) -> Vec<Problem> {
         .collect();
     let names: Vec<&str> = names.iter().map(|n| &**n).collect();
     let problems = known::check(schema, &subjects, &names);
-    let _held = lock::lock();
-    cell::enter(|st| compared(st, base, &specs, problems.clone()));
+    cell::with(|st, _| compared(st, base, &specs, problems.clone()));
     problems
 }
 
@@ -210,7 +202,7 @@ fn bring_home(st: &mut State, ctx: Ctx, base: &str) {
         let Some(e) = st.get_mut(ix) else { continue };
         e.strays.clear();
         for id in foreign {
-            if e.doubts.settle(&id, u64::MAX) {
+            if e.doubts.end(&id, u64::MAX) {
                 own_keys::forget_doubt(ctx, e, &id);
             }
         }

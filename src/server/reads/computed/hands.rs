@@ -10,7 +10,7 @@ use crate::server::store::answers;
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
-use crate::server::valkey::reply::{Body, Stored};
+use crate::server::valkey::reply::{Body, InPlace};
 use podium_core::computed::answer::{Detail, Source};
 use podium_core::computed::lease::{Got, Handed};
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -149,7 +149,7 @@ fn hand(
     }
     let meta = meta.then(|| meta_of(&h.key, header.as_ref(), source, detail, now));
     let value = match found {
-        Some((a, _)) => Body::Stored(Stored::new(a.value)),
+        Some((a, _)) => Body::InPlace(InPlace::new(a.value)),
         None => Body::Null,
     };
     replies.push((client, pair(value, token).with_meta(meta).seal()));

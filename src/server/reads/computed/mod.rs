@@ -16,7 +16,7 @@ use crate::server::store::answers;
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::log;
-use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, Meta, Stored as StoredBody};
+use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, InPlace, Meta};
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use podium_core::computed::answer::{self, Copy, Detail, Options, Others, Reply, Source, Terms};
@@ -223,7 +223,7 @@ impl Judge<'_> {
             .meta
             .then(|| meta_of(&k.name, shown.as_ref(), source, detail, self.now));
         let body = match found.filter(|_| value) {
-            Some((a, _)) => Body::Stored(StoredBody::new(a.value)),
+            Some((a, _)) => Body::InPlace(InPlace::new(a.value)),
             None => Body::Null,
         };
         Some(body.with_meta(meta))
@@ -283,7 +283,7 @@ impl Judge<'_> {
             .meta
             .then(|| meta_of(name, shown.as_ref(), source, detail, self.now));
         let body = match found.filter(|_| value) {
-            Some((a, _)) => Body::Stored(StoredBody::new(a.value)),
+            Some((a, _)) => Body::InPlace(InPlace::new(a.value)),
             None => Body::Null,
         };
         Leased::Body(pair(body, token).with_meta(meta))

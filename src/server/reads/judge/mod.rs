@@ -1,28 +1,30 @@
 //! From what is cached, and what was brought, to an answer, or to what must still be fetched. Reads only; under the lock.
 
+pub(crate) mod render;
 pub(crate) mod scan;
 
 pub(crate) use crate::server::reads::judge::scan::Start;
 
 use crate::server::reads::computed::used::Used;
 use crate::server::reads::computed::COMPUTED;
+use crate::server::reads::judge::render::{render, render_shared};
+
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{Brought, LandedRecord, Seen};
-use crate::server::state::query::{Options, RecordKey, View};
+use crate::server::state::query::{Options, RecordKey};
 use crate::server::store::cluster;
 use crate::server::store::{self, Copy};
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::ffi::Ctx;
 use crate::server::valkey::log;
-use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, Meta, Stored};
+use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, Meta};
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::{Entry, Header};
 use podium_core::freshness::{self, Use, Windows};
-use podium_core::spec::Spec;
-use podium_core::{key, record};
+use podium_core::key;
 use std::sync::Arc;
 
 /// What must be fetched before there is an answer.
@@ -441,41 +443,5 @@ fn ttl_s(fresh_until: u64, now: u64) -> i64 {
         ((fresh_until - now) / 1000) as i64
     } else {
         -(((now - fresh_until).div_ceil(1000)) as i64)
-    }
-}
-
-/// A stored record in a view.
-fn render(e: &Entity, view: &View, entry: &Entry, id: &str) -> Body {
-    match view {
-        View::Default => Body::Stored(Stored::new(entry.answer())),
-        View::Whole => Body::Stored(Stored::new(entry.whole())),
-        View::Named(v) => cut(&e.spec, v, entry, id),
-    }
-}
-
-fn render_shared(spec: &Spec, view: &View, bytes: &Arc<[u8]>, entry: &Entry, id: &str) -> Body {
-    let within = |part: &[u8]| {
-        let at = part.as_ptr() as usize - bytes.as_ptr() as usize;
-        Body::Shared(bytes.clone(), at, part.len())
-    };
-    match view {
-        View::Default => within(entry.answer()),
-        View::Whole => within(entry.whole()),
-        View::Named(v) => cut(spec, v, entry, id),
-    }
-}
-
-fn cut(spec: &Spec, view: &str, entry: &Entry, id: &str) -> Body {
-    let Some(ix) = spec.view(view) else {
-        return Body::error(format!(
-            "NOVIEW there is no view '{}' any more",
-            key::shown(view.as_bytes())
-        ));
-    };
-    match record::project(spec, ix, id, entry.whole(), &entry.spans()) {
-        Ok(json) => Body::Bytes(json),
-        Err(why) => Body::error(format!(
-            "BADRECORD {id} cannot be shown in the view {view}: {why}"
-        )),
     }
 }

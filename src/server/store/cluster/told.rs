@@ -135,7 +135,7 @@ pub(crate) fn send_on(st: &State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -> Resu
     let Some(again) = unsettled(&e.name) else {
         return Ok(());
     };
-    store::remove_key(ctx, &[e.name.as_bytes(), b":", suffix].concat());
+    store::remove_key(ctx, &key::set(&e.name, suffix));
     Err(again)
 }
 

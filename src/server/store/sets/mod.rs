@@ -14,38 +14,18 @@ use crate::server::valkey::tracking;
 use compact_str::CompactString;
 use hashbrown::HashSet;
 use podium_core::entry::{Entry, Sentinel};
-use podium_core::{key, outside};
+use podium_core::{index, key, outside};
 
 /// `<field>:<value>` of every index set that a record with these cells belongs to, and `*`.
 pub(crate) fn set_suffixes(st: &State, ix: EntityIx, entry: &Entry) -> Vec<Vec<u8>> {
     let Some(e) = st.get(ix) else {
         return Vec::new();
     };
-    let mut out = vec![b"*".to_vec()];
-    for (f, field) in e
-        .spec
-        .fields()
-        .iter()
-        .enumerate()
-        .filter(|(_, field)| field.indexed)
-    {
-        for text in entry.texts(f as u16) {
-            let mut suffix = Vec::with_capacity(field.name.len() + 1 + text.len());
-            suffix.extend_from_slice(field.name.as_bytes());
-            suffix.push(b':');
-            suffix.extend_from_slice(text);
-            out.push(suffix);
-        }
-    }
-    out
+    index::all_sets(&e.spec, entry)
 }
 
 pub(crate) fn set_name(e: &Entity, suffix: &[u8]) -> Vec<u8> {
-    let mut name = Vec::with_capacity(e.name.len() + 1 + suffix.len());
-    name.extend_from_slice(e.name.as_bytes());
-    name.push(b':');
-    name.extend_from_slice(suffix);
-    name
+    key::set(&e.name, suffix)
 }
 
 /// Tells who read an index set that it, or a member of it, changed; whether or not its key is still there.

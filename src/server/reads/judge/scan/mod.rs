@@ -107,7 +107,7 @@ impl Scan {
         if self.conditions.is_empty() {
             return vec![key::all(&e.name)];
         }
-        let of = |c: &Condition| [e.name.as_bytes(), b":", &c.suffix[..]].concat();
+        let of = |c: &Condition| key::set(&e.name, &c.suffix);
         self.conditions.iter().map(of).collect()
     }
     pub(crate) fn size(&self) -> usize {

@@ -161,7 +161,7 @@ impl Judge<'_> {
                     });
                 }
                 Set::Foreign => {
-                    let full = [e.name.as_bytes(), b":", suffix].concat();
+                    let full = key::set(&e.name, suffix);
                     return Start::Done(Body::error(reply::wrong_type(&full)));
                 }
                 Set::Absent => {
@@ -345,7 +345,7 @@ fn in_force(
         return Ok(None);
     }
     let anew = |c: &Condition| {
-        let name = [e.name.as_bytes(), b":", &c.suffix[..]].concat();
+        let name = key::set(&e.name, &c.suffix);
         match key::parse(&name) {
             Some(Name::Index { field, value, .. }) => query::condition(e, field, value),
             _ => Err(reply::bad_index_key(&name)),

@@ -1,4 +1,4 @@
-//! What is told of the feeds: PODIUM.SYNC STATUS and INFO.
+//! How the feeds are doing: PODIUM.SYNC STATUS and INFO.
 
 use crate::server::feed::interval;
 use crate::server::state::entities::State;

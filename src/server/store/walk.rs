@@ -1,0 +1,83 @@
+//! Going through an entity's cached records, in slices of the server's lock.
+
+use crate::server::state::cell;
+use crate::server::state::clock;
+use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::store::{copy, invalidate, Copy};
+use crate::server::valkey::ffi::{self, Ctx};
+use crate::server::valkey::lock::Held;
+use compact_str::CompactString;
+use podium_core::entry::Entry;
+use podium_core::key;
+
+/// Records looked at per hold of the lock: well under a millisecond.
+const SLICE: usize = 250;
+
+/// A cached record, while it is looked at.
+pub(crate) struct Cached<'a> {
+    pub(crate) st: &'a State,
+    pub(crate) ctx: Ctx,
+    pub(crate) e: &'a Entity,
+    pub(crate) id: &'a CompactString,
+    /// Its key.
+    pub(crate) name: &'a [u8],
+    pub(crate) entry: &'a Entry<'a>,
+}
+
+/// Looks at those of `ids` that are cached. On a thread that does not hold the lock.
+pub(crate) fn each(ix: EntityIx, ids: &[CompactString], mut look: impl FnMut(&Cached)) {
+    for part in ids.chunks(SLICE) {
+        cell::with(|st, ctx| part.iter().for_each(|id| at(st, ctx, ix, id, &mut look)));
+    }
+}
+
+/// Puts those in doubt that `shows` says show something that changed; `then` hears of those of a slice, once they are
+/// dropped. `hold`: how the lock is taken. `None`: nothing may be removed now.
+pub(crate) fn outdate(
+    ix: EntityIx,
+    ids: &[CompactString],
+    hold: impl Fn() -> Held,
+    mut shows: impl FnMut(&Cached) -> bool,
+    mut then: impl FnMut(&mut State, Vec<CompactString>),
+) -> Option<()> {
+    for part in ids.chunks(SLICE) {
+        let held = hold();
+        let ctx = held.ctx();
+        if !ffi::removable(ctx) {
+            return None;
+        }
+        cell::enter(|st| {
+            let mut hit = Vec::new();
+            for id in part {
+                at(st, ctx, ix, id, &mut |cached: &Cached| {
+                    if shows(cached) {
+                        hit.push(id.clone());
+                    }
+                });
+            }
+            for id in &hit {
+                invalidate(st, ctx, ix, id, clock::next());
+            }
+            then(st, hit);
+        });
+    }
+    Some(())
+}
+
+fn at(st: &State, ctx: Ctx, ix: EntityIx, id: &CompactString, look: &mut impl FnMut(&Cached)) {
+    let Some(e) = st.get(ix) else { return };
+    let Copy::Record(b) = copy(ctx, e, id, false) else {
+        return;
+    };
+    let name = key::record(&e.name, id);
+    if let Some(entry) = Entry::read(b, &name) {
+        look(&Cached {
+            st,
+            ctx,
+            e,
+            id,
+            name: &name,
+            entry: &entry,
+        });
+    }
+}

@@ -324,6 +324,7 @@ fn entity_under_way(st: &mut State, ix: EntityIx) {
     }
     if !st.answers.idle() {
         answers::cut(st, &[Cut::Entity(ix)]);
+        answers::entity_doubt(st, ix, 0);
     }
 }
 

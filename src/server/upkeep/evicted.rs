@@ -9,6 +9,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::change;
 use crate::server::store::own_keys::{evicted as keys, save_doubts, save_spec, DOUBT, SPEC};
+use crate::server::store::resources::{self, RESOURCE};
 use crate::server::valkey::ffi::{self, rm, Ctx};
 use podium_core::key;
 use std::ffi::c_void;
@@ -71,6 +72,8 @@ fn restore(ctx: Ctx, st: &State, name: &[u8]) {
         save_spec(ctx, e);
     } else if let Some(e) = entity(DOUBT) {
         save_doubts(ctx, e);
+    } else if let Some(resource) = key::own_entity(name, RESOURCE) {
+        resources::save(ctx, st, resource);
     } else if name.starts_with(b"podium:budget") {
         budget::lost();
     } else {

@@ -40,7 +40,7 @@ unsafe fn hit(ctx: Ctx, argv: Argv) -> bool {
         return false;
     };
     let now = cached_now_ms();
-    if cell::enter(|st| computed::is_lease_hit(st, &a, name, now)) != Some(true) {
+    if cell::enter(|st| computed::hit::is_lease_hit(st, &a, now)) != Some(true) {
         return false;
     }
     if tracking::somebody_waits() {

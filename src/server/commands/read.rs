@@ -86,7 +86,7 @@ unsafe fn computed_hit(ctx: Ctx, body: &[u8], name: &[u8]) -> bool {
         return false;
     };
     let now = cached_now_ms();
-    if cell::enter(|st| computed::is_hit(st, &a, name, now)) != Some(true) {
+    if cell::enter(|st| computed::hit::is_hit(st, &a, now)) != Some(true) {
         return false;
     }
     if tracking::somebody_waits() {

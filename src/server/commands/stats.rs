@@ -37,6 +37,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             for e in st.entities_mut() {
                 e.figures = Figures::default();
             }
+            st.resources.cool();
             for r in st.resources.iter_mut() {
                 r.figures = Default::default();
             }
@@ -51,6 +52,7 @@ unsafe fn stats_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                 let text = std::str::from_utf8(name).unwrap_or("");
                 crate::server::reads::count_now(st);
                 if st.resources.get(text).is_some() {
+                    st.resources.cool();
                     let all = info::computed(st, Some(text));
                     return Ok(Body::Map(
                         all.into_iter().map(|(k, v)| (k, v.into_body())).collect(),

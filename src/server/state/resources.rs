@@ -29,13 +29,61 @@ pub(crate) struct Resource {
     pub(crate) figures: Figures,
 }
 
+/// What a plain hit needs to know of a resource, by its generation, and the hits that were not counted yet.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hot {
+    generation: u64,
+    /// XFetch's beta.
+    pub(crate) early: f64,
+    pub(crate) hits: u64,
+}
+
+/// Places for generations read lately; a power of two.
+const HOT: usize = 16;
+
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Resources {
     by_name: HashMap<Arc<str>, Resource>,
+    hot: [Hot; HOT],
 }
 
 impl Resources {
+    /// The short way of a hit: the resource in force under this generation.
+    #[inline]
+    pub(crate) fn hot(&mut self, generation: u64) -> Option<&mut Hot> {
+        let at = generation as usize & (HOT - 1);
+        if self.hot.get(at).is_none_or(|h| h.generation != generation) {
+            self.warm_up(generation, at)?;
+        }
+        self.hot.get_mut(at)
+    }
+    #[cold]
+    fn warm_up(&mut self, generation: u64, at: usize) -> Option<()> {
+        let r = self.by_name.values().find(|r| r.generation == generation)?;
+        let fresh = Hot {
+            generation,
+            early: r.spec.early,
+            hits: 0,
+        };
+        let before = std::mem::replace(self.hot.get_mut(at)?, fresh);
+        self.count(before);
+        Some(())
+    }
+    fn count(&mut self, h: Hot) {
+        if h.hits > 0 {
+            let mut all = self.by_name.values_mut();
+            if let Some(r) = all.find(|r| r.generation == h.generation) {
+                r.figures.hits += h.hits;
+            }
+        }
+    }
+    /// Counts the hits of plain reads, and forgets which generations are in force: before one ends, and before figures are read.
+    pub(crate) fn cool(&mut self) {
+        for h in std::mem::take(&mut self.hot) {
+            self.count(h);
+        }
+    }
     pub(crate) fn get(&self, name: &str) -> Option<&Resource> {
         self.by_name.get(name)
     }
@@ -50,6 +98,7 @@ impl Resources {
     }
     /// Puts one in force, in place of what had its name.
     pub(crate) fn put(&mut self, name: &str, spec: Spec, json: &[u8], generation: u64) {
+        self.cool();
         let name: Arc<str> = name.into();
         let r = Resource {
             name: name.clone(),
@@ -61,6 +110,7 @@ impl Resources {
         self.by_name.insert(name, r);
     }
     pub(crate) fn remove(&mut self, name: &str) -> Option<Resource> {
+        self.cool();
         self.by_name.remove(name)
     }
     pub(crate) fn names(&self) -> impl Iterator<Item = &Arc<str>> {

@@ -135,6 +135,7 @@ pub(crate) fn all(st: &mut State) -> List {
     ));
     out.push(spec_problems(st, None));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
+    st.resources.cool();
     out.extend(computed(st, None));
     out
 }

@@ -1,10 +1,11 @@
 //! Computed answers: what a read of one gets, who computes it, and what became of the computation.
 //!
 //! Reading order: here (GET, MGET and LEASE judged by the core's table), `fill` (FILL and RELEASE), `used` (what a read FOR a
-//! token used), `hands` (the thread that answers who waits and clears away what was dropped).
+//! token used), `hit` (the short way of a plain hit), `hands` (the thread that answers who waits and clears away what was dropped).
 
 pub(crate) mod fill;
 pub(crate) mod hands;
+pub(crate) mod hit;
 pub(crate) mod used;
 
 use crate::server::reads::judge::{Judge, Want};
@@ -23,7 +24,7 @@ use podium_core::computed::answer::{self, Copy, Detail, Options, Others, Reply, 
 use podium_core::computed::early::early;
 use podium_core::computed::index::Check;
 use podium_core::computed::lease::{Ask, Token};
-use podium_core::computed::stored::Header;
+use podium_core::computed::stored::{Header, Stored};
 use podium_core::key::{self, Name};
 use std::sync::Arc;
 
@@ -142,10 +143,7 @@ impl Judge<'_> {
         st: &mut State,
         name: &[u8],
         beta: Option<f64>,
-    ) -> (
-        Option<(podium_core::computed::stored::Stored<'static>, Copy)>,
-        Vec<Want>,
-    ) {
+    ) -> (Option<(Stored<'static>, Copy)>, Vec<Want>) {
         let looked = if settings::enabled() {
             answers::look(st, self.ctx, name, true)
         } else {
@@ -395,49 +393,6 @@ pub(crate) fn key_of(st: &State, name: &[u8]) -> Option<RecordKey> {
         id: Default::default(),
         name: name.into(),
     })
-}
-
-/// Answers a plain GET of a computed key from a fresh copy, without a lock or an allocation. False: the general way decides.
-#[inline]
-pub(crate) fn is_hit(
-    st: &mut State,
-    answer: &podium_core::computed::stored::Stored,
-    name: &[u8],
-    now: u64,
-) -> bool {
-    let h = &answer.header;
-    if now >= h.fresh_until || st.replica {
-        return false;
-    }
-    let Some(at) = answer.place(st.answers.process) else {
-        return false;
-    };
-    if st.answers.core.check(at) != Check::Hit {
-        return false;
-    }
-    let Some(r) = st
-        .resources
-        .of_key_mut(name)
-        .filter(|r| r.generation == h.generation)
-    else {
-        return false;
-    };
-    r.figures.hits += 1;
-    true
-}
-
-/// As [`is_hit`], for LEASE: not so near its end that somebody may be asked to compute it anew.
-#[inline]
-pub(crate) fn is_lease_hit(
-    st: &mut State,
-    answer: &podium_core::computed::stored::Stored,
-    name: &[u8],
-    now: u64,
-) -> bool {
-    let h = &answer.header;
-    let beta = st.resources.of_key(name).map_or(0.0, |r| r.spec.early);
-    let near = (h.took_ms as f64 * beta * 64.0) as u64;
-    h.fresh_until.saturating_sub(now) > near && is_hit(st, answer, name, now)
 }
 
 /// What happens to a client of LEASE whose deadline passed, or that was unblocked.

@@ -5,6 +5,7 @@ use crate::server::changes::written::hold;
 use crate::server::desk::{desk, Thing};
 use crate::server::state::cell;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::history::How;
 use crate::server::state::lane::Lane;
 use crate::server::store::change;
 use crate::server::store::targets;
@@ -72,7 +73,9 @@ pub(crate) fn doubt_referrers(
             }
             hit
         };
-        let over = walk::outdate(ix, &ids, hold, shows, |_, hit| doubted.extend(hit));
+        let over = walk::outdate(ix, &ids, (hold, How::Write), shows, |_, hit| {
+            doubted.extend(hit)
+        });
         if over.is_none() {
             return;
         }

@@ -14,6 +14,7 @@ use crate::server::store::form;
 use crate::server::desk::{self};
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, LinkCells, State};
+use crate::server::state::history::How;
 use crate::server::store::cluster;
 use crate::server::store::{self, By, Copy, Stored};
 use crate::server::upstream::figures::Cause;
@@ -162,20 +163,17 @@ fn one(
         .get(lane.ix)
         .is_some_and(|e| matches!(store::copy(ctx, e, id, false), Copy::Record(_)));
     let kept = undisputed
-        && store::put(
-            st,
-            ctx,
-            lane.ix,
-            id,
-            &stored.bytes,
-            stored.expire_at,
-            By::Told,
-        ) == Stored::Yes;
+        && st.by_word_of(How::Write, |st| {
+            let (bytes, end) = (&stored.bytes, stored.expire_at);
+            store::put(st, ctx, lane.ix, id, bytes, end, By::Told)
+        }) == Stored::Yes;
     if let Some(e) = st.get_mut(lane.ix) {
         e.figures.schema_violations += u64::from(stored.violations);
     }
     if !kept {
-        store::invalidate(st, ctx, lane.ix, id, seq);
+        st.by_word_of(How::Write, |st| {
+            store::invalidate(st, ctx, lane.ix, id, seq)
+        });
     }
     if !compared || !kept {
         // Nothing to compare with: every link that was written may be new.
@@ -276,7 +274,9 @@ pub(crate) fn deleted(lane: &Lane, ids: &[CompactString]) -> Vec<(CompactString,
             for id in ids {
                 let seq = clock::next();
                 let (header, expire_at) = form::tombstone(&lane, seq, now, now);
-                store::put_tomb(st, ctx, lane.ix, id, header, expire_at, By::Told);
+                st.by_word_of(How::Write, |st| {
+                    store::put_tomb(st, ctx, lane.ix, id, header, expire_at, By::Told)
+                });
                 store::signal_fetch(ctx, &key::record(&lane.entity, id));
             }
         });
@@ -303,7 +303,9 @@ pub(crate) fn uncertain(lane: &Lane, id: Option<&CompactString>, cells: &[&Map<S
             match id {
                 Some(id) => {
                     let seq = clock::next();
-                    store::invalidate(st, ctx, lane.ix, id, seq);
+                    st.by_word_of(How::Write, |st| {
+                        store::invalidate(st, ctx, lane.ix, id, seq)
+                    });
                 }
                 // Any index set of the entity may lack it.
                 None => change::sets(st, ctx, lane.ix),

@@ -4,6 +4,7 @@ pub(crate) mod answers;
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod discover;
+pub(crate) mod explain;
 pub(crate) mod read;
 pub(crate) mod rights;
 pub(crate) mod spec;

@@ -2,6 +2,7 @@
 
 pub(crate) mod ahead;
 pub(crate) mod computed;
+pub(crate) mod explain;
 pub(crate) mod judge;
 pub(crate) mod order;
 pub(crate) mod settle;

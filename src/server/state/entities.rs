@@ -3,6 +3,7 @@
 use crate::server::state::answers::Answers;
 use crate::server::state::feeds::Follower;
 use crate::server::state::grave::Grave;
+use crate::server::state::history::{History, How};
 use crate::server::state::hot::Hot;
 use crate::server::state::landing::Landing;
 use crate::server::state::questions::Questions;
@@ -269,6 +270,10 @@ pub(crate) struct State {
     pub(crate) loading: bool,
     /// As of when what is being told was so, unix ms; none: as of now.
     pub(crate) telling_ms: Option<u64>,
+    /// By whose word what is being told is known.
+    pub(crate) teller: How,
+    /// What became of things lately.
+    pub(crate) history: History,
     pub(crate) replica: bool,
     /// Specs of `podium.spec-file`, to be in force once the data are loaded.
     pub(crate) from_file: Vec<(String, Spec)>,
@@ -318,6 +323,13 @@ impl State {
         let mut names: Vec<Arc<str>> = self.names.keys().cloned().collect();
         names.sort();
         names
+    }
+    /// Runs `f`, which notes what is known by this one's word.
+    pub(crate) fn by_word_of<R>(&mut self, how: How, f: impl FnOnce(&mut State) -> R) -> R {
+        let before = std::mem::replace(&mut self.teller, how);
+        let r = f(self);
+        self.teller = before;
+        r
     }
     /// Adds an entity that is not there yet.
     pub(crate) fn add(

@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod entities;
 pub(crate) mod feeds;
 pub(crate) mod grave;
+pub(crate) mod history;
 pub(crate) mod hot;
 pub(crate) mod landing;
 pub(crate) mod lane;

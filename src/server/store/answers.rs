@@ -5,6 +5,7 @@
 
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::history::{About, How};
 use crate::server::state::resources::Resource;
 use crate::server::store::{self, change::Change, By, Copy, Set};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
@@ -174,6 +175,8 @@ pub(crate) fn delete_some(st: &mut State, ctx: Ctx) -> bool {
         }
         let name = key::split(&g.key).map_or("", |(r, _)| r);
         st.answers.count_gone(name, g.place.slot, Some(bytes));
+        let seq = clock::next();
+        st.history.note(About::Change, &g.key, How::Dropped, seq);
         store::remove_key(ctx, &g.key);
     }
     more
@@ -293,6 +296,8 @@ pub(crate) fn write(
         notify(ctx, store::STRING_EVENT, c"set", &s);
         ffi::signal_modified(ctx, &s);
     });
+    let seq = header.seq;
+    st.history.note(About::Change, name, How::Fill, seq);
     true
 }
 

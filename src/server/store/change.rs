@@ -7,9 +7,11 @@
 
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
+use crate::server::state::history::{doubt_of, About, History, How};
 use crate::server::state::{rounds, soon};
 use crate::server::store::links::learn_targets;
 use crate::server::store::own_keys::{self, Wrote};
+use crate::server::store::sets::set_name;
 use crate::server::store::{
     answers, cluster, holders, leave_set, link_cells, links_in, reindex, relink, signal_by,
     signal_set, told, By,
@@ -62,6 +64,20 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
     };
     if signals {
         signal_modified(ctx, &RString::new(&name));
+    }
+    let doubt = st
+        .history
+        .settle(About::Doubt, &doubt_of(generation, &name), seq);
+    let how = match (st.teller, c.by) {
+        (How::Told, By::Fetch) if doubt == Some(How::Feed) => How::Feed,
+        (How::Told, By::Fetch) => How::Fetch,
+        (teller, _) => teller,
+    };
+    if how == How::Feed {
+        st.history.note(About::Since, &name, how, seq);
+    }
+    if c.shows() {
+        st.history.note(About::Change, &name, how, seq);
     }
     match c.new {
         Some(fresh) => told::note(st, ix, id, fresh),
@@ -158,7 +174,18 @@ pub(crate) fn record_outdated(
         order.note(ix, id, seq);
         order.lost(ix, id);
     }
+    note_doubt(st, ix, id, st.teller, seq);
     answers::doubt(st, ix, id, seq);
+}
+
+/// Takes note of why a record is in doubt.
+fn note_doubt(st: &mut State, ix: EntityIx, id: &str, how: How, seq: u64) {
+    if let Some(e) = st.get(ix) {
+        let name = key::record(&e.name, id);
+        let doubt = doubt_of(e.generation, &name);
+        st.history.note(About::Doubt, &doubt, how, seq);
+        st.history.note(About::Change, &name, how, seq);
+    }
 }
 
 /// Puts a record in doubt for every index of its entity, durably, for a reason numbered `seq` and for all who asked from
@@ -170,6 +197,7 @@ pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64
         return;
     }
     clock::order().doubted(ix, id, first, seq);
+    note_doubt(st, ix, id, st.teller, seq);
     answers::doubt(st, ix, id, seq);
     answers::entity_doubt(st, ix, seq);
     let Some(e) = st.get_mut(ix) else { return };
@@ -223,6 +251,7 @@ pub(crate) fn record_removed(st: &mut State, ix: EntityIx, id: &str) {
     if let Some(e) = st.get_mut(ix) {
         e.before.told(id, ffi::now_ms());
     }
+    note_doubt(st, ix, id, How::Removed, seq);
     answers::doubt(st, ix, id, seq);
 }
 
@@ -235,6 +264,10 @@ pub(crate) fn record_evicted(e: &mut Entity, id: &str) {
 /// An index set changed, and what is in it now is not known.
 pub(crate) fn set_outdated(st: &mut State, ix: EntityIx, suffix: &[u8], seq: u64) {
     set_under_way(ix, suffix, seq);
+    if let Some(e) = st.get(ix) {
+        let name = set_name(e, suffix);
+        st.history.note(About::Change, &name, st.teller, seq);
+    }
     answers::set_changed(st, ix, suffix);
 }
 
@@ -342,6 +375,7 @@ pub(crate) fn everything(st: &mut State) {
         answers::cut(st, &[Cut::All]);
     }
     tracking::all_told();
+    st.history = History::default();
     forget_keys(st);
     let told: Vec<_> = st
         .entities_mut()

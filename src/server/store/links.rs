@@ -2,6 +2,7 @@
 
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, LinkCells, State};
+use crate::server::state::history::How;
 use crate::server::state::landing::Link;
 use crate::server::state::schemas::Through;
 use crate::server::store::targets;
@@ -156,7 +157,7 @@ pub(crate) fn doubt_other_end(
         }
         let seq = clock::next();
         if sure {
-            invalidate(st, ctx, t, other, seq);
+            st.by_word_of(How::Link, |st| invalidate(st, ctx, t, other, seq));
         } else {
             let through = Through {
                 ix,
@@ -178,7 +179,7 @@ fn doubt_stray(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, seq: u64, throu
     if links.is_none() && !e.doubts.holds(id) && !e.records.contains(id) {
         links = Some(Vec::new());
     }
-    invalidate(st, ctx, ix, id, seq);
+    st.by_word_of(How::Link, |st| invalidate(st, ctx, ix, id, seq));
     let Some(e) = st.get_mut(ix).filter(|e| e.doubts.holds(id)) else {
         return;
     };

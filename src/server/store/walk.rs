@@ -3,6 +3,7 @@
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::history::How;
 use crate::server::store::{copy, invalidate, Copy};
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock::Held;
@@ -32,11 +33,12 @@ pub(crate) fn each(ix: EntityIx, ids: &[CompactString], mut look: impl FnMut(&Ca
 }
 
 /// Puts those in doubt that `shows` says show something that changed; `then` hears of those of a slice, once they are
-/// dropped. `hold`: how the lock is taken. `None`: nothing may be removed now.
+/// dropped. `hold`: how the lock is taken; `how`: by
+/// whose word something changed. `None`: nothing may be removed now.
 pub(crate) fn outdate(
     ix: EntityIx,
     ids: &[CompactString],
-    hold: impl Fn() -> Held,
+    (hold, how): (impl Fn() -> Held, How),
     mut shows: impl FnMut(&Cached) -> bool,
     mut then: impl FnMut(&mut State, Vec<CompactString>),
 ) -> Option<()> {
@@ -55,9 +57,11 @@ pub(crate) fn outdate(
                     }
                 });
             }
-            for id in &hit {
-                invalidate(st, ctx, ix, id, clock::next());
-            }
+            st.by_word_of(how, |st| {
+                for id in &hit {
+                    invalidate(st, ctx, ix, id, clock::next());
+                }
+            });
             then(st, hit);
         });
     }

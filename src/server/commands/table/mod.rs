@@ -7,6 +7,7 @@ use crate::server::commands::table::declare::declare;
 use crate::server::commands::answers;
 use crate::server::commands::check;
 use crate::server::commands::discover;
+use crate::server::commands::explain;
 use crate::server::commands::read;
 use crate::server::commands::spec;
 use crate::server::commands::stats;
@@ -237,6 +238,9 @@ fn commands() -> Vec<Command> {
         c("podium.release", answers::release, "write fast", "podium write fast", 3, Keys::One(Access::Read),
           "Gives a lease back: the computation failed", "O(1)",
           vec![Arg::Key("key"), Arg::Text("token")]),
+        c("podium.explain", explain::explain, "readonly", "podium admin dangerous", 2, Keys::One(Access::Read),
+          "Returns what is known of a record, an index set or a computed answer, and what a read of it would do now", "O(1) but for the names it lists, which are bounded",
+          vec![Arg::Key("key")]),
         c("podium.stats", stats::stats, "readonly", "podium read", -1, Keys::None,
           "Returns the figures of one entity or of all, or sets them back", "O(E) with E the number of entities",
           vec![optional(Arg::Choice("what", vec![Arg::Text("entity"), Arg::Word("RESET")]))]),

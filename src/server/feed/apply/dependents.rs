@@ -5,6 +5,7 @@ use crate::server::changes::written;
 use crate::server::feed::apply::reread;
 use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::history::How;
 use crate::server::store::change;
 use crate::server::store::walk::{self, Cached};
 use crate::server::valkey::ffi;
@@ -75,7 +76,7 @@ pub(super) fn doubt(
         walk::outdate(
             d.ix,
             &d.cached,
-            lock::lock,
+            (lock::lock, How::Feed),
             |cached| shows(cached, &d, &ids, &cut),
             |st, hit| reread(st, d.ix, &hit),
         )?;

@@ -4,6 +4,7 @@ use crate::server::feed::apply::{entities_of, reread, SLICE};
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::history::How;
 use crate::server::store;
 use crate::server::store::change;
 use crate::server::store::cluster;
@@ -172,7 +173,9 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
     if told {
         if t.indexed && !in_doubt {
             let seq = clock::next();
-            change::doubt(st, ctx, t.ix, &end.id, seq, seq);
+            st.by_word_of(How::Feed, |st| {
+                change::doubt(st, ctx, t.ix, &end.id, seq, seq);
+            });
         }
         return Doubted::Yes;
     }
@@ -193,7 +196,9 @@ fn one(st: &mut State, ctx: Ctx, t: &Target, end: &End, told: bool) -> Doubted {
         }
     }
     let seq = clock::next();
-    let had = store::invalidate(st, ctx, t.ix, &end.id, seq);
+    let had = st.by_word_of(How::Feed, |st| {
+        store::invalidate(st, ctx, t.ix, &end.id, seq)
+    });
     let in_doubt = st.get(t.ix).is_some_and(|e| e.doubts.holds(&end.id));
     if settings::enabled() && (had || in_doubt) {
         Doubted::Reread

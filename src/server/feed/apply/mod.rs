@@ -8,6 +8,7 @@ use crate::server::desk::{self, desk};
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::history::How;
 use crate::server::state::lane::Lane;
 use crate::server::store::change;
 use crate::server::store::cluster;
@@ -48,7 +49,9 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
                     let wanted: Vec<CompactString> = part
                         .iter()
                         .filter(|(id, fate)| {
-                            change(st, ctx, ix, id, *fate, table, changes, schema, sent)
+                            st.by_word_of(How::Feed, |st| {
+                                change(st, ctx, ix, id, *fate, table, changes, schema, sent)
+                            })
                         })
                         .map(|(id, _)| id.clone())
                         .collect();

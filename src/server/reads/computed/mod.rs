@@ -94,7 +94,7 @@ fn meta_of(key: &[u8], h: Option<&Header>, source: Source, detail: Detail, now: 
 }
 
 impl Judge<'_> {
-    fn terms(st: &State, key: &[u8]) -> Option<(Terms, f64)> {
+    pub(in crate::server::reads) fn terms(st: &State, key: &[u8]) -> Option<(Terms, f64)> {
         let r = st.resources.of_key(key)?;
         let if_error = r.spec.stale_if_error_s.map(|s| s.saturating_mul(1000));
         let terms = Terms {

@@ -87,11 +87,11 @@ impl Judge<'_> {
     fn bypass(&self) -> bool {
         self.options.no_cache || !settings::enabled()
     }
-    fn windows(e: &Entity) -> Windows {
+    pub(in crate::server::reads) fn windows(e: &Entity) -> Windows {
         settings::windows(crate::server::state::lane::ttl_s(&e.spec), e.spec.jitter())
     }
     /// What a copy is good for, the change feed's word included.
-    fn usable(&self, e: &Entity, w: &Windows, h: &Header) -> Use {
+    pub(in crate::server::reads) fn usable(&self, e: &Entity, w: &Windows, h: &Header) -> Use {
         match freshness::judge(w, h.fresh_until, h.dead_at, self.now) {
             Use::Fresh => Use::Fresh,
             _ if e.feed.renews(h, self.now) => Use::Fresh,
@@ -99,7 +99,7 @@ impl Judge<'_> {
         }
     }
     /// When a copy's freshness ends, the change feed's word included.
-    fn fresh_until(&self, e: &Entity, h: &Header) -> u64 {
+    pub(in crate::server::reads) fn fresh_until(&self, e: &Entity, h: &Header) -> u64 {
         if e.feed.renews(h, self.now) {
             h.fresh_until.max(e.feed.vouched_until)
         } else {
@@ -107,7 +107,7 @@ impl Judge<'_> {
         }
     }
     /// Must the change feed be heard before what is cached is believed?
-    fn must_hear(&self, e: &Entity) -> bool {
+    pub(in crate::server::reads) fn must_hear(&self, e: &Entity) -> bool {
         e.feed.unsettled(self.now) && !self.brought.heard && !self.options.cache_only
     }
     /// What a record that cannot be answered yet waits for.

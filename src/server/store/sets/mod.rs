@@ -7,6 +7,7 @@ use crate::server::store::sets::build::bear_set;
 pub(crate) use crate::server::store::sets::build::{amend_set, begin_set, extend_set, finish_set};
 
 use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::history::{About, How};
 use crate::server::store::{copy, remove_key, By, Copy, ZSET_EVENT};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
@@ -70,6 +71,7 @@ pub(crate) fn reindex(
     let Some(e) = st.get(ix) else { return };
     let member = RString::new(id.as_bytes());
     let mut newborn: Vec<Vec<u8>> = Vec::new();
+    let mut changed: Vec<Vec<u8>> = Vec::new();
     for suffix in &before {
         if is_in.contains(&suffix[..]) {
             if !same {
@@ -79,6 +81,7 @@ pub(crate) fn reindex(
         }
         leave_set(ctx, e, suffix, id, seq);
         signal_by(ctx, e, suffix, by);
+        changed.push(set_name(e, suffix));
     }
     for suffix in &after {
         // It may be a member already; a question in between, though, may have left it out.
@@ -107,7 +110,16 @@ pub(crate) fn reindex(
         let joins = !was_in.contains(&suffix[..]) && (old.is_some() || by == By::Told);
         if s.key.len() > was || joins {
             signal_by(ctx, e, suffix, by);
+            changed.push(set_name(e, suffix));
         }
+    }
+    for name in changed {
+        let how = if by == By::Fetch {
+            How::Fetch
+        } else {
+            st.teller
+        };
+        st.history.note(About::Change, &name, how, seq);
     }
     for suffix in newborn {
         bear_set(st, ctx, ix, &suffix, id);

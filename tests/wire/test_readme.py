@@ -1,4 +1,4 @@
-"""README.md against the running module: grammar, commands, settings, figures, the demo's replies and the Python example are what it says."""
+"""README.md against the running module: grammar, commands, settings, figures, the demo's replies and the Python examples are what it says."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+import valkey
 
 from asking import spec
 from support import ROOT, mapping, text
@@ -212,6 +213,33 @@ def test_the_python_example_runs(server, sample):
     assert len(points) == 5 and points == sorted(points, reverse=True)
 
 
+def test_the_computed_endpoint_runs(server, sample):
+    """FastAPI's part is played; what it does with Podium is real."""
+    code = block("Computed answers", "python")
+    found: dict = {}
+
+    class App:
+        def get(self, path):
+            return lambda handler: found.setdefault(path, handler)
+
+    podium = valkey.Valkey(port=server.port, decode_responses=True)
+    exec(compile(code, "README.md", "exec", dont_inherit=True), here := {"app": App(), "podium": podium, "json": json})
+    event, key = "recEventxxxxx0000", "page:leaderboard:recEventxxxxx0000"
+    page = lambda: found["/events/{event}/leaderboard"](event)
+    best = page()
+    points = [project["points"] for project in best]
+    assert len(points) == 10 and points == sorted(points, reverse=True)
+    assert page() == best and server.figure("fills") == server.figure("leases") == 1, "computed once"
+    winner = best[0]
+    sample.call("PODIUM.UPSERT", f"projects:{winner['id']}", json.dumps({**json.loads(sample.call("PODIUM.GET", f"projects:{winner['id']}", "VIEW", "*")), "points": -1}))
+    assert winner["id"] not in [project["id"] for project in page()] and server.figure("fills") == 2
+    sample.call("PODIUM.INVALIDATE", key)
+    with pytest.raises(ZeroDivisionError):
+        here["cached"](key, lambda read: 1 / 0)
+    assert sample.call("PODIUM.LEASE", key, "NOWAIT")[1], "it was released"
+    podium.close()
+
+
 @pytest.mark.parametrize("title, path, header, words", [
     ("Telling the cache: webhooks", "/airtable", "X-Airtable-Secret", ("PODIUM.WEBHOOK", b'{"as": "it came"}', "SECRET", "shown")),
     ("The change feed", "/airtable/ping", "X-Airtable-Content-MAC", ("PODIUM.SYNC", "PING", b'{"as": "it came"}', "shown")),
@@ -235,6 +263,18 @@ def test_endpoints_of_three_lines_hand_the_body_on(title, path, header, words):
     exec(compile(code, "README.md", "exec", dont_inherit=True), {"app": App(), "request": Request, "podium": Podium})
     assert found[path]() == "1"
     assert sent == [words]
+
+
+def test_the_members_of_a_resource_are_those_of_the_table(client):
+    told = dict(zip((name for cells in rows("Computed answers", "Member") for name in names(cells[0])), range(99)))
+    assert client.call("PODIUM.SPEC", "SET", "page", '{"computed":true}') == "OK"
+    shown = json.loads(client.call("PODIUM.SPEC", "GET", "page"))
+    assert set(told) == set(shown) - {"computed"}
+
+
+def test_the_members_of_explain_are_those_of_the_table(client):
+    told = [names(cells[0])[0] for cells in rows("Why?", "Member")]
+    assert told == text(client.call("PODIUM.EXPLAIN", "items:recAAAAAAAAAAAAAA")[::2])
 
 
 def test_the_spec_example_is_a_spec(client):

@@ -230,6 +230,11 @@ def test_what_an_answer_used_and_what_used_it(client, explain, page, world):
     assert sorted(explain(RECORD)["used-by"]) == ["page:a", "page:b"]
     assert sorted(explain(SET)["used-by"]) == ["page:a", "page:b"]
     assert explain("page:a")["used-by"] == ["page:b"]
+    _, token = client.call("PODIUM.LEASE", "page:all")
+    client.call("PODIUM.FILL", "page:all", "v", "TOKEN", token, "USED", 2, "items:*", RECORD)
+    assert explain(RECORD)["used-by"] == ["page:a", "page:all", "page:b"], "each once"
+    assert explain(f"items:{item(399)}")["used-by"] == explain("items:*")["used-by"] == ["page:all"]
+    assert explain("page:all")["uses"] == ["items:*", RECORD]
 
 
 def test_more_than_a_hundred_are_counted(client, explain, page, world):
@@ -326,6 +331,15 @@ def test_both_protocols(server, client, world):
     three = server.client(protocol=3)
     found = three.call("PODIUM.EXPLAIN", RECORD)
     assert isinstance(found, dict) and text(list(found)) == MEMBERS
+
+
+def test_on_a_replica(server, client, explain, page, world, spawn):
+    replica = spawn(config=[f"replicaof 127.0.0.1 {server.port}"])
+    page(("PODIUM.GET", RECORD))
+    other = replica.client()
+    eventually(20, "it follows", lambda: other.call("EXISTS", "page:a") == 1)
+    would = lambda key: mapping(other.call("PODIUM.EXPLAIN", key))["would"]
+    assert text([would(RECORD), would("page:a"), would(f"items:{item(2)}"), would(SET), would("page:b")]) == ["hit", "hit", "REPLICAMISS", "REPLICAMISS", "nothing"]
 
 
 def test_keys_that_are_none(client):

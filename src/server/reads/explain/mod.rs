@@ -21,7 +21,7 @@ use podium_core::key;
 /// Names listed of what may be many; of the others their number is told.
 pub(crate) const MOST_NAMES: usize = 100;
 /// Members, names and sets looked at, at most: a fraction of a millisecond.
-pub(crate) const MOST_LOOKED_AT: usize = 2_000;
+pub(crate) const MOST_LOOKED_AT: usize = 1_000;
 
 /// What a read finds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,10 +96,6 @@ pub(crate) struct Explained {
 impl Explained {
     /// Of a key of which nothing is known but its name.
     pub(crate) fn nothing(st: &State, ctx: Ctx, kind: Kind, name: &[u8]) -> Explained {
-        let (names, total) = {
-            let own = answers::thing(kind, name);
-            st.answers.core.index().used_by(own, MOST_NAMES)
-        };
         Explained {
             state: Standing::Absent,
             would: "one call".into(),
@@ -111,7 +107,7 @@ impl Explained {
                 .integer()
                 .unwrap_or(0),
             sets: Part::default(),
-            used_by: Part::names(names.iter().map(|n| n.to_vec()), total),
+            used_by: used_by(st, &[(kind, name)]),
             uses: Part::default(),
             waiters: 0,
             last_change: st.history.of(About::Change, name).map(timed),
@@ -141,6 +137,27 @@ impl Explained {
         ];
         Body::Map(members.into_iter().map(|(k, v)| (k.into(), v)).collect())
     }
+}
+
+/// Answers that used one of these. Where there are too many to be named, one that used several may be counted for each.
+pub(crate) fn used_by(st: &State, things: &[(Kind, &[u8])]) -> Part {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    let mut total = 0;
+    for (kind, name) in things {
+        let index = st.answers.core.index();
+        let (some, all) = index.used_by(answers::thing(*kind, name), MOST_NAMES);
+        let known = names.len();
+        total += all;
+        for one in some {
+            if names.iter().take(known).any(|n| **n == *one) {
+                total -= 1;
+            } else {
+                names.push(one.to_vec());
+            }
+        }
+    }
+    names.sort();
+    Part::names(names, total)
 }
 
 /// A note with its time, unix ms: numbers of the order of sends and changes are near the wall clock's us.

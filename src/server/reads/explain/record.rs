@@ -1,7 +1,7 @@
 //! A record explained.
 
 use super::MOST_LOOKED_AT;
-use super::{doubted, flight, payload, upstream, Explained, Part, Standing};
+use super::{doubted, flight, payload, upstream, used_by, Explained, Part, Standing};
 use crate::server::desk::Thing;
 use crate::server::reads::judge::Judge;
 use crate::server::state::entities::{Entity, State};
@@ -14,6 +14,7 @@ use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use podium_core::computed::thing::Kind;
 use podium_core::entry::{Entry, Header};
 use podium_core::freshness::Use;
+use podium_core::key;
 
 /// How a copy came: as its header says, unless the feed's word is noted for the very same number.
 fn since(st: &State, name: &[u8], h: &Header) -> (How, u64) {
@@ -58,6 +59,8 @@ fn sets(st: &State, ctx: Ctx, e: &Entity, id: &str, entry: Option<&Entry>) -> Pa
 pub(crate) fn explain(st: &State, ctx: Ctx, k: &RecordKey) -> Option<Explained> {
     let e = st.get(k.ix)?;
     let mut x = Explained::nothing(st, ctx, Kind::Record, &k.name);
+    let whole = key::all(&e.name);
+    x.used_by = used_by(st, &[(Kind::Record, &k.name), (Kind::Whole, &whole)]);
     let now = ffi::now_ms();
     let (brought, options) = (Brought::default(), Options::default());
     let judge = Judge::new(ctx, &brought, &options, now);

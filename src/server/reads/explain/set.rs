@@ -1,6 +1,6 @@
 //! An index set explained.
 
-use super::{doubted, flight, payload, record_names, upstream, Explained, Part, Standing};
+use super::{doubted, flight, payload, record_names, upstream, used_by, Explained, Part, Standing};
 use super::{MOST_LOOKED_AT, MOST_NAMES};
 use crate::server::desk::Thing;
 use crate::server::reads::judge::Judge;
@@ -55,12 +55,7 @@ pub(crate) fn explain(st: &State, ctx: Ctx, ix: EntityIx, suffix: &Arc<[u8]>) ->
     let mut x = Explained::nothing(st, ctx, kind, &name);
     if whole {
         // An answer that read all of it has it as a set; one that named it, as a whole.
-        let own = store::answers::thing(Kind::Set, &name);
-        let (names, total) = st.answers.core.index().used_by(own, MOST_NAMES);
-        x.used_by
-            .shown
-            .extend(Part::names(names.iter().map(|n| n.to_vec()), total).shown);
-        x.used_by.more += total.saturating_sub(names.len());
+        x.used_by = used_by(st, &[(Kind::Whole, &name), (Kind::Set, &name)]);
     }
     let now = ffi::now_ms();
     let (brought, options) = (Brought::default(), Options::default());

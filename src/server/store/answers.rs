@@ -116,6 +116,12 @@ pub(super) fn doubt(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
     stir(st);
 }
 
+/// A record is in doubt since before its answers were loaded.
+pub(crate) fn doubted(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
+    doubt(st, ix, id, seq);
+    entity_doubt(st, ix, seq);
+}
+
 /// Number of the latest doubt about any record of an entity; 0: none is in doubt any more.
 pub(super) fn entity_doubt(st: &mut State, ix: EntityIx, latest: u64) {
     if !st.answers.idle() {
@@ -221,8 +227,8 @@ fn worth(st: &mut State, answer: &Stored) -> Check {
         return Check::Hit;
     }
     match answer.place(st.answers.process) {
-        Some(at) => st.answers.core.check(at),
-        None => Check::Dropped,
+        Some(at) if !st.answers.lost => st.answers.core.check(at),
+        _ => Check::Dropped,
     }
 }
 

@@ -166,7 +166,7 @@ pub(crate) fn record_outdated(
 pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
     let Some(e) = st.get_mut(ix) else { return };
     e.strays.remove(id);
-    if !e.has_sets() && !e.answers_use_index {
+    if !e.has_sets() && !e.answers_use_it {
         return;
     }
     clock::order().doubted(ix, id, first, seq);

@@ -406,7 +406,7 @@ pub(crate) fn is_hit(
     now: u64,
 ) -> bool {
     let h = &answer.header;
-    if now >= h.fresh_until || st.replica {
+    if now >= h.fresh_until || st.replica || st.answers.lost {
         return false;
     }
     let Some(at) = answer.place(st.answers.process) else {

@@ -106,17 +106,7 @@ impl Used {
 
 /// It was used by a computation, as of the number under which the read began. A token that is over: nothing happens.
 pub(crate) fn note(st: &mut State, token: Token, used: Used, as_of: u64, now_ms: u64) {
-    for n in &used.named {
-        if let Named::Thing(OneUse {
-            dep,
-            entity: Some(ix),
-        }) = n
-        {
-            if matches!(dep.kind, Kind::Set | Kind::Whole) {
-                index_is_used(st, *ix);
-            }
-        }
-    }
+    are_used(st, &used.named);
     if !st.answers.core.used(token, used.named, as_of, now_ms) {
         return;
     }
@@ -126,13 +116,25 @@ pub(crate) fn note(st: &mut State, token: Token, used: Used, as_of: u64, now_ms:
     }
 }
 
-/// From here on doubt about an entity's records matters, whether it has index sets or not.
-pub(crate) fn index_is_used(st: &mut State, ix: EntityIx) {
-    if let Some(e) = st.get_mut(ix) {
-        e.answers_use_index = true;
+/// From here on doubt about the records of these entities matters, whether they have index sets or not.
+pub(crate) fn are_used(st: &mut State, named: &[Named]) {
+    let mut known: Option<EntityIx> = None;
+    for n in named {
+        let Named::Thing(OneUse {
+            entity: Some(ix), ..
+        }) = n
+        else {
+            continue;
+        };
+        // (What is used together is mostly of one entity.)
+        if known.replace(*ix) == Some(*ix) {
+            continue;
+        }
+        let Some(e) = st.get_mut(*ix) else { continue };
+        e.answers_use_it = true;
         let latest = e.doubts.iter().map(|(_, seq)| seq).max();
         if let Some(latest) = latest {
-            st.answers.core.entity_doubt(ix, latest);
+            st.answers.core.entity_doubt(*ix, latest);
         }
     }
 }

@@ -56,8 +56,6 @@ pub(crate) struct Figures {
     pub(crate) collapsed: u64,
     pub(crate) schema_violations: u64,
     pub(crate) stale_sets_prevented: u64,
-    /// Of computed answers: leases that ran out.
-    pub(crate) lease_timeouts: u64,
 }
 
 impl Figures {

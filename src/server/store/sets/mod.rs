@@ -7,7 +7,7 @@ use crate::server::store::sets::build::bear_set;
 pub(crate) use crate::server::store::sets::build::{amend_set, begin_set, extend_set, finish_set};
 
 use crate::server::state::entities::{Entity, EntityIx, State};
-use crate::server::store::{copy, remove_key, By, Copy, ZSET_EVENT};
+use crate::server::store::{answers, copy, remove_key, By, Copy, ZSET_EVENT};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
@@ -90,6 +90,7 @@ pub(crate) fn reindex(
     let Some(e) = st.get(ix) else { return };
     let member = RString::new(id.as_bytes());
     let mut newborn: Vec<Vec<u8>> = Vec::new();
+    let mut joined: Vec<Vec<u8>> = Vec::new();
     for suffix in &before {
         if is_in.contains(&suffix[..]) {
             if !same {
@@ -128,6 +129,13 @@ pub(crate) fn reindex(
         if s.key.len() > was || joins {
             signal_by(ctx, e, suffix, by);
         }
+        if s.key.len() > was {
+            joined.push(suffix.clone());
+        }
+    }
+    // Whatever is known of the record elsewhere: the set is another now.
+    for suffix in joined.iter().chain(&newborn) {
+        answers::set_changed(st, ix, suffix);
     }
     for suffix in newborn {
         bear_set(st, ctx, ix, &suffix, id);

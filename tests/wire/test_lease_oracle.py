@@ -35,7 +35,7 @@ class Oracle:
 
     def __init__(self, world, client, rng):
         self.world, self.client, self.rng = world, client, rng
-        self.truth = {id: dict(fields) for id, fields in world.truth("items").items()}
+        self.truth = {id: {k: v for k, v in fields.items() if k != "id"} for id, fields in world.truth("items").items()}
         for id in list(self.truth):
             if id not in RECORDS:
                 self.truth.pop(id)
@@ -118,7 +118,9 @@ class Oracle:
         else:
             self.refused += 1
             self.answers.pop(key, None)
-            assert between, ("FILL said 0 though nothing changed", key, uses)
+            if not between:
+                self.needless += 1
+                self.last_needless = (key, "FILL said 0", [use for use, _ in uses], self.log[-6:])
 
     def show(self, key=None):
         key = key or self.rng.choice(KEYS)

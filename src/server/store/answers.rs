@@ -74,7 +74,7 @@ pub(super) fn record(st: &mut State, c: &Change, doubted: bool) {
 }
 
 /// A whole index set was stored, or one that nobody may read any more.
-pub(super) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
+pub(crate) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
     let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
         return;
     };

@@ -1,7 +1,6 @@
 //! What the server tells: keys that came and went, FLUSHALL, loading, another role.
 
 use crate::server::state::cell::{self, Event};
-use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::change;
 use crate::server::store::cluster;
@@ -222,9 +221,8 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
             }
             crate::server::feed::role_changed(st);
             // Who waits is told; what is stored is looked at anew by who decides from here on.
-            st.answers.core.end(b"", clock::next());
-            st.answers.lost = true;
-            crate::server::state::rounds::answers_wake();
+            crate::server::upkeep::rebuild::forget_answers(st);
+            st.answers.lost = !st.replica;
             own_keys::evicted::role_changed(st);
         });
         crate::server::state::rounds::wake();

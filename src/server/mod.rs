@@ -162,6 +162,20 @@ fn panics_to_log() {
     }));
 }
 
+/// Stops all threads but the workers, or none. Who waits for a computation keeps the server from asking us at all.
+fn stop_threads() -> Result<(), String> {
+    use crate::server::reads::computed::hands;
+    hands::stop()?;
+    let stopped = upkeep::stop().and_then(|()| {
+        crate::server::feed::stop().inspect_err(|_| {
+            let _ = upkeep::start();
+        })
+    });
+    stopped.inspect_err(|_| {
+        let _ = hands::start();
+    })
+}
+
 /// Called by the server at MODULE UNLOAD, with its lock held.
 ///
 /// # Safety
@@ -174,8 +188,7 @@ pub unsafe extern "C" fn RedisModule_OnUnload(ctx: Ctx) -> c_int {
         }
         // A thread that waits for the lock we hold cannot be joined: then the answer is "not now".
         crate::server::desk::idle()?;
-        upkeep::stop()?;
-        crate::server::feed::stop()?;
+        stop_threads()?;
         crate::server::desk::stop();
         crate::server::valkey::settings::forget();
         crate::server::upstream::client::forget();

@@ -181,7 +181,7 @@ fn evaluate(
     if let (Progress::Done(_), Some(token), Some(used)) =
         (&progress, q.options.for_token, judge.used.take())
     {
-        computed::used::note(st, token, used, asked, now);
+        computed::used::note(st, ctx, token, used, asked, now, !bounded);
     }
     Evaluated::Progress(progress)
 }

@@ -151,7 +151,7 @@ pub(super) fn collect(
             if let (Progress::Done(_), Some(token), Some(used)) =
                 (&p, options.for_token, judge.used.take())
             {
-                used::note(st, token, used, op.asked, now);
+                used::note(st, ctx, token, used, op.asked, now, true);
             }
             p
         });

@@ -58,8 +58,6 @@ pub(crate) struct Figures {
     pub(crate) collapsed: u64,
     pub(crate) schema_violations: u64,
     pub(crate) stale_sets_prevented: u64,
-    /// Of computed answers: leases that ran out.
-    pub(crate) lease_timeouts: u64,
 }
 
 impl Figures {
@@ -99,8 +97,8 @@ pub(crate) struct Entity {
     pub(crate) building: HashMap<Box<[u8]>, u64>,
     /// How many constructions were begun.
     pub(crate) builds: u64,
-    /// Computed answers used an index of it: doubt about its records matters to them.
-    pub(crate) answers_use_index: bool,
+    /// Computed answers used something of it: doubt about its records matters to them.
+    pub(crate) answers_use_it: bool,
     /// How many index sets were lost: what is completed in steps looks whether one was in between.
     pub(crate) sets_lost: u64,
     pub(crate) trust: HashMap<u16, Trust>,
@@ -173,7 +171,7 @@ impl Entity {
             building: HashMap::new(),
             builds: 0,
             sets_lost: 0,
-            answers_use_index: false,
+            answers_use_it: false,
             trust: HashMap::new(),
             seen_links: HashMap::new(),
             found: None,

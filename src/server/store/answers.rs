@@ -75,7 +75,7 @@ pub(super) fn record(st: &mut State, c: &Change, doubted: bool) {
 }
 
 /// A whole index set was stored, or one that nobody may read any more.
-pub(super) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
+pub(crate) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
     let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
         return;
     };
@@ -115,6 +115,12 @@ pub(super) fn doubt(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
     };
     st.answers.core.doubt(doubtful);
     stir(st);
+}
+
+/// A record is in doubt since before its answers were loaded.
+pub(crate) fn doubted(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
+    doubt(st, ix, id, seq);
+    entity_doubt(st, ix, seq);
 }
 
 /// Number of the latest doubt about any record of an entity; 0: none is in doubt any more.
@@ -224,8 +230,8 @@ fn worth(st: &mut State, answer: &Stored) -> Check {
         return Check::Hit;
     }
     match answer.place(st.answers.process) {
-        Some(at) => st.answers.core.check(at),
-        None => Check::Dropped,
+        Some(at) if !st.answers.lost => st.answers.core.check(at),
+        _ => Check::Dropped,
     }
 }
 

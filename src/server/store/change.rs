@@ -90,11 +90,13 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
     reindex(st, ctx, ix, id, c.old, c.new, seq, c.by);
     if c.new.is_none() && c.old.is_none() {
         // No copy names the sets that hold it.
-        if let Some(e) = st.get(ix) {
-            for suffix in holders(ctx, e, id) {
+        let held = st.get(ix).map(|e| holders(ctx, e, id));
+        for suffix in held.unwrap_or_default() {
+            if let Some(e) = st.get(ix) {
                 leave_set(ctx, e, &suffix, id, seq);
                 signal_by(ctx, e, &suffix, c.by);
             }
+            answers::set_changed(st, ix, &suffix);
         }
     }
     let doubted = st.get(ix).is_some_and(|e| e.doubts.holds(id));
@@ -193,7 +195,7 @@ fn note_doubt(st: &mut State, ix: EntityIx, id: &str, how: How, seq: u64) {
 pub(crate) fn doubt(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, first: u64, seq: u64) {
     let Some(e) = st.get_mut(ix) else { return };
     e.strays.remove(id);
-    if !e.has_sets() && !e.answers_use_index {
+    if !e.has_sets() && !e.answers_use_it {
         return;
     }
     clock::order().doubted(ix, id, first, seq);

@@ -67,6 +67,29 @@ fn register() {
     }
 }
 
+/// Learns what the stored answers used: of a data set that another node looked after so far.
+fn learn() {
+    let mut learning: Option<crate::server::upkeep::rebuild::Learning> = None;
+    loop {
+        let held = lock::lock();
+        let more = cell::enter(|st| {
+            if !st.answers.lost || st.replica || st.loading || !ffi::removable(held.ctx()) {
+                return false;
+            }
+            let learning =
+                learning.get_or_insert_with(crate::server::upkeep::rebuild::Learning::new);
+            learning.some(held.ctx(), st, BUCKETS)
+        });
+        if more != Some(true) || THREAD.stopping() {
+            // It is the server's: let go under the lock.
+            drop(learning.take());
+            return;
+        }
+        drop(held);
+        std::thread::sleep(BREATH);
+    }
+}
+
 fn round(swept: &mut Instant) {
     desk::tick();
     crate::server::changes::written::reread();
@@ -108,6 +131,7 @@ fn round(swept: &mut Instant) {
     if slots::take_unregistered() {
         register();
     }
+    learn();
     let interval = settings::SWEEP_INTERVAL.get();
     if interval > 0 && swept.elapsed() >= Duration::from_secs(interval as u64) {
         *swept = Instant::now();

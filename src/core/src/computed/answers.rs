@@ -348,7 +348,7 @@ impl<W> Answers<W> {
         self.leases.give_up(id);
     }
     /// Time has passed ([`Leases::tick`]).
-    pub fn tick(&mut self, now_ms: u64, most: usize) -> usize {
+    pub fn tick(&mut self, now_ms: u64, most: usize) -> Vec<Arc<[u8]>> {
         let timeouts = self.leases.tick(now_ms, most);
         self.forget();
         timeouts

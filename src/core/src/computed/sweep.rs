@@ -2,19 +2,11 @@
 
 use super::index::{Gone, Index, Place, State};
 use super::nodes::{CUT, DOUBTFUL};
-use super::pending::Ticket;
-use alloc::vec::Vec;
+use super::pending::{Sweep, Ticket};
 use core::mem;
 
 /// Dead postings that are not worth sweeping.
 const GARBAGE: usize = if cfg!(test) { 8 } else { 1024 };
-
-pub(super) struct Sweep {
-    node: u32,
-    at: usize,
-    /// Slots that are free when it is through.
-    slots: Vec<u32>,
-}
 
 impl Index {
     pub(super) fn drop_slot(&mut self, slot: u32, ticket: Option<Ticket>) {

@@ -1,6 +1,6 @@
 //! FILL and RELEASE: what became of a computation.
 
-use crate::server::reads::computed::used::{index_is_used, MOST_MEMBERS};
+use crate::server::reads::computed::used::{are_used, MOST_MEMBERS};
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::query;
@@ -173,17 +173,7 @@ pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> 
     for tag in g.tags {
         named.push(dep(Kind::Tag, tag, UNKNOWN, None));
     }
-    for n in &named {
-        if let Named::Thing(Used {
-            dep,
-            entity: Some(ix),
-        }) = n
-        {
-            if matches!(dep.kind, Kind::Set | Kind::Whole) {
-                index_is_used(st, *ix);
-            }
-        }
-    }
+    are_used(st, &named);
     if let Some(read) = g.token.and_then(|t| st.answers.fresh_until.remove(&t)) {
         until = until.min(read);
     }

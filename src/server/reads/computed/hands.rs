@@ -74,8 +74,11 @@ fn slice(st: &mut State, ctx: Ctx, replies: &mut Vec<(Arc<Blocked>, Body)>) -> (
     for name in &arrived {
         answers::load(st, ctx, name);
     }
-    let timeouts = st.answers.core.tick(now, HANDED * 20);
-    st.past.lease_timeouts += timeouts as u64;
+    for key in st.answers.core.tick(now, HANDED * 20) {
+        if let Some(r) = st.resources.of_key_mut(&key) {
+            r.figures.timeouts += 1;
+        }
+    }
     let mut more = st.answers.core.work(MARKS);
     more |= answers::delete_some(st, ctx);
     let handed = st
@@ -141,11 +144,6 @@ fn hand(
     if matches!(h.got, Got::Ended) && st.resources.of_key(&h.key).is_none() {
         replies.push((client, Body::error(computed::no_resource(&h.key))));
         return;
-    }
-    if matches!(h.got, Got::Nothing) {
-        if let Some(r) = st.resources.of_key_mut(&h.key) {
-            r.figures.timeouts += 1;
-        }
     }
     let meta = meta.then(|| meta_of(&h.key, header.as_ref(), source, detail, now));
     let value = match found {

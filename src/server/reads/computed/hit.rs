@@ -20,7 +20,7 @@ pub(crate) fn is_lease_hit(st: &mut State, answer: &Stored, now: u64) -> bool {
 #[inline]
 fn is_fresh(st: &mut State, answer: &Stored, now: u64, leases: bool) -> bool {
     let h = &answer.header;
-    if now >= h.fresh_until || st.replica {
+    if now >= h.fresh_until || st.replica || st.answers.lost {
         return false;
     }
     let Some(at) = answer.place(st.answers.process) else {

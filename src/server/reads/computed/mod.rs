@@ -382,6 +382,9 @@ pub(crate) fn check_key(st: &State, name: &[u8]) -> Result<(), String> {
             "BADKEY '{}' is of an entity, and is no computed answer: PODIUM.SPEC SET <resource> '{{\"computed\":true}}' names a kind of those",
             key::shown(name)
         )),
+        None if key::split(name).is_some_and(|(r, rest)| rest.is_empty() && st.resources.get(r).is_some()) => {
+            Err(format!("BADKEY '{}' names no computed answer: something stands behind the colon", key::shown(name)))
+        }
         None => Err(no_resource(name)),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::answers::{self, content, content_of_set};
+use crate::server::valkey::ffi::Ctx;
 use compact_str::CompactString;
 use podium_core::computed::answers::Named;
 use podium_core::computed::lease::Token;
@@ -20,6 +21,8 @@ pub(crate) struct Used {
     pub(crate) named: Vec<Named>,
     /// The first of its parts to end, unix ms.
     pub(crate) fresh_until: Option<u64>,
+    /// The index sets among them.
+    sets: Vec<(EntityIx, Box<[u8]>)>,
 }
 
 impl Used {
@@ -60,6 +63,7 @@ impl Used {
         if ids.len() > MOST_MEMBERS {
             return self.thing(Kind::Whole, &key::all(&e.name), UNKNOWN, ix);
         }
+        self.sets.push((ix, suffix.into()));
         self.thing(Kind::Set, &name, content_of_set(ids), ix);
     }
     /// A member of a set that was answered. `until`: when it ends, unless the feed says when it changes.
@@ -105,20 +109,24 @@ impl Used {
 }
 
 /// It was used by a computation, as of the number under which the read began. A token that is over: nothing happens.
-pub(crate) fn note(st: &mut State, token: Token, used: Used, as_of: u64, now_ms: u64) {
-    for n in &used.named {
-        if let Named::Thing(OneUse {
-            dep,
-            entity: Some(ix),
-        }) = n
-        {
-            if matches!(dep.kind, Kind::Set | Kind::Whole) {
-                index_is_used(st, *ix);
-            }
-        }
-    }
+/// `waited`: meanwhile it was looked at what was in doubt. What that changed the answer says already.
+pub(crate) fn note(
+    st: &mut State,
+    ctx: Ctx,
+    token: Token,
+    used: Used,
+    as_of: u64,
+    now_ms: u64,
+    waited: bool,
+) {
+    are_used(st, &used.named);
     if !st.answers.core.used(token, used.named, as_of, now_ms) {
         return;
+    }
+    if waited {
+        for (ix, suffix) in &used.sets {
+            answers::set(st, ctx, *ix, suffix, as_of);
+        }
     }
     if let Some(until) = used.fresh_until {
         let known = st.answers.fresh_until.entry(token).or_insert(until);
@@ -126,13 +134,25 @@ pub(crate) fn note(st: &mut State, token: Token, used: Used, as_of: u64, now_ms:
     }
 }
 
-/// From here on doubt about an entity's records matters, whether it has index sets or not.
-pub(crate) fn index_is_used(st: &mut State, ix: EntityIx) {
-    if let Some(e) = st.get_mut(ix) {
-        e.answers_use_index = true;
+/// From here on doubt about the records of these entities matters, whether they have index sets or not.
+pub(crate) fn are_used(st: &mut State, named: &[Named]) {
+    let mut known: Option<EntityIx> = None;
+    for n in named {
+        let Named::Thing(OneUse {
+            entity: Some(ix), ..
+        }) = n
+        else {
+            continue;
+        };
+        // (What is used together is mostly of one entity.)
+        if known.replace(*ix) == Some(*ix) {
+            continue;
+        }
+        let Some(e) = st.get_mut(*ix) else { continue };
+        e.answers_use_it = true;
         let latest = e.doubts.iter().map(|(_, seq)| seq).max();
         if let Some(latest) = latest {
-            st.answers.core.entity_doubt(ix, latest);
+            st.answers.core.entity_doubt(*ix, latest);
         }
     }
 }

@@ -8,7 +8,7 @@ pub(crate) use crate::server::store::sets::build::{amend_set, begin_set, extend_
 
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::history::{About, How};
-use crate::server::store::{copy, remove_key, By, Copy, ZSET_EVENT};
+use crate::server::store::{answers, copy, remove_key, By, Copy, ZSET_EVENT};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
@@ -72,6 +72,7 @@ pub(crate) fn reindex(
     let member = RString::new(id.as_bytes());
     let mut newborn: Vec<Vec<u8>> = Vec::new();
     let mut changed: Vec<Vec<u8>> = Vec::new();
+    let mut joined: Vec<Vec<u8>> = Vec::new();
     for suffix in &before {
         if is_in.contains(&suffix[..]) {
             if !same {
@@ -112,6 +113,13 @@ pub(crate) fn reindex(
             signal_by(ctx, e, suffix, by);
             changed.push(set_name(e, suffix));
         }
+        if s.key.len() > was {
+            joined.push(suffix.clone());
+        }
+    }
+    // Whatever is known of the record elsewhere: the set is another now.
+    for suffix in joined.iter().chain(&newborn) {
+        answers::set_changed(st, ix, suffix);
     }
     for name in changed {
         let how = if by == By::Fetch {

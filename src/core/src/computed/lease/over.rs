@@ -50,15 +50,17 @@ impl<W> Leases<W> {
             got: Got::Nothing,
         });
     }
-    /// Ends what is over at `now_ms`, at most `most` leases and as many who wait. How many leases ran out of time.
-    pub fn tick(&mut self, now_ms: u64, most: usize) -> usize {
-        let mut timeouts = 0;
+    /// Ends what is over at `now_ms`, at most `most` leases and as many who wait. The keys whose leases ran out of time.
+    pub fn tick(&mut self, now_ms: u64, most: usize) -> Vec<Arc<[u8]>> {
+        let mut timeouts = Vec::new();
         for _ in 0..most {
             match self.lease_ends.first().copied() {
-                Some((end, token)) if end <= now_ms => self.lapse(token),
+                Some((end, token)) if end <= now_ms => {
+                    timeouts.extend(self.leases.get(&token).map(|l| l.key.clone()));
+                    self.lapse(token);
+                }
                 _ => break,
             }
-            timeouts += 1;
         }
         for _ in 0..most {
             match self.waiter_ends.first().copied() {

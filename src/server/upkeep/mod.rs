@@ -76,7 +76,8 @@ fn learn() {
             if !st.answers.lost || st.replica || st.loading || !ffi::removable(held.ctx()) {
                 return false;
             }
-            let learning = learning.get_or_insert_with(crate::server::upkeep::rebuild::Learning::new);
+            let learning =
+                learning.get_or_insert_with(crate::server::upkeep::rebuild::Learning::new);
             learning.some(held.ctx(), st, BUCKETS)
         });
         if more != Some(true) || THREAD.stopping() {

@@ -20,7 +20,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::outcome::{Brought, LandedQuestion, LandedRecord, Seen, Ticket};
-use crate::server::state::query::{Ask, Query, RecordKey};
+use crate::server::state::query::{Ask, Options, Query, RecordKey};
 use crate::server::state::waiting::{Hooks, Op};
 use crate::server::store;
 use crate::server::upstream::fault::Fault;
@@ -99,6 +99,27 @@ fn wait(ctx: Ctx, st: &mut State, q: &Query, now: u64) -> Verdict {
     blocked.when_late(Box::new(move |ctx| computed::late(ctx, &name, meta)));
     computed::wait(st, &key.name, blocked, *client, meta, now);
     Verdict::Waiting
+}
+
+/// A client that waited for a computed answer is answered as if it asked now.
+pub(crate) fn lease_anew(
+    st: &State,
+    name: &[u8],
+    client: Arc<Blocked>,
+    id: u64,
+    meta: bool,
+    now: u64,
+) {
+    let Some(key) = computed::key_of(st, name) else {
+        return client.finish(Body::error(computed::no_resource(name)));
+    };
+    let options = Options {
+        meta,
+        ..Options::default()
+    };
+    let ask = Ask::Lease { key, client: id };
+    let op = Op::of(client, Query { ask, options }, clock::next(), now, &HOOKS);
+    desk::spawn(Box::new(move || resume(&op)));
 }
 
 enum Verdict {

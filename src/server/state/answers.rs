@@ -11,6 +11,8 @@ use std::sync::Arc;
 /// A client that waits for somebody else's computation.
 pub(crate) struct Waiting {
     pub(crate) client: Arc<Blocked>,
+    /// The server's number of its connection.
+    pub(crate) id: u64,
     pub(crate) meta: bool,
 }
 

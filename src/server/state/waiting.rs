@@ -79,7 +79,8 @@ impl Op {
         client.when_late(Box::new(move |ctx| (hooks.late)(ctx, &held)));
         Some(op)
     }
-    fn of(
+    /// A read for a client that waits already.
+    pub(crate) fn of(
         client: Arc<Blocked>,
         query: Query,
         asked: u64,

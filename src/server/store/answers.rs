@@ -11,6 +11,7 @@ use crate::server::store::{self, change::Change, By, Copy, Set};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use compact_str::CompactString;
+use hashbrown::HashSet;
 use podium_core::computed::answers::Seen;
 use podium_core::computed::cut::Cut;
 use podium_core::computed::index::{Check, Doubtful, Place};
@@ -75,7 +76,7 @@ pub(super) fn record(st: &mut State, c: &Change, doubted: bool) {
 }
 
 /// A whole index set was stored, or one that nobody may read any more.
-pub(crate) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
+pub(super) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
     let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
         return;
     };
@@ -97,6 +98,45 @@ pub(crate) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u6
     };
     st.answers.core.seen(&seen, []);
     stir(st);
+}
+
+/// An index set was answered with these members, as it is now: unless it has others that may belong.
+pub(crate) fn set_answered(
+    st: &mut State,
+    ctx: Ctx,
+    ix: EntityIx,
+    suffix: &[u8],
+    members: &[CompactString],
+    seq: u64,
+) {
+    let Some(e) = st.get(ix) else { return };
+    let Set::Complete { ids, .. } = store::read_set(ctx, e, suffix) else {
+        return;
+    };
+    let answered: HashSet<&str> = members.iter().map(|id| id.as_str()).collect();
+    let belongs = |id: &CompactString| match store::copy(ctx, e, id, false) {
+        Copy::Record(b) => Entry::read(b, &key::record(&e.name, id)).is_none_or(|entry| {
+            let sets = store::set_suffixes(st, ix, &entry);
+            sets.iter().any(|s| **s == *suffix)
+        }),
+        Copy::Tomb(_) => false,
+        Copy::Absent | Copy::Foreign => true,
+    };
+    let (all_there, others): (Vec<&CompactString>, Vec<_>) =
+        ids.iter().partition(|id| answered.contains(id.as_str()));
+    if all_there.len() != answered.len() || others.into_iter().any(belongs) {
+        return;
+    }
+    let seen = Seen {
+        thing: thing(Kind::Set, &[e.name.as_bytes(), b":", suffix].concat()),
+        content: content_of_set(members),
+        before: UNKNOWN,
+        told: false,
+        entity: ix,
+        as_of: seq,
+        seq: clock::next(),
+    };
+    st.answers.core.seen(&seen, []);
 }
 
 /// Somebody said that a record changed, and its cells are not seen yet.

@@ -8,7 +8,7 @@ use super::index::{Check, Doubtful, Index, Outdated, Place};
 use super::lease::{Ask, Client, Handed, Leases, Token};
 use super::pending::Ticket;
 use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, ABSENT, UNKNOWN};
-use super::uses::{Used, Uses};
+use super::uses::{OneUse, Used, Uses};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -247,6 +247,19 @@ impl<W> Answers<W> {
             add(&self.index, uses, named, as_of, true);
         }
         true
+    }
+    /// Did anything that the computation used itself come into doubt since, and is so still? What is `named` was used as of the
+    /// lease. (Doubt about other records of an index's entity is looked at when the answer is asked for.)
+    pub fn in_doubt(&self, token: Token, named: &[Named], now_ms: u64) -> bool {
+        let Some(lease) = self.leases.lease(token, now_ms) else {
+            return false;
+        };
+        let read = |u: OneUse| self.index.doubted_since(u.dep.thing, u.as_of);
+        let named_too = |n: &Named| match n {
+            Named::Thing(u) => self.index.doubted_since(u.dep.thing, lease.seq),
+            Named::Answer { .. } => false,
+        };
+        lease.uses.things().any(read) || named.iter().any(named_too)
     }
     /// An answer was computed for a lease. It is stored unless the lease is over or something it used changed; who waits gets it, or
     /// a lease. `whole` names the thing that stands for all of an entity.

@@ -48,6 +48,10 @@ impl Index {
             }
         }
     }
+    /// Did it come into doubt after that number, and is so still?
+    pub fn doubted_since(&self, thing: Thing, seq: u64) -> bool {
+        self.doubtful.get(&thing).is_some_and(|d| d.seq > seq)
+    }
     /// A thing was seen by what was sent (or told) under `as_of`: is it in doubt still?
     pub fn settle(&mut self, thing: Thing, as_of: u64) {
         if self.doubtful.get(&thing).is_some_and(|d| d.seq <= as_of) {

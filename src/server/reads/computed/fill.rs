@@ -184,6 +184,9 @@ pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> 
         .collect();
     let whole = |ix: EntityIx| wholes.get(&ix).copied().unwrap_or(0);
     let seq = clock::next();
+    // What it was computed from may be another by now: that is looked at by who computes it next.
+    let doubtful = |t: Token| st.answers.core.in_doubt(t, &named, now_ms);
+    let doubtful = g.token.filter(|t| doubtful(*t));
     let core = Fill {
         key: g.key,
         thing: answers::thing(Kind::Computed, g.key),
@@ -194,6 +197,10 @@ pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> 
     };
     let filled = match g.token {
         _ if g.bad_token => Err(Refused::Over),
+        Some(token) if doubtful.is_some() => {
+            let its = st.answers.core.release(token, g.key, now_ms, false);
+            Err(if its { Refused::Changed } else { Refused::Over })
+        }
         Some(token) => st.answers.core.fill(token, core, whole),
         None => st.answers.core.put(core, whole),
     };

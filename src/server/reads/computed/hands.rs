@@ -12,6 +12,7 @@ use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::{Body, InPlace};
 use podium_core::computed::answer::{Detail, Source};
+use podium_core::computed::index::Check;
 use podium_core::computed::lease::{Got, Handed};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
@@ -116,7 +117,7 @@ fn hand(
     now: u64,
     replies: &mut Vec<(Arc<Blocked>, Body)>,
 ) {
-    let Waiting { client, meta } = h.waiter;
+    let Waiting { client, id, meta } = h.waiter;
     if client.is_done() {
         // It went away: the lease is for the next.
         if let Got::Lease(token) = h.got {
@@ -129,6 +130,11 @@ fn hand(
         Got::Value | Got::Old => answers::look(st, ctx, &h.key, false),
         _ => None,
     };
+    let there = |f: &(_, Check)| f.1 == Check::Hit;
+    if matches!(h.got, Got::Value | Got::Old) && !found.as_ref().is_some_and(there) {
+        // Something it used is in doubt, or changed, since it was filled: as if it were asked for now.
+        return crate::server::reads::lease_anew(st, &h.key, client, id, meta, now);
+    }
     let header = found.as_ref().map(|(a, _)| a.header);
     let (source, detail, token) = match h.got {
         Got::Lease(token) => {

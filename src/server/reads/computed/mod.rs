@@ -325,7 +325,7 @@ pub(crate) fn wait(
     }
     st.answers
         .core
-        .wait(name, Waiting { client, meta }, &ask, wait_ms);
+        .wait(name, Waiting { client, id, meta }, &ask, wait_ms);
     crate::server::state::rounds::answers_wake();
 }
 

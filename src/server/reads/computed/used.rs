@@ -21,8 +21,8 @@ pub(crate) struct Used {
     pub(crate) named: Vec<Named>,
     /// The first of its parts to end, unix ms.
     pub(crate) fresh_until: Option<u64>,
-    /// The index sets among them.
-    sets: Vec<(EntityIx, Box<[u8]>)>,
+    /// The index sets among them, with who is in them.
+    sets: Vec<(EntityIx, Box<[u8]>, Vec<CompactString>)>,
 }
 
 impl Used {
@@ -63,7 +63,7 @@ impl Used {
         if ids.len() > MOST_MEMBERS {
             return self.thing(Kind::Whole, &key::all(&e.name), UNKNOWN, ix);
         }
-        self.sets.push((ix, suffix.into()));
+        self.sets.push((ix, suffix.into(), ids.to_vec()));
         self.thing(Kind::Set, &name, content_of_set(ids), ix);
     }
     /// A member of a set that was answered. `until`: when it ends, unless the feed says when it changes.
@@ -124,8 +124,8 @@ pub(crate) fn note(
         return;
     }
     if waited {
-        for (ix, suffix) in &used.sets {
-            answers::set(st, ctx, *ix, suffix, as_of);
+        for (ix, suffix, ids) in &used.sets {
+            answers::set_answered(st, ctx, *ix, suffix, ids, as_of);
         }
     }
     if let Some(until) = used.fresh_until {

@@ -282,7 +282,10 @@ fn doubt_raised_during_a_computation_suspends_what_it_fills() {
     let mut a = A::default();
     let t = lease(&mut a, "p:1", 20);
     a.used(t, vec![rec(1, known(7))], 21, 0);
+    assert!(!a.in_doubt(t, &[], 0));
     doubt(&mut a, 1, 22);
+    assert!(a.in_doubt(t, &[], 0));
+    assert!(!a.in_doubt(t + 1, &[], 0));
     let at = filled(&mut a, t, "p:1", vec![], 23).unwrap().place;
     assert_eq!(a.check(at), Check::Suspended);
     seen(&mut a, 1, known(7), 24, &[]);

@@ -51,7 +51,7 @@ pub(crate) fn subscribe(ctx: Ctx) -> bool {
 /// A connection is closed: the leases it holds go to the next.
 unsafe extern "C" fn on_client(_: Ctx, _: raw::RedisModuleEvent, sub: u64, data: *mut c_void) {
     let info = data as *const raw::RedisModuleClientInfo;
-    if info.is_null() || sub != u64::from(raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED) {
+    if info.is_null() || sub != raw::REDISMODULE_SUBEVENT_CLIENT_CHANGE_DISCONNECTED {
         return;
     }
     let _ = catch_unwind(AssertUnwindSafe(|| {

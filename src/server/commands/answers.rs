@@ -93,11 +93,11 @@ unsafe fn lease_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     }
 }
 
+/// Words of an option, and what follows them.
+type Listed<'a, 'b> = (&'b [&'a [u8]], &'b [&'a [u8]]);
+
 /// `<n> <word> …` behind an option's name: the words, and what follows them.
-fn list<'a, 'b>(
-    option: &[u8],
-    rest: &'b [&'a [u8]],
-) -> Result<(&'b [&'a [u8]], &'b [&'a [u8]]), String> {
+fn list<'a, 'b>(option: &[u8], rest: &'b [&'a [u8]]) -> Result<Listed<'a, 'b>, String> {
     let n = rest
         .first()
         .and_then(|n| decimal(n))

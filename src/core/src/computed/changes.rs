@@ -167,8 +167,9 @@ impl Changes {
                 let starts = |name: &Arc<[u8]>| name.starts_with(prefix);
                 *seq > as_of && used.dep.name.as_ref().is_some_and(starts)
             };
-            // What it was like when it was read it is like now: what the read itself brought, say, was new to the cache.
-            let alike = used.read_as_of.is_some()
+            // What it was like when it was read it is like now: what the read itself brought, say, was new to the cache. (What
+            // is named beside may have been looked at before.)
+            let alike = used.read_as_of == Some(as_of)
                 && used.dep.content != UNKNOWN
                 && self.content(used.dep.thing) == used.dep.content;
             let changed = of(&self.changed, used.dep.thing) > as_of

@@ -127,8 +127,8 @@ pub(crate) fn explain(st: &mut State, ctx: Ctx, name: &[u8]) -> Option<Explained
         let at = s.place(st.answers.process);
         let check = match at {
             _ if st.replica => Check::Hit,
-            Some(at) => st.answers.core.index().peek(at),
-            None => Check::Dropped,
+            Some(at) if !st.answers.lost => st.answers.core.index().peek(at),
+            _ => Check::Dropped,
         };
         let alive = s.header.generation == generation && now < s.header.dead_at;
         (alive && check != Check::Dropped).then(|| (s.header, check, at, uses(st, ctx, &s)))

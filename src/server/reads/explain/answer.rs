@@ -3,9 +3,10 @@
 use super::{doubted, Explained, Part, Standing};
 use super::{MOST_LOOKED_AT, MOST_NAMES};
 use crate::server::reads::judge::Judge;
-use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::history::How;
-use crate::server::store::answers;
+use crate::server::store::sets::set_name;
+use crate::server::store::{self, answers};
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::reply::Body;
 use hashbrown::HashSet;
@@ -15,42 +16,68 @@ use podium_core::computed::stored::Stored;
 use podium_core::computed::thing::{Kind, Thing};
 use podium_core::key::{self, Name};
 
+/// Names tried for what an answer used: well under a millisecond.
+const MOST_TRIED: usize = 10_000;
+
+/// Names being given back to what is stored as hashes.
+struct Naming {
+    open: HashSet<(Thing, Kind)>,
+    names: Vec<Vec<u8>>,
+    tried: usize,
+}
+
+impl Naming {
+    /// Is this one of them? `None`: enough were found, or tried.
+    fn look(&mut self, kind: Kind, name: Vec<u8>) -> Option<bool> {
+        self.tried += 1;
+        let is = self.open.remove(&(answers::thing(kind, &name), kind));
+        if is {
+            self.names.push(name);
+        }
+        let enough = self.open.is_empty() || self.names.len() >= MOST_NAMES;
+        (!enough && self.tried < MOST_TRIED).then_some(is)
+    }
+    /// Looks among what is known of an entity: its sets, the members of those that were used, its records.
+    fn of_entity(&mut self, ctx: Ctx, e: &Entity) -> Option<()> {
+        self.look(Kind::Whole, key::all(&e.name))?;
+        let mut used = Vec::new();
+        for suffix in &e.sets {
+            if self.look(Kind::Set, set_name(e, suffix))? {
+                used.push(suffix);
+            }
+        }
+        for suffix in used {
+            let part = store::read_part(ctx, e, suffix, None, MOST_LOOKED_AT);
+            for id in part.iter().flat_map(|(_, ids)| ids) {
+                self.look(Kind::Record, key::record(&e.name, id))?;
+            }
+        }
+        let doubted = e.doubts.iter().map(|(id, _)| id);
+        let cached = e.records.iter().chain(&e.tombs).map(|id| &**id);
+        for id in doubted.chain(cached) {
+            self.look(Kind::Record, key::record(&e.name, id))?;
+        }
+        Some(())
+    }
+}
+
 /// The names of what an answer used. What is stored are hashes: names are found among what is known of the entities that it
 /// used something of, as far as that is quick; tags have none any more.
-fn uses(st: &State, stored: &Stored) -> Part {
+fn uses(st: &State, ctx: Ctx, stored: &Stored) -> Part {
     let Some(used) = stored.used() else {
         return Part::default();
     };
-    let total = used.deps.len();
-    let mut names: Vec<Vec<u8>> = Vec::new();
-    let computed = used.deps.iter().filter_map(|d| d.name.as_ref());
-    names.extend(computed.map(|n| n.to_vec()));
-    let mut open: HashSet<(Thing, Kind)> = used
-        .deps
-        .iter()
-        .filter(|d| d.name.is_none())
-        .map(|d| (d.thing, d.kind))
-        .collect();
-    let mut looked_at = 0;
-    for e in used.entities.iter().filter_map(|u| st.by_name(&u.entity)) {
-        let mut look = |kind: Kind, name: Vec<u8>| {
-            looked_at += 1;
-            if open.remove(&(answers::thing(kind, &name), kind)) {
-                names.push(name);
-            }
-            looked_at < MOST_LOOKED_AT && !open.is_empty()
-        };
-        let set = |suffix: &[u8]| [e.name.as_bytes(), b":", suffix].concat();
-        let records = e.records.iter().chain(e.tombs.iter()).map(|id| &**id);
-        let doubted = e.doubts.iter().map(|(id, _)| id);
-        let _ = look(Kind::Whole, key::all(&e.name))
-            && e.sets.iter().all(|suffix| look(Kind::Set, set(suffix)))
-            && records
-                .chain(doubted)
-                .all(|id| look(Kind::Record, key::record(&e.name, id)));
-    }
-    names.sort();
-    Part::names(names, total)
+    let named = used.deps.iter().filter_map(|d| d.name.as_ref());
+    let open = used.deps.iter().filter(|d| d.name.is_none());
+    let mut naming = Naming {
+        open: open.map(|d| (d.thing, d.kind)).collect(),
+        names: named.map(|n| n.to_vec()).collect(),
+        tried: 0,
+    };
+    let mut entities = used.entities.iter().filter_map(|u| st.by_name(&u.entity));
+    let _ = entities.try_for_each(|e| naming.of_entity(ctx, e));
+    naming.names.sort();
+    Part::names(naming.names, used.deps.len())
 }
 
 /// What is in doubt that an answer used.
@@ -100,11 +127,11 @@ pub(crate) fn explain(st: &mut State, ctx: Ctx, name: &[u8]) -> Option<Explained
         let at = s.place(st.answers.process);
         let check = match at {
             _ if st.replica => Check::Hit,
-            Some(at) => st.answers.core.index().peek(at),
-            None => Check::Dropped,
+            Some(at) if !st.answers.lost => st.answers.core.index().peek(at),
+            _ => Check::Dropped,
         };
         let alive = s.header.generation == generation && now < s.header.dead_at;
-        (alive && check != Check::Dropped).then(|| (s.header, check, at, uses(st, &s)))
+        (alive && check != Check::Dropped).then(|| (s.header, check, at, uses(st, ctx, &s)))
     });
     if found.is_none() && answers::is_foreign(ctx, name) {
         x.would = "WRONGTYPE".into();

@@ -121,16 +121,20 @@ pub(crate) fn reindex(
     for suffix in joined.iter().chain(&newborn) {
         answers::set_changed(st, ix, suffix);
     }
-    for name in changed {
-        let how = if by == By::Fetch {
-            How::Fetch
-        } else {
-            st.teller
-        };
-        st.history.note(About::Change, &name, how, seq);
-    }
+    note_changed(st, &changed, by, seq);
     for suffix in newborn {
         bear_set(st, ctx, ix, &suffix, id);
+    }
+}
+
+/// For who asks why: sets that gained or lost a member.
+fn note_changed(st: &mut State, names: &[Vec<u8>], by: By, seq: u64) {
+    let how = match by {
+        By::Fetch => How::Fetch,
+        By::Told => st.teller,
+    };
+    for name in names {
+        st.history.note(About::Change, name, how, seq);
     }
 }
 

@@ -342,6 +342,7 @@ pub(crate) fn everything(st: &mut State) {
     if !st.answers.idle() {
         answers::cut(st, &[Cut::All]);
     }
+    st.answers.none_stored();
     tracking::all_told();
     forget_keys(st);
     let told: Vec<_> = st

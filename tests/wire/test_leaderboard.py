@@ -7,7 +7,7 @@ import json
 import pytest
 
 from asking import get, ids
-from support import eventually
+from support import blocked
 from test_lease import fill, lease  # noqa: F401 (a fixture)
 from test_sync import fed, now, settled  # noqa: F401 (a fixture)
 from world import event, item, project, user, vote
@@ -239,3 +239,41 @@ def test_a_cycle_is_harmless(client, lease):
         assert fill(client, key, key, token, "USED", 1, other) == 1
     assert client.call("PODIUM.INVALIDATE", "page:y") >= 1
     assert lease("page:x", "CACHEONLY") == [None, None] and lease("page:z") == [b"page:z", None]
+
+
+def test_doubt_during_the_computation(client, lease, world):
+    """Whether it is another by then is not known: it is not stored."""
+    key = f"items:{item(1)}"
+    _, token = lease()
+    get(client, key, "FOR", token)
+    client.call("PODIUM.INVALIDATE", key)
+    assert fill(client, "page:a", "v", token) == 0
+    _, token = lease()
+    get(client, key, "FOR", token)
+    client.call("PODIUM.INVALIDATE", key)
+    get(client, key)
+    assert fill(client, "page:a", "v", token) == 1, "it was looked at, and is the same"
+
+
+def test_who_waits_is_not_given_what_is_in_doubt(client, server, lease, world):
+    """The set's records come into doubt while it is computed: who waits is answered when that is settled."""
+    for what, value in (("same", b"v"), ("other", None)):
+        _, token = lease("page:a", "NOCACHE")
+        ids(client, "items:group:g1", "FOR", token)
+        if what == "other":
+            world.change("items", item(2), group="g1")
+            client.call("PODIUM.INVALIDATE", "page:a")
+            _, token = lease("page:a", "NOCACHE")
+            ids(client, "items:group:g1", "FOR", token)
+            world.change("items", item(3), group="g1")
+        other = server.client()
+        if what == "same":
+            client.call("PODIUM.INVALIDATE", "page:a")
+            _, token = lease()
+            ids(client, "items:group:g1", "FOR", token)
+        other.send("PODIUM.LEASE", "page:a")
+        blocked(server, 1)
+        client.call("PODIUM.INVALIDATE", f"items:{item(3)}")
+        assert fill(client, "page:a", "v", token) == 1
+        got = other.read()
+        assert got[0] == value and bool(got[1]) == (value is None), (what, got)

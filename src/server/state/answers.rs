@@ -71,6 +71,10 @@ impl Answers {
             .filter(|(name, _)| of.is_none_or(|of| ***name == *of));
         chosen.fold((0, 0), |(n, bytes), (_, size)| (n + size.0, bytes + size.1))
     }
+    /// None is stored any more.
+    pub(crate) fn none_stored(&mut self) {
+        self.sizes.clear();
+    }
     /// A value of so many bytes is stored.
     pub(crate) fn count_stored(&mut self, resource: &Arc<str>, slot: u32, bytes: usize) {
         let size = self.sizes.entry(resource.clone()).or_default();

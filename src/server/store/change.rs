@@ -376,6 +376,7 @@ pub(crate) fn everything(st: &mut State) {
     if !st.answers.idle() {
         answers::cut(st, &[Cut::All]);
     }
+    st.answers.none_stored();
     tracking::all_told();
     st.history = History::default();
     forget_keys(st);

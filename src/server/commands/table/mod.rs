@@ -225,7 +225,7 @@ fn commands() -> Vec<Command> {
         c("podium.warm", warm::warm, "write", "podium write admin slow", -2, Keys::One(Access::Update),
           "Loads a whole table and makes every index value of it complete", "O(N/100) calls with N the number of records",
           vec![Arg::Key("key"), optional(Arg::Word("ASYNC"))]),
-        c("podium.lease", answers::lease, "write fast", "podium write fast", -2, Keys::One(Access::Read),
+        c("podium.lease", answers::lease, "readonly fast", "podium read fast", -2, Keys::One(Access::Read),
           "Returns a computed answer, or a lease to compute it", "O(1)",
           vec![Arg::Key("key"),
                optional(Arg::Choice("freshness", vec![Arg::Word("NOCACHE"), Arg::Word("CACHEONLY"), Arg::With("max-age", "MAXAGE", 1)])),

@@ -183,6 +183,11 @@ def test_a_replica(pair, world):
     assert r.call("PODIUM.LEASE", "page:a") == [b"v", None] and r.call("PODIUM.GET", "page:a") == b"v"
     assert r.call("PODIUM.LEASE", "page:b") == NOTHING, "it gives no lease"
     assert r.error("PODIUM.FILL", "page:a", "v").code == "READONLY"
+    p.call("PODIUM.INVALIDATE", f"items:{item(1)}")
+    in_step(primary, replica)
+    assert r.call("PODIUM.GET", "page:a") is None and r.call("PODIUM.LEASE", "page:a") == NOTHING, "it is in doubt"
+    assert p.call("PODIUM.LEASE", "page:a") == [b"v", None]
+    eventually(5, "the replica knows", lambda: r.call("PODIUM.GET", "page:a") == b"v")
     p.call("PODIUM.UPSERT", f"items:{item(1)}", '{"name":"other"}')
     assert p.call("PODIUM.LEASE", "page:a", "CACHEONLY") == NOTHING
     eventually(5, "the replica knows", lambda: r.call("PODIUM.GET", "page:a") is None)

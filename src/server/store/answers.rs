@@ -266,13 +266,40 @@ pub(crate) fn look(
 /// What a stored answer is worth by what it used.
 fn worth(st: &mut State, answer: &Stored) -> Check {
     if st.replica {
-        // What the primary throws away it deletes here.
-        return Check::Hit;
+        // What the primary throws away it deletes here; what it has in doubt it settles when it is asked.
+        return if is_doubted(st, answer) {
+            Check::Dropped
+        } else {
+            Check::Hit
+        };
     }
     match answer.place(st.answers.process) {
         Some(at) if !st.answers.lost => st.answers.core.check(at),
         _ => Check::Dropped,
     }
+}
+
+/// Is something in doubt that a stored answer used? (By what is stored with it: where there is no index of it.)
+fn is_doubted(st: &State, answer: &Stored) -> bool {
+    if st.entities().all(|e| e.doubts.is_empty()) {
+        return false;
+    }
+    let Some(used) = answer.used() else {
+        return true;
+    };
+    let mut doubted: HashSet<Thing> = HashSet::new();
+    for u in &used.entities {
+        let Some(e) = st.by_name(&u.entity) else {
+            return true;
+        };
+        for (id, seq) in e.doubts.iter() {
+            if u.index_as_of.is_some_and(|as_of| seq > as_of) {
+                return true;
+            }
+            doubted.insert(thing(Kind::Record, &key::record(&e.name, id)));
+        }
+    }
+    used.deps.iter().any(|d| doubted.contains(&d.thing))
 }
 
 /// Is there somebody else's value under the key?

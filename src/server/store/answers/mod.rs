@@ -3,23 +3,26 @@
 //! The core knows what each answer used ([`podium_core::computed`]); here things get their names and contents, stored answers
 //! are read, written and deleted, and the gate ([`super::change`]) passes on what changed.
 
+pub(crate) mod told;
+
+pub(crate) use crate::server::store::answers::told::{
+    compare, doubt, doubted, entity_doubt, left, record, set, set_answered, set_changed,
+};
+
 use crate::server::state::clock;
-use crate::server::state::entities::{EntityIx, State};
+use crate::server::state::entities::State;
 use crate::server::state::history::{About, How};
 use crate::server::state::resources::Resource;
-use crate::server::store::{self, change::Change, By, Copy, Set};
+use crate::server::store::{self};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use compact_str::CompactString;
 use hashbrown::HashSet;
-use podium_core::computed::answers::Seen;
 use podium_core::computed::cut::Cut;
-use podium_core::computed::index::{Check, Doubtful, Place};
+use podium_core::computed::index::{Check, Place};
 use podium_core::computed::pending::Ticket;
 use podium_core::computed::stored::{self, Header, NamedUse, Stored, Used as StoredUse};
-use podium_core::computed::thing::{
-    digest, known, Content, EntityUse, Kind, Thing, ABSENT, UNKNOWN,
-};
+use podium_core::computed::thing::{digest, known, Content, EntityUse, Kind, Thing};
 use podium_core::entry::{hash, Entry};
 use podium_core::key;
 
@@ -44,142 +47,6 @@ pub(crate) fn content_of_set(ids: &[CompactString]) -> Content {
     digest(ids.iter().map(|id| hash(id.as_bytes())))
 }
 
-/// A record's cells, or its end, became known. `doubted`: it was in doubt.
-pub(super) fn record(st: &mut State, c: &Change, doubted: bool) {
-    if st.answers.idle() {
-        return;
-    }
-    let Some(e) = st.get(c.ix) else { return };
-    let name = e.name.clone();
-    let own = thing(Kind::Record, &key::record(&name, c.id));
-    let mut groups = vec![thing(Kind::Whole, &key::all(&name))];
-    for entry in c.old.iter().chain(c.new.iter()) {
-        for suffix in store::set_suffixes(st, c.ix, entry) {
-            groups.push(thing(Kind::Set, &[name.as_bytes(), b":", &suffix].concat()));
-        }
-    }
-    let seen = Seen {
-        thing: own,
-        content: c.new.map_or(ABSENT, content),
-        before: match c.old {
-            Some(old) => content(old),
-            None if c.was_gone => ABSENT,
-            None => UNKNOWN,
-        },
-        told: c.by == By::Told || doubted,
-        entity: c.ix,
-        as_of: c.seq,
-        seq: clock::next(),
-    };
-    st.answers.core.seen(&seen, groups);
-    stir(st);
-}
-
-/// A whole index set was stored, or one that nobody may read any more.
-pub(super) fn set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8], seq: u64) {
-    let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
-        return;
-    };
-    let own = thing(Kind::Set, &[e.name.as_bytes(), b":", suffix].concat());
-    if !st.answers.core.concerns(own) {
-        return;
-    }
-    let Set::Complete { ids, .. } = store::read_set(ctx, e, suffix) else {
-        return;
-    };
-    let seen = Seen {
-        thing: own,
-        content: content_of_set(&ids),
-        before: UNKNOWN,
-        told: false,
-        entity: ix,
-        as_of: seq,
-        seq: clock::next(),
-    };
-    st.answers.core.seen(&seen, []);
-    stir(st);
-}
-
-/// An index set was answered with these members, as it is now: unless it has others that may belong.
-pub(crate) fn set_answered(
-    st: &mut State,
-    ctx: Ctx,
-    ix: EntityIx,
-    suffix: &[u8],
-    members: &[CompactString],
-    seq: u64,
-) {
-    let Some(e) = st.get(ix) else { return };
-    let Set::Complete { ids, .. } = store::read_set(ctx, e, suffix) else {
-        return;
-    };
-    let answered: HashSet<&str> = members.iter().map(|id| id.as_str()).collect();
-    let belongs = |id: &CompactString| match store::copy(ctx, e, id, false) {
-        Copy::Record(b) => Entry::read(b, &key::record(&e.name, id)).is_none_or(|entry| {
-            let sets = store::set_suffixes(st, ix, &entry);
-            sets.iter().any(|s| **s == *suffix)
-        }),
-        Copy::Tomb(_) => false,
-        Copy::Absent | Copy::Foreign => true,
-    };
-    let (all_there, others): (Vec<&CompactString>, Vec<_>) =
-        ids.iter().partition(|id| answered.contains(id.as_str()));
-    if all_there.len() != answered.len() || others.into_iter().any(belongs) {
-        return;
-    }
-    let seen = Seen {
-        thing: thing(Kind::Set, &[e.name.as_bytes(), b":", suffix].concat()),
-        content: content_of_set(members),
-        before: UNKNOWN,
-        told: false,
-        entity: ix,
-        as_of: seq,
-        seq: clock::next(),
-    };
-    st.answers.core.seen(&seen, []);
-}
-
-/// Somebody said that a record changed, and its cells are not seen yet.
-pub(super) fn doubt(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
-    if st.answers.idle() {
-        return;
-    }
-    let Some(e) = st.get(ix) else { return };
-    let name = key::record(&e.name, id);
-    let doubtful = Doubtful {
-        thing: thing(Kind::Record, &name),
-        kind: Kind::Record,
-        entity: ix,
-        key: CompactString::from_utf8_lossy(&name),
-        seq,
-    };
-    st.answers.core.doubt(doubtful);
-    stir(st);
-}
-
-/// A record is in doubt since before its answers were loaded.
-pub(crate) fn doubted(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
-    doubt(st, ix, id, seq);
-    entity_doubt(st, ix, seq);
-}
-
-/// Number of the latest doubt about any record of an entity; 0: none is in doubt any more.
-pub(super) fn entity_doubt(st: &mut State, ix: EntityIx, latest: u64) {
-    if !st.answers.idle() {
-        st.answers.core.entity_doubt(ix, latest);
-    }
-}
-
-/// An index set changed, into what is not known.
-pub(super) fn set_changed(st: &mut State, ix: EntityIx, suffix: &[u8]) {
-    let Some(e) = st.get(ix).filter(|_| !st.answers.idle()) else {
-        return;
-    };
-    let own = thing(Kind::Set, &[e.name.as_bytes(), b":", suffix].concat());
-    st.answers.core.changed(own, clock::next());
-    stir(st);
-}
-
 /// All of an entity, of a resource, or everything, is thrown away.
 pub(crate) fn cut(st: &mut State, cuts: &[Cut]) -> Ticket {
     let ticket = st.answers.core.cut(cuts, clock::next());
@@ -188,7 +55,7 @@ pub(crate) fn cut(st: &mut State, cuts: &[Cut]) -> Ticket {
 }
 
 /// After a change: some marks are made at once, the rest by the thread.
-fn stir(st: &mut State) {
+pub(super) fn stir(st: &mut State) {
     if st.answers.core.has_work() {
         st.answers.core.work(AT_ONCE);
     }
@@ -418,54 +285,6 @@ pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
             store::remove_key(ctx, name);
             false
         }
-    }
-}
-
-/// Compares what is cached of a record with what loaded answers used of it.
-pub(crate) fn compare(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
-    let Some(e) = st.get(ix) else { return };
-    let name = key::record(&e.name, id);
-    let own = thing(Kind::Record, &name);
-    if !st.answers.core.index().is_used(own) {
-        return;
-    }
-    let now = match store::copy(ctx, e, id, false) {
-        Copy::Record(b) => Entry::read(b, &name).map_or(UNKNOWN, |entry| content(&entry)),
-        Copy::Tomb(_) => ABSENT,
-        _ => UNKNOWN,
-    };
-    if now == UNKNOWN {
-        return;
-    }
-    let seen = Seen {
-        thing: own,
-        content: now,
-        before: UNKNOWN,
-        told: false,
-        entity: ix,
-        as_of: 0,
-        seq: clock::next(),
-    };
-    st.answers.core.seen(&seen, []);
-}
-
-/// A computed key is not there any more. `removed`: a user took it away.
-pub(super) fn left(st: &mut State, name: &[u8], removed: bool) {
-    let place = st.answers.core.index().place(name);
-    if let Some(at) = place {
-        let resource = key::split(name).map_or("", |(r, _)| r);
-        st.answers.count_gone(resource, at.slot, None);
-    }
-    if removed {
-        let own = thing(Kind::Computed, name);
-        let key = Cut::Key {
-            key: name,
-            thing: own,
-        };
-        cut(st, &[key]);
-    }
-    if let Some(at) = place {
-        st.answers.core.remove(at);
     }
 }
 

@@ -58,7 +58,8 @@ impl<V> Recent<V> {
 /// The changes since the oldest lease. Numbers are of the order of sends and changes, and come ascending.
 #[derive(Default)]
 pub struct Changes {
-    changed: Recent<()>,
+    /// With the number of the change before.
+    changed: Recent<u64>,
     /// Sets that a record belongs to which nothing was known of: other than what was read before, but no change that anybody told.
     learned: Recent<()>,
     /// When an uncached record changed: it may have left any set.
@@ -75,7 +76,8 @@ pub struct Changes {
 impl Changes {
     /// A thing changed.
     pub fn thing(&mut self, thing: Thing, seq: u64) {
-        if let Some(forgot) = self.changed.set(thing, seq, ()) {
+        let before = self.changed.of.get(&thing).map_or(0, |(seq, _)| *seq);
+        if let Some(forgot) = self.changed.set(thing, seq, before) {
             self.forgot = self.forgot.max(forgot);
         }
     }
@@ -159,7 +161,7 @@ impl Changes {
             return true;
         }
         let after = |seq: Option<&u64>, as_of: u64| seq.is_some_and(|seq| *seq > as_of);
-        let of = |r: &Recent<()>, thing: Thing| r.of.get(&thing).map_or(0, |(seq, ())| *seq);
+        let learned = |thing: Thing| self.learned.of.get(&thing).map_or(0, |(seq, ())| *seq);
         let entity = |(e, as_of)| after(self.entities.get(&e), as_of);
         let thing = |used: OneUse| {
             let as_of = used.as_of;
@@ -172,11 +174,18 @@ impl Changes {
             let alike = used.read_as_of == Some(as_of)
                 && used.dep.content != UNKNOWN
                 && self.content(used.dep.thing) == used.dep.content;
-            let changed = of(&self.changed, used.dep.thing) > as_of
-                || used
-                    .read_as_of
-                    .is_some_and(|read| of(&self.learned, used.dep.thing) > read);
-            changed && !alike || self.prefixes.iter().any(cut)
+            // Once, that is: what was another in between is no more what was read.
+            let (last, before) = self
+                .changed
+                .of
+                .get(&used.dep.thing)
+                .copied()
+                .unwrap_or_default();
+            let changed = last > as_of && !(alike && before <= as_of);
+            let learned = used
+                .read_as_of
+                .is_some_and(|read| learned(used.dep.thing) > read);
+            changed || learned && !alike || self.prefixes.iter().any(cut)
         };
         let blind = |(e, as_of)| after(self.blind.get(&e), as_of);
         uses.entities().any(entity) || uses.things().any(thing) || uses.named_sets().any(blind)

@@ -10,6 +10,7 @@ use super::pending::Ticket;
 use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, ABSENT, UNKNOWN};
 use super::uses::{OneUse, Used, Uses};
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 /// A thing as it was just seen or told.
@@ -236,15 +237,21 @@ impl<W> Answers<W> {
         if self.leases.lease(token, now_ms).is_none() {
             return false;
         }
-        for one in &named {
-            if let Named::Thing(Used { dep, .. }) = one {
-                if dep.content != UNKNOWN {
-                    self.changes.read(dep.thing, dep.content, as_of);
+        let Some(uses) = self.leases.uses(token, now_ms) else {
+            return false;
+        };
+        for one in named {
+            match one {
+                Named::Thing(used) => {
+                    let (thing, content) = (used.dep.thing, used.dep.content);
+                    let seen = self.changes.read_as_of(thing, content, as_of);
+                    if content != UNKNOWN {
+                        self.changes.read(thing, content, as_of);
+                    }
+                    uses.add_read(used, as_of, seen);
                 }
+                answer @ Named::Answer { .. } => add(&self.index, uses, vec![answer], as_of, true),
             }
-        }
-        if let Some(uses) = self.leases.uses(token, now_ms) {
-            add(&self.index, uses, named, as_of, true);
         }
         true
     }

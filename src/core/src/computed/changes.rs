@@ -58,8 +58,7 @@ impl<V> Recent<V> {
 /// The changes since the oldest lease. Numbers are of the order of sends and changes, and come ascending.
 #[derive(Default)]
 pub struct Changes {
-    /// With the number of the change before.
-    changed: Recent<u64>,
+    changed: Recent<()>,
     /// Sets that a record belongs to which nothing was known of: other than what was read before, but no change that anybody told.
     learned: Recent<()>,
     /// When an uncached record changed: it may have left any set.
@@ -76,8 +75,7 @@ pub struct Changes {
 impl Changes {
     /// A thing changed.
     pub fn thing(&mut self, thing: Thing, seq: u64) {
-        let before = self.changed.of.get(&thing).map_or(0, |(seq, _)| *seq);
-        if let Some(forgot) = self.changed.set(thing, seq, before) {
+        if let Some(forgot) = self.changed.set(thing, seq, ()) {
             self.forgot = self.forgot.max(forgot);
         }
     }
@@ -110,6 +108,15 @@ impl Changes {
     /// What a thing was last seen to be while somebody computes.
     pub fn content(&self, thing: Thing) -> Content {
         self.contents.of.get(&thing).map_or(UNKNOWN, |(_, c)| *c)
+    }
+    /// As of when a read answered a thing so, which began under `as_of`: where that is what is known of the thing now, the read has
+    /// seen all of its changes. (What it brought itself is later than its beginning.)
+    pub fn read_as_of(&self, thing: Thing, content: Content, as_of: u64) -> u64 {
+        if content == UNKNOWN || self.content(thing) != content {
+            return as_of;
+        }
+        let of = |r: &Recent<()>| r.of.get(&thing).map_or(0, |(seq, ())| *seq);
+        as_of.max(of(&self.changed)).max(of(&self.learned))
     }
     /// Everything of an entity changed.
     pub fn entity(&mut self, entity: EntityIx, seq: u64) {
@@ -161,7 +168,7 @@ impl Changes {
             return true;
         }
         let after = |seq: Option<&u64>, as_of: u64| seq.is_some_and(|seq| *seq > as_of);
-        let learned = |thing: Thing| self.learned.of.get(&thing).map_or(0, |(seq, ())| *seq);
+        let of = |r: &Recent<()>, thing: Thing| r.of.get(&thing).map_or(0, |(seq, ())| *seq);
         let entity = |(e, as_of)| after(self.entities.get(&e), as_of);
         let thing = |used: OneUse| {
             let as_of = used.as_of;
@@ -169,23 +176,11 @@ impl Changes {
                 let starts = |name: &Arc<[u8]>| name.starts_with(prefix);
                 *seq > as_of && used.dep.name.as_ref().is_some_and(starts)
             };
-            // What it was like when it was read it is like now: what the read itself brought, say, was new to the cache. (What
-            // is named beside may have been looked at before.)
-            let alike = used.read_as_of == Some(as_of)
-                && used.dep.content != UNKNOWN
-                && self.content(used.dep.thing) == used.dep.content;
-            // Once, that is: what was another in between is no more what was read.
-            let (last, before) = self
-                .changed
-                .of
-                .get(&used.dep.thing)
-                .copied()
-                .unwrap_or_default();
-            let changed = last > as_of && !(alike && before <= as_of);
-            let learned = used
-                .read_as_of
-                .is_some_and(|read| learned(used.dep.thing) > read);
-            changed || learned && !alike || self.prefixes.iter().any(cut)
+            of(&self.changed, used.dep.thing) > as_of
+                || used
+                    .read_as_of
+                    .is_some_and(|read| of(&self.learned, used.dep.thing) > read)
+                || self.prefixes.iter().any(cut)
         };
         let blind = |(e, as_of)| after(self.blind.get(&e), as_of);
         uses.entities().any(entity) || uses.things().any(thing) || uses.named_sets().any(blind)

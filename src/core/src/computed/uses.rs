@@ -67,6 +67,15 @@ impl Uses {
         }
         self.put(used.dep, as_of, read.then_some(as_of));
     }
+    /// The same of a read that began under `as_of` and has seen all changes of the thing up to `seen`.
+    pub fn add_read(&mut self, used: Used, as_of: u64, seen: u64) {
+        self.note(as_of);
+        if let Some(entity) = used.entity {
+            let index = matches!(used.dep.kind, Kind::Set | Kind::Whole);
+            self.of(entity, index.then_some(as_of), as_of);
+        }
+        self.put(used.dep, seen, Some(seen));
+    }
     /// A computed answer was used, and with it all that it used ([`super::index::Index::export`]).
     pub fn add_answer(
         &mut self,

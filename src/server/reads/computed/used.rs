@@ -120,13 +120,14 @@ pub(crate) fn note(
     waited: bool,
 ) {
     are_used(st, &used.named);
-    if !st.answers.core.used(token, used.named, as_of, now_ms) {
-        return;
-    }
+    // First what is known now, against which the core holds what was answered.
     if waited {
         for (ix, suffix, ids) in &used.sets {
             answers::set_answered(st, ctx, *ix, suffix, ids, as_of);
         }
+    }
+    if !st.answers.core.used(token, used.named, as_of, now_ms) {
+        return;
     }
     if let Some(until) = used.fresh_until {
         let known = st.answers.fresh_until.entry(token).or_insert(until);

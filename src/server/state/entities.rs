@@ -95,6 +95,8 @@ pub(crate) struct Entity {
     pub(crate) sets: HashSet<Box<[u8]>>,
     /// Those under construction, and which construction it is.
     pub(crate) building: HashMap<Box<[u8]>, u64>,
+    /// Those whose construction was given up: what is left of one says not whose it is, and is ours all the same.
+    pub(crate) given_up: HashSet<Box<[u8]>>,
     /// How many constructions were begun.
     pub(crate) builds: u64,
     /// Computed answers used something of it: doubt about its records matters to them.
@@ -147,6 +149,8 @@ pub(crate) struct Complete {
 
 /// Link cells remembered for dropped records, at most per entity.
 const MOST_OLD_LINKS: usize = 10_000;
+/// Constructions given up that are remembered.
+const MOST_GIVEN_UP: usize = 10_000;
 
 impl Entity {
     pub(crate) fn new(
@@ -169,6 +173,7 @@ impl Entity {
             told: ToldRecords::default(),
             sets: HashSet::new(),
             building: HashMap::new(),
+            given_up: HashSet::new(),
             builds: 0,
             sets_lost: 0,
             answers_use_it: false,
@@ -196,15 +201,25 @@ impl Entity {
     pub(crate) fn lose_set(&mut self, suffix: &[u8]) -> bool {
         let was = self.sets.remove(suffix);
         if was {
-            self.building.remove(suffix);
+            if self.building.remove(suffix).is_some() {
+                self.give_up(suffix.into());
+            }
             self.complete = None;
             self.sets_lost += 1;
         }
         was
     }
+    fn give_up(&mut self, suffix: Box<[u8]>) {
+        if self.given_up.len() >= MOST_GIVEN_UP {
+            self.given_up.clear();
+        }
+        self.given_up.insert(suffix);
+    }
     /// All of them are.
     pub(crate) fn lose_sets(&mut self) -> HashSet<Box<[u8]>> {
-        self.building.clear();
+        for (suffix, _) in std::mem::take(&mut self.building) {
+            self.give_up(suffix);
+        }
         self.complete = None;
         self.sets_lost += 1;
         std::mem::take(&mut self.sets)

@@ -293,6 +293,7 @@ pub(crate) fn answer_left(st: &mut State, name: &[u8], removed: bool) {
 /// An index set's key is not there any more. `removed`: a user took it away.
 pub(crate) fn set_removed(e: &mut Entity, suffix: &[u8], name: &[u8], removed: bool) {
     e.lose_set(suffix);
+    e.given_up.remove(suffix);
     tracking::signal_names(lock::detached(), name);
     if removed {
         set_under_way(e.ix, suffix, clock::next());

@@ -55,7 +55,9 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
             };
             match event {
                 // Put in the place of ours, as RENAME does: what was stored is gone.
-                Event::New if !ours && !e.sets.contains(suffix) => {}
+                Event::New if !ours && !e.sets.contains(suffix) => {
+                    e.given_up.remove(suffix);
+                }
                 Event::New if !ours => change::set_removed(e, suffix, name, true),
                 Event::New => {
                     e.sets.insert(suffix.into());

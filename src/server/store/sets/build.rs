@@ -55,6 +55,7 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
             ffi::replicate(ctx, c"UNLINK", &[&name]);
         }
     });
+    e.given_up.remove(suffix);
     e.sets.insert(suffix.into());
     e.builds += 1;
     e.building.insert(suffix.into(), e.builds);

@@ -253,7 +253,7 @@ pub(crate) fn read_set(ctx: Ctx, e: &Entity, suffix: &[u8]) -> Set {
             Set::Complete { sentinel, ids }
         }
         Some(_) => Set::Absent,
-        None if e.sets.contains(suffix) => Set::Absent,
+        None if e.sets.contains(suffix) || e.given_up.contains(suffix) => Set::Absent,
         None => Set::Foreign,
     }
 }
@@ -268,7 +268,7 @@ pub(crate) fn set_state(ctx: Ctx, e: &Entity, suffix: &[u8]) -> (Option<Sentinel
         KeyKind::Zset => {
             let head = sentinel(&k, &name);
             let known = e.sets.contains(suffix);
-            let foreign = head.is_none() && !known;
+            let foreign = head.is_none() && !known && !e.given_up.contains(suffix);
             let head = head.filter(|h| known && h.generation == e.sets_generation);
             let head = head.filter(|h| clock::believes(outside::of_sentinel(h)));
             (head, k.len().saturating_sub(1), foreign)

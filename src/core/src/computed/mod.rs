@@ -1,5 +1,5 @@
 //! Computed answers: what an application builds from records, thrown away exactly when something it was built from changes
-//! (contract section 8).
+//! (docs/promises.md, section 8).
 //!
 //! **Pushed, not pulled.** A change finds the answers that used the thing; a hit looks at its own slot only. What an answer
 //! used is kept *flat*: an answer made of answers holds what those used as well. So there is no chain to follow when

@@ -51,6 +51,19 @@ def test_the_set_of_all_lost_meanwhile(server, client, many):
     assert client.call("PODIUM.INDEX", "items:*", "COUNT") == ITEMS + MANY
 
 
+def test_what_is_left_of_one_is_no_foreign_value(server, client, many):
+    """The set of all is dropped while it is being written: what stands under its key for a moment says not whose it is."""
+    other = server.client()
+    other.send("PODIUM.INDEX", "items:*", "NOCACHE", "COUNT")
+    at_once(lambda: client.call("EXISTS", "items:*"))
+    client.send("PODIUM.INVALIDATE", "items:*")
+    client.send("EXISTS", "items:*")
+    client.send("PODIUM.INDEX", "items:*", "IDS", "CACHEONLY")
+    assert client.read() > 0 and client.read() == 1, "it is there still"
+    assert client.read() is None
+    other.read()
+
+
 @pytest.mark.parametrize("how", [("DEL",), ("PEXPIRE", 1)], ids=lambda how: how[0])
 def test_a_set_lost_later(client, world, how):
     client.call("PODIUM.WARM", "items:*")

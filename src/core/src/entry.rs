@@ -88,7 +88,7 @@ pub struct Entry<'a> {
 }
 
 #[inline]
-fn u64_at(b: &[u8], at: usize) -> u64 {
+pub(crate) fn u64_at(b: &[u8], at: usize) -> u64 {
     match b.get(at..at + 8).and_then(|s| s.try_into().ok()) {
         Some(s) => u64::from_le_bytes(s),
         None => 0,

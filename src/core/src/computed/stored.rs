@@ -7,6 +7,7 @@
 
 use super::index::Place;
 use super::thing::{brief, Content, Dep, Kind, Thing};
+use crate::entry::u64_at;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -70,13 +71,6 @@ pub struct Stored<'a> {
     used: &'a [u8],
 }
 
-#[inline]
-fn u64_at(b: &[u8], at: usize) -> u64 {
-    match b.get(at..at + 8).and_then(|s| s.try_into().ok()) {
-        Some(s) => u64::from_le_bytes(s),
-        None => 0,
-    }
-}
 #[inline]
 fn u32_at(b: &[u8], at: usize) -> u32 {
     match b.get(at..at + 4).and_then(|s| s.try_into().ok()) {

@@ -28,6 +28,11 @@ pub(crate) fn record(st: &mut State, c: &Change, doubted: bool) {
             groups.push(thing(Kind::Set, &[name.as_bytes(), b":", &suffix].concat()));
         }
     }
+    let core = &st.answers.core;
+    if !core.concerns(own) && !groups.iter().any(|group| core.concerns(*group)) {
+        // Nobody's business: the cells need not be hashed.
+        return;
+    }
     let seen = Seen {
         thing: own,
         content: c.new.map_or(ABSENT, content),

@@ -48,18 +48,6 @@ def test_everything_of_an_entity(client, lease):
     assert lease()[0] is None and lease("page:b")[0] == b"v"
 
 
-@pytest.mark.parametrize("read", ["FOR", "USED"])
-def test_it_is_fresh_no_longer_than_what_it_used(client, lease, read):
-    client.call("CONFIG", "SET", "podium.ttl", "100", "podium.jitter-percent", "0")
-    key = f"items:{item(1)}"
-    _, token = lease()
-    get(client, key, *(["FOR", token] if read == "FOR" else []))
-    assert fill(client, "page:a", "v", token, "TTL", 5000, *(["USED", 1, key] if read == "USED" else [])) == 1
-    assert 0 < meta(client, "PODIUM.LEASE", "page:a")["ttl"] <= 100
-    filled(client, "page:b", "v", "TTL", 5000)
-    assert meta(client, "PODIUM.LEASE", "page:b")["ttl"] > 4900, "it used nothing"
-
-
 def test_figures(client, server, lease):
     filled(client, "page:1", "x" * 100)
     filled(client, "page:2", "x" * 50)

@@ -89,6 +89,7 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
     ));
     // The library may have stayed mapped over an UNLOAD: what it knew then is not so any more.
     crate::server::desk::deletes::forget();
+    crate::server::valkey::acl::forget();
     crate::server::desk::reset();
     crate::server::state::cell::enter(|st| {
         crate::server::valkey::ffi::slot::init(ctx);

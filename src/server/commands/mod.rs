@@ -5,6 +5,7 @@ pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod discover;
 pub(crate) mod explain;
+mod quick;
 pub(crate) mod read;
 pub(crate) mod rights;
 pub(crate) mod spec;

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::server::commands::args;
+use crate::server::commands::quick;
 use crate::server::commands::rights;
 use crate::server::commands::{entry, in_database_0, numkeys_positions};
 use crate::server::reads;
@@ -33,6 +34,12 @@ entry!(get, get_inner);
 entry!(mget, mget_inner);
 entry!(index, index_inner);
 entry!(inter, inter_inner);
+
+/// Is a hit nothing but its bytes: is the cache on, and are hits not logged?
+#[inline]
+fn plain() -> bool {
+    settings::enabled() && !settings::logging()
+}
 
 /// Answers a plain GET from a fresh copy: one lookup, one copy into the client's buffer. False: the general way decides.
 #[inline]
@@ -152,7 +159,10 @@ unsafe fn get_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if !in_database_0(ctx) {
         return 0;
     }
-    if argc == 2 && settings::enabled() && !settings::logging() && hit(ctx, argv) {
+    if argc == 2 && plain() && hit(ctx, argv) {
+        return 0;
+    }
+    if argc > 2 && plain() && quick::get(ctx, argv, argc) {
         return 0;
     }
     let a = args(argv, argc);
@@ -199,7 +209,7 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     if !in_database_0(ctx) {
         return 0;
     }
-    if argc > 2 && settings::enabled() && !settings::logging() {
+    if argc > 2 && plain() {
         let n = args::decimal(bytes(*argv.add(1)));
         if n == u64::try_from(argc - 2).ok()
             && argc - 2 <= MOST_KEYS as c_int
@@ -237,6 +247,9 @@ unsafe fn index_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return rm!(RedisModule_WrongArity(ctx));
     }
     if !in_database_0(ctx) {
+        return 0;
+    }
+    if plain() && quick::index(ctx, argv, argc) {
         return 0;
     }
     let a = args(argv, argc);

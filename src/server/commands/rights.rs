@@ -2,8 +2,10 @@
 
 use crate::server::state::entities::Entity;
 use crate::server::state::query::View;
+use crate::server::valkey::acl;
 use crate::server::valkey::ffi::{self, rm, Ctx, RString};
 use podium_core::key;
+use podium_core::spec::ViewIx;
 use redis_module::raw;
 
 /// May the caller read a key of this name?
@@ -26,6 +28,17 @@ fn may_read(ctx: Ctx, name: &[u8]) -> bool {
     )) == ffi::OK;
     rm!(RedisModule_FreeModuleUser(user));
     allowed
+}
+
+/// May the caller read a view beyond the default one? `None`: the whole record.
+pub(crate) fn sees(ctx: Ctx, e: &Entity, view: Option<ViewIx>) -> bool {
+    acl::remembered(ctx, e.generation, view.map_or(u16::MAX, |v| v), || {
+        let named = view.and_then(|v| e.spec.view_at(v));
+        may_read(
+            ctx,
+            &key::view_right(&e.name, named.map_or("*", |v| v.name())),
+        )
+    })
 }
 
 /// Checks the view that is asked for: it exists, and the caller may see what lies beyond the default view.

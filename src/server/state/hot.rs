@@ -35,6 +35,17 @@ impl State {
             _ => self.warm_up(generation) && self.hit(generation, now, vouched),
         }
     }
+    /// The entity whose records carry this generation; looked up as for a hit.
+    #[inline]
+    pub(crate) fn of_generation(&mut self, generation: u64) -> Option<&Entity> {
+        let at = generation as usize & (HOT - 1);
+        let known = |h: &&Hot| h.generation == generation;
+        if self.hot.get(at).filter(known).is_none() && !self.warm_up(generation) {
+            return None;
+        }
+        let ix = self.hot.get(at).filter(known)?.ix;
+        self.entities.get(&ix)
+    }
     /// Takes a hit back: the command it was counted for goes the general way after all.
     #[cold]
     pub(crate) fn unhit(&mut self, generation: u64) {

@@ -101,6 +101,7 @@ fn round(swept: &mut Instant) {
     while more {
         more = cell::with(|st, ctx| {
             crate::server::desk::deletes::rest();
+            crate::server::valkey::acl::rest();
             crate::server::reads::count_now(st);
             crate::server::fetching::told::look_up_soon(st, ctx);
             if st.loading {

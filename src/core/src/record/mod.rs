@@ -9,7 +9,7 @@ mod project;
 mod tests;
 mod told;
 
-pub use project::project;
+pub use project::{project, project_into};
 pub use told::{cells_of_upsert, cells_to_write, fits, read_upsert};
 
 use crate::question::texts;
@@ -307,11 +307,27 @@ fn cell_of<'a>(field: &Field, cells: &'a Map<String, Value>, source: Source) -> 
     }
 }
 
+/// How every record's JSON begins, up to its id.
+const OPENING: &[u8] = b"{\"id\":\"";
+
 /// `{"id":"rec…"`
 fn opening(id: &str) -> Vec<u8> {
-    let mut out = b"{\"id\":".to_vec();
-    push_json(&mut out, &Value::from(id));
+    let mut out = Vec::new();
+    open(&mut out, id);
     out
+}
+
+/// The same, behind what `out` holds. An id is made of letters and digits, which JSON takes as they are.
+fn open(out: &mut Vec<u8>, id: &str) {
+    out.extend_from_slice(OPENING);
+    out.extend_from_slice(id.as_bytes());
+    out.push(b'"');
+}
+
+/// The id in a record's JSON, whatever the view.
+pub fn id_in(json: &[u8]) -> Option<&[u8]> {
+    let rest = json.strip_prefix(OPENING)?;
+    rest.get(..rest.iter().position(|b| *b == b'"')?)
 }
 
 fn push_json(out: &mut Vec<u8>, value: &Value) {

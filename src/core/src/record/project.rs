@@ -1,7 +1,7 @@
 //! A view, cut out of a stored record.
 
 use super::cell::fit_rule;
-use super::{opening, push_json, BadRecord, Span};
+use super::{open, opening, push_json, BadRecord, Span};
 use crate::spec::Fitted;
 use crate::spec::{Alternatives, FieldIx, Spec, View, ViewIx};
 use alloc::string::String;
@@ -19,11 +19,29 @@ pub fn project(
     whole: &[u8],
     spans: &[Span],
 ) -> Result<Vec<u8>, BadRecord> {
+    let mut out = Vec::new();
+    project_into(spec, view, id, whole, spans, &mut out)?;
+    Ok(out)
+}
+
+/// The same, in place of what `out` holds.
+///
+/// # Errors
+/// As [`project`].
+pub fn project_into(
+    spec: &Spec,
+    view: ViewIx,
+    id: &str,
+    whole: &[u8],
+    spans: &[Span],
+    out: &mut Vec<u8>,
+) -> Result<(), BadRecord> {
     let view = spec
         .view_at(view)
         .ok_or_else(|| BadRecord(String::from("the spec has no such view")))?;
     if spec.open() {
-        return select(view, id, whole);
+        *out = select(view, id, whole)?;
+        return Ok(());
     }
     let broken = || BadRecord(String::from("the stored record does not fit its spec"));
     if spans.len() != spec.fields().len() {
@@ -48,10 +66,12 @@ pub fn project(
                 .map_err(|_| broken())
         });
         let cells: Vec<Option<Value>> = cells.collect::<Result<_, BadRecord>>()?;
-        return Ok(of_union(view, union, id, &cells));
+        *out = of_union(view, union, id, &cells);
+        return Ok(());
     }
-    let mut out = opening(id);
+    out.clear();
     out.reserve(whole.len());
+    open(out, id);
     for column in view.columns() {
         let span = column
             .field
@@ -73,7 +93,7 @@ pub fn project(
         }
     }
     out.push(b'}');
-    Ok(out)
+    Ok(())
 }
 
 /// Without a schema nothing tells where a column lies: the record is parsed.

@@ -337,7 +337,7 @@ impl Spec {
         own.into_iter()
             .chain(others.filter_map(move |a| a.fill(field)))
     }
-    pub(crate) fn view_at(&self, view: ViewIx) -> Option<&View> {
+    pub fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))
     }
 }

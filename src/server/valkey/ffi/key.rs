@@ -200,6 +200,37 @@ impl Key {
     }
 }
 
+/// Names of one length, looked up one after the other through one string object that is written over in place.
+///
+/// Only while every lookup finds its key: what the server makes of a key that is not there (a DEL of one that expired) keeps
+/// the object.
+pub(crate) struct NameSlot {
+    string: RString,
+    len: usize,
+}
+
+impl NameSlot {
+    pub(crate) fn new(name: &[u8]) -> NameSlot {
+        NameSlot {
+            string: RString::new(name),
+            len: name.len(),
+        }
+    }
+    /// Opens the key of another name; `None`: the name is of another length, or there is no such key. The slot is not used
+    /// any more then.
+    pub(crate) fn open(&mut self, ctx: Ctx, name: &[u8]) -> Option<Key> {
+        let mut len = 0usize;
+        let at = rm!(RedisModule_StringPtrLen(self.string.raw(), &mut len));
+        if at.is_null() || len != self.len || name.len() != self.len {
+            return None;
+        }
+        // SAFETY: the object is this slot's own and nobody else holds it: no lookup before this one failed.
+        unsafe { ptr::copy_nonoverlapping(name.as_ptr(), at.cast_mut().cast(), len) };
+        let key = Key::read(ctx, self.string.raw());
+        (!key.0.is_null()).then_some(key)
+    }
+}
+
 impl Drop for Key {
     fn drop(&mut self) {
         if !self.0.is_null() {

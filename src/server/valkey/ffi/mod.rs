@@ -7,7 +7,7 @@ pub(crate) mod server;
 pub(crate) mod slot;
 
 pub(crate) use crate::server::valkey::ffi::call::{call, notify, replicate, signal_modified};
-pub(crate) use crate::server::valkey::ffi::key::{ahead, Key, KeyKind};
+pub(crate) use crate::server::valkey::ffi::key::{ahead, Key, KeyKind, NameSlot};
 pub(crate) use crate::server::valkey::ffi::server::{
     cached_now_ms, is_cluster, is_loading, is_replica, log, may_wait, memory, next_pass, now_ms,
     random_u64, removable, tracks, writable, Level,

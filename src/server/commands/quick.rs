@@ -1,0 +1,358 @@
+//! The short way of reads whose answer is in the cache as it stands: no query is made, nothing is allocated that the next
+//! read does not use again. Whatever is not plain (another option, something stale, in doubt, near its end or lacking) goes
+//! the general way, which decides alone.
+
+use crate::server::commands::rights;
+use crate::server::reads::ahead;
+use crate::server::state::cell;
+use crate::server::state::clock;
+use crate::server::state::entities::{Entity, State};
+use crate::server::store;
+use crate::server::valkey::ffi::{self, bytes, cached_now_ms, rm, Argv, Ctx, Key, NameSlot};
+use crate::server::valkey::reply;
+use crate::server::valkey::settings;
+use crate::server::valkey::tracking;
+use podium_core::entry::{Entry, Header};
+use podium_core::key::{self, Name};
+use podium_core::spec::ViewIx;
+use podium_core::{outside, record, refresh};
+use std::cell::RefCell;
+use std::ffi::c_int;
+
+/// Members of a set that is answered the short way.
+const MOST_MEMBERS: usize = 256;
+
+/// What is made for one read and used again by the next.
+#[derive(Default)]
+struct Scratch {
+    /// A view cut out of a record.
+    view: Vec<u8>,
+    /// The name of a member's key.
+    name: Vec<u8>,
+    /// Answers, as they lie in the keyspace.
+    answers: Vec<(*const u8, usize)>,
+}
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { view: Vec::new(), name: Vec::new(), answers: Vec::new() }) };
+}
+
+/// A larger one is given back.
+const KEPT: usize = 64 * 1024;
+
+#[derive(Clone, Copy)]
+enum View<'a> {
+    Default,
+    Whole,
+    Named(&'a [u8]),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Records,
+    Ids,
+    Count,
+}
+
+/// The options that are known here.
+#[derive(Clone, Copy)]
+struct Shape<'a> {
+    view: View<'a>,
+    meta: bool,
+    output: Output,
+}
+
+/// Options from `from` on; `index`: INDEX's too. `None`: others, or not well-formed.
+unsafe fn shape<'a>(argv: Argv, from: c_int, argc: c_int, index: bool) -> Option<Shape<'a>> {
+    let mut shape = Shape {
+        view: View::Default,
+        meta: false,
+        output: Output::Records,
+    };
+    let mut at = from;
+    while at < argc {
+        let word = bytes(*argv.add(at as usize));
+        let is = |name: &[u8]| word.eq_ignore_ascii_case(name);
+        let plain = matches!(shape.view, View::Default);
+        let records = shape.output == Output::Records;
+        at += 1;
+        match word.len() {
+            4 if plain && at < argc && is(b"VIEW") => {
+                let name = bytes(*argv.add(at as usize));
+                at += 1;
+                shape.view = if name == b"*" {
+                    View::Whole
+                } else {
+                    View::Named(name)
+                };
+            }
+            4 if !shape.meta && !index && is(b"META") => shape.meta = true,
+            3 if index && records && is(b"IDS") => shape.output = Output::Ids,
+            5 if index && records && is(b"COUNT") => shape.output = Output::Count,
+            _ => return None,
+        }
+    }
+    Some(shape)
+}
+
+/// Which part of a stored record answers.
+#[derive(Clone, Copy)]
+enum Part {
+    Answer,
+    Whole,
+    Cut(ViewIx),
+}
+
+/// The part that a view is, if the caller may see it. `None`: the general way says what is wrong.
+fn part(ctx: Ctx, e: &Entity, view: View) -> Option<Part> {
+    let (ix, part) = match view {
+        View::Default => return Some(Part::Answer),
+        View::Whole => (None, Part::Whole),
+        View::Named(name) => {
+            let ix = e.spec.view(std::str::from_utf8(name).ok()?)?;
+            (Some(ix), Part::Cut(ix))
+        }
+    };
+    match e.spec.default_view() {
+        // Without a default view the whole record is anybody's.
+        None => Some(part),
+        Some(default) if ix == Some(default) => Some(Part::Answer),
+        Some(_) => rights::sees(ctx, e, ix).then_some(part),
+    }
+}
+
+/// Is a copy fresh for a while, so that nothing but its bytes is needed? Past that the general way decides.
+#[inline]
+fn plainly_fresh(h: &Header, now: u64) -> bool {
+    now < h.fresh_until
+        && now < h.dead_at
+        && !refresh::near_end(h.fresh_until.wrapping_sub(h.asked_ms), h.fresh_until - now)
+}
+
+/// PODIUM.GET with VIEW and META. False: the general way decides.
+///
+/// # Safety
+/// `argv` holds `argc` strings, as the server passes them.
+pub(super) unsafe fn get(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
+    let Some(shape) = shape(argv, 2, argc, false) else {
+        return false;
+    };
+    let raw_name = *argv.add(1);
+    let name = bytes(raw_name);
+    let key = Key::read(ctx, raw_name);
+    let Some(body) = key.body() else { return false };
+    ffi::ahead(body);
+    let Some(entry) = Entry::read(body, name) else {
+        return false;
+    };
+    let now = cached_now_ms();
+    let h = entry.header;
+    if now >= h.fresh_until || now >= h.dead_at {
+        return false;
+    }
+    SCRATCH.with(|scratch| {
+        let Ok(mut scratch) = scratch.try_borrow_mut() else {
+            return false;
+        };
+        let cut = &mut scratch.view;
+        let answer = cell::enter(|st| answer(ctx, st, &shape, &entry, name, now, cut)).flatten();
+        let Some(answer) = answer else { return false };
+        if tracking::somebody_waits() {
+            tracking::read(name);
+        }
+        if shape.meta {
+            let age = now.saturating_sub(h.as_of()) / 1000;
+            let ttl = (h.fresh_until - now) / 1000;
+            reply::hit_with_meta(ctx, answer, name, age as i64, ttl as i64);
+        } else {
+            reply::bulk(ctx, answer);
+        }
+        if scratch.view.capacity() > KEPT {
+            scratch.view = Vec::new();
+        }
+        if !plainly_fresh(&h, now) {
+            ahead::refresh(ctx, name, &h, now);
+        }
+        true
+    })
+}
+
+/// The answer, counted as a hit; a view is cut into `cut`.
+fn answer<'a>(
+    ctx: Ctx,
+    st: &mut State,
+    shape: &Shape,
+    entry: &Entry<'a>,
+    name: &[u8],
+    now: u64,
+    cut: &'a mut Vec<u8>,
+) -> Option<&'a [u8]> {
+    let generation = entry.header.generation;
+    let e = st.of_generation(generation)?;
+    // What the feed says is part of META.
+    if shape.meta && e.feed.from > 0 {
+        return None;
+    }
+    let answer: &[u8] = match part(ctx, e, shape.view)? {
+        Part::Answer => entry.answer(),
+        Part::Whole => entry.whole(),
+        Part::Cut(view) => {
+            let id = std::str::from_utf8(name.get(e.name.len() + 1..)?).ok()?;
+            record::project_into(&e.spec, view, id, entry.whole(), &entry.spans(), cut).ok()?;
+            cut
+        }
+    };
+    st.hit(generation, now, None).then_some(answer)
+}
+
+/// PODIUM.INDEX of a small set that is known, whose members are all there and fresh. False: the general way decides.
+///
+/// # Safety
+/// `argv` holds `argc` strings, as the server passes them.
+pub(super) unsafe fn index(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
+    let Some(shape) = shape(argv, 2, argc, true) else {
+        return false;
+    };
+    let raw_name = *argv.add(1);
+    SCRATCH.with(|scratch| {
+        let Ok(mut scratch) = scratch.try_borrow_mut() else {
+            return false;
+        };
+        scratch.answers.clear();
+        let found = cell::enter(|st| members(ctx, st, &shape, raw_name, &mut scratch)).flatten();
+        let Some(n) = found else { return false };
+        if tracking::somebody_waits() {
+            tracking::read(bytes(raw_name));
+        }
+        if shape.output == Output::Count {
+            rm!(RedisModule_ReplyWithLongLong(ctx, n as i64));
+            return true;
+        }
+        rm!(RedisModule_ReplyWithArray(ctx, n as i64));
+        for (at, len) in &scratch.answers {
+            // The bytes belong to the keyspace, which nothing changes before this command is over.
+            rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), *len));
+        }
+        true
+    })
+}
+
+/// The answers of a set's members, into the scratch; how many there are. Counted as a hit.
+fn members(
+    ctx: Ctx,
+    st: &mut State,
+    shape: &Shape,
+    raw_name: ffi::RawString,
+    scratch: &mut Scratch,
+) -> Option<usize> {
+    // SAFETY: the command's own argument.
+    let name = unsafe { bytes(raw_name) };
+    let (entity, about) = match key::parse(name)? {
+        Name::All { entity } => (entity, None),
+        Name::Index {
+            entity,
+            field,
+            value,
+        } => (entity, Some((field, value))),
+        Name::Record { .. } | Name::Tomb { .. } | Name::Own { .. } => return None,
+    };
+    let now = cached_now_ms();
+    let e = st.by_name(entity)?;
+    // A name in the register is in normal form.
+    if !e.sets.contains(name.get(entity.len() + 1..)?) || e.feed.unsettled(now) {
+        return None;
+    }
+    let condition = match about {
+        None => None,
+        Some((field, value)) => {
+            let field = e.spec.field(field)?;
+            e.spec.get(field).filter(|f| f.indexed)?;
+            rights::check_field(ctx, e, field).ok()?;
+            Some((field, value))
+        }
+    };
+    let takes = match (shape.output, part(ctx, e, shape.view)?) {
+        (Output::Ids | Output::Count, _) => Takes::Id,
+        (_, Part::Answer) => Takes::Answer,
+        (_, Part::Whole) => Takes::Whole,
+        (_, Part::Cut(_)) => return None,
+    };
+    let set = Key::read(ctx, raw_name);
+    let n = set.len();
+    let most = settings::MAX_ANSWER.get().max(0) as usize;
+    if !(2..=MOST_MEMBERS + 1).contains(&n) || n - 1 > most || set.kind() != ffi::KeyKind::Zset {
+        return None;
+    }
+    let head = store::sentinel(&set, name)?;
+    let fresh = head.generation == e.sets_generation
+        && now < head.fresh_until
+        && !refresh::near_end(
+            head.fresh_until.wrapping_sub(head.asked_ms),
+            head.fresh_until - now,
+        )
+        && !e.doubts.any_since(head.seq)
+        && clock::believes(outside::of_sentinel(&head));
+    if !fresh {
+        return None;
+    }
+    scratch.name.clear();
+    scratch.name.extend_from_slice(entity.as_bytes());
+    scratch.name.push(b':');
+    let prefix = scratch.name.len();
+    let mut slot: Option<NameSlot> = None;
+    let mut first = true;
+    let mut all = true;
+    set.members(|id| {
+        if std::mem::take(&mut first) {
+            return true;
+        }
+        scratch.name.truncate(prefix);
+        scratch.name.extend_from_slice(id);
+        let slot = slot.get_or_insert_with(|| NameSlot::new(&scratch.name));
+        let answer = slot
+            .open(ctx, &scratch.name)
+            .and_then(|key| member(e, &key, &scratch.name, condition, takes, now));
+        all &= answer.is_some();
+        scratch.answers.extend(answer);
+        all
+    });
+    if !all {
+        return None;
+    }
+    e.read_ms.set(now);
+    let ix = e.ix;
+    let e = st.get_mut(ix)?;
+    e.figures.hits += 1;
+    Some(n - 1)
+}
+
+/// What is taken of a member.
+#[derive(Clone, Copy)]
+enum Takes {
+    Id,
+    Answer,
+    Whole,
+}
+
+/// Where what is taken of a member lies, if its copy is fresh and says that it belongs.
+fn member(
+    e: &Entity,
+    key: &Key,
+    name: &[u8],
+    condition: Option<(u16, &[u8])>,
+    takes: Takes,
+    now: u64,
+) -> Option<(*const u8, usize)> {
+    let body = key.body()?;
+    let entry = Entry::read(body, name)?;
+    let belongs = condition.is_none_or(|(field, value)| entry.has(field, value));
+    if !belongs || entry.header.generation != e.generation || !plainly_fresh(&entry.header, now) {
+        return None;
+    }
+    let taken = match takes {
+        Takes::Id => record::id_in(entry.answer())?,
+        Takes::Answer => entry.answer(),
+        Takes::Whole => entry.whole(),
+    };
+    Some((taken.as_ptr(), taken.len()))
+}

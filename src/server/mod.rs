@@ -193,6 +193,7 @@ pub unsafe extern "C" fn RedisModule_OnUnload(ctx: Ctx) -> c_int {
         crate::server::desk::stop();
         crate::server::valkey::settings::forget();
         crate::server::upstream::client::forget();
+        crate::server::valkey::ffi::pieces::forget();
         let _ = std::panic::take_hook();
         Ok::<(), String>(())
     }));

@@ -163,7 +163,7 @@ pub(super) unsafe fn get(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
         if shape.meta {
             let age = now.saturating_sub(h.as_of()) / 1000;
             let ttl = (h.fresh_until - now) / 1000;
-            reply::hit_with_meta(ctx, answer, name, age as i64, ttl as i64);
+            reply::hit_with_meta(ctx, answer, name, age, ttl);
         } else {
             reply::bulk(ctx, answer);
         }

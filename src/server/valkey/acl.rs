@@ -47,7 +47,12 @@ const REMEMBERED_MS: u64 = 1_000;
 const LINGER_MS: u64 = 30_000;
 
 /// Has the caller a right to a view? `find` looks it up; what it finds given is remembered.
-pub(crate) fn remembered(ctx: Ctx, generation: u64, view: u16, find: impl FnOnce() -> bool) -> bool {
+pub(crate) fn remembered(
+    ctx: Ctx,
+    generation: u64,
+    view: u16,
+    find: impl FnOnce() -> bool,
+) -> bool {
     let client = ffi::rm!(RedisModule_GetClientId(ctx));
     let now = ffi::cached_now_ms();
     let m = &*REMEMBERED;

@@ -1,6 +1,6 @@
 //! What goes to a client, and how it is written: the only place that spells reply maps and error texts.
 
-use crate::server::valkey::ffi::{rm, Ctx};
+use crate::server::valkey::ffi::{pieces, rm, Ctx};
 use std::ffi::{c_int, CString};
 use std::sync::Arc;
 
@@ -202,6 +202,7 @@ impl Meta {
     }
 }
 
+#[allow(clippy::too_many_arguments)]
 fn meta(
     ctx: Ctx,
     cache: CacheWord,
@@ -229,19 +230,45 @@ fn meta(
 }
 
 /// A hit on a fresh copy, with META: written without an allocation. `age`, `ttl`: seconds.
-pub(crate) fn hit_with_meta(ctx: Ctx, answer: &[u8], key: &[u8], age: i64, ttl: i64) {
-    let mut room = [0u8; 48];
-    let status = {
-        use std::io::Write;
-        let mut rest = &mut room[..];
-        // (The longest number of 64 bits has 20 characters.)
-        let _ = write!(rest, "podium; hit; ttl={ttl}");
-        let left = rest.len();
-        room.get(..room.len() - left).unwrap_or(&[])
-    };
+pub(crate) fn hit_with_meta(ctx: Ctx, answer: &[u8], key: &[u8], age: u64, ttl: u64) {
     rm!(RedisModule_ReplyWithArray(ctx, 2));
     bulk(ctx, answer);
-    meta(ctx, CacheWord::Hit, (age, ttl), key, 0, "", status);
+    let sent = pieces::send(
+        ctx,
+        |piece| elements(piece, key, age, ttl),
+        || {
+            rm!(RedisModule_ReplyWithMap(ctx, 7));
+        },
+    );
+    if !sent {
+        let status = format!("podium; hit; ttl={ttl}");
+        let times = (age as i64, ttl as i64);
+        meta(ctx, CacheWord::Hit, times, key, 0, "", status.as_bytes());
+    }
+}
+
+/// The elements of a hit's META as they stand in either version of the protocol.
+fn elements(piece: &mut pieces::Piece, key: &[u8], age: u64, ttl: u64) {
+    let (mut room, mut room_2) = ([0; pieces::DIGITS], [0; pieces::DIGITS]);
+    let ttl = pieces::decimal(&mut room, ttl);
+    piece.push(b"$5\r\ncache\r\n$3\r\nHIT\r\n$3\r\nage\r\n:");
+    piece.push(pieces::decimal(&mut room_2, age));
+    piece.push(b"\r\n$3\r\nttl\r\n:");
+    piece.push(ttl);
+    piece.push(b"\r\n$3\r\nkey\r\n$");
+    piece.push(pieces::decimal(&mut room_2, key.len() as u64));
+    piece.push(b"\r\n");
+    piece.push(key);
+    piece.push(
+        b"\r\n$13\r\nairtable-hits\r\n:0\r\n$6\r\ndetail\r\n$0\r\n\r\n$12\r\ncache-status\r\n$",
+    );
+    let status = b"podium; hit; ttl=";
+    let length = (status.len() + ttl.len()) as u64;
+    piece.push(pieces::decimal(&mut room_2, length));
+    piece.push(b"\r\n");
+    piece.push(status);
+    piece.push(ttl);
+    piece.push(b"\r\n");
 }
 
 pub(crate) fn wrong_type(name: &[u8]) -> String {

@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod key;
+pub(crate) mod pieces;
 pub(crate) mod server;
 pub(crate) mod slot;
 
@@ -58,6 +59,7 @@ required!(
     RedisModule_CallReplyArrayElement,
     RedisModule_CallReplyInteger,
     RedisModule_CallReplyLength,
+    RedisModule_CallReplyProto,
     RedisModule_CallReplyStringPtr,
     RedisModule_CallReplyType,
     RedisModule_CloseKey,
@@ -104,6 +106,7 @@ required!(
     RedisModule_RegisterStringConfig,
     RedisModule_Replicate,
     RedisModule_ReplyWithArray,
+    RedisModule_ReplyWithCallReply,
     RedisModule_ReplyWithError,
     RedisModule_ReplyWithLongLong,
     RedisModule_ReplyWithMap,

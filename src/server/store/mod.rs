@@ -43,7 +43,7 @@ use crate::server::valkey::ffi::{self, notify, signal_modified, Ctx, Key, KeyKin
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
 use compact_str::CompactString;
-use podium_core::entry::{Entry, Header};
+use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
 
 const GENERIC_EVENT: i32 = 1 << 2;
@@ -69,6 +69,7 @@ pub(crate) fn copy(ctx: Ctx, e: &Entity, id: &str, touch: bool) -> Copy {
         Found::Bytes(b) => match Entry::read(b, &name) {
             Some(entry) if entry.header.generation == e.generation => return Copy::Record(b),
             Some(_) => {}
+            None if entry::is_former(b) => {}
             None => return Copy::Foreign,
         },
         Found::Other => return Copy::Foreign,

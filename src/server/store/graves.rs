@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
     if st.replica {
         // The primary unlinks its own, and that comes by replication.
-        st.graves.clear();
+        st.forget_graves();
         return false;
     }
     if !ffi::removable(ctx) {

@@ -42,7 +42,6 @@ use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
-use compact_str::CompactString;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
 
@@ -219,7 +218,7 @@ pub(crate) fn put(
         cluster::told(st, ix);
     }
     if let Some(e) = st.get_mut(ix) {
-        e.records.insert(CompactString::new(id));
+        e.records.insert(id);
     }
     remove_tomb(st, ctx, ix, id);
     if had.is_none() && by == By::Told {

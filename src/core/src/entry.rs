@@ -1,12 +1,29 @@
 //! The stored form of a record, a tombstone and an index set's sentinel: versioned, self-naming, readable without parsing JSON.
 //!
-//! A record's value is a fixed header, its key's own name, the default view's JSON (if it differs from the whole), the
-//! whole record's JSON, where each field lies in it, and the values by which it is indexed, sorted and linked. A body
-//! under another name than the one inside it (RENAME, COPY, somebody's SET) is not ours.
+//! A record's value is a header, what cannot be had from its JSON, and the JSON, once, its default view first: that view's
+//! JSON, and behind it the rest of the whole, in which it lacks its last brace. Where the view is no such part of the whole
+//! (it has fills of its own, say), it stands in front of it. In between: where each field's index values are spelled in the
+//! JSON, or the values where they are spelled otherwise there; and how long each field is, if views are cut from it.
+//!
+//! Reading order: [`Entry`] here, `head` (the header), `owner` (whose a body is), `cell` (values as they are spelled),
+//! `number`, `sentinel` (of index sets). A body under another name than its own (RENAME, COPY, somebody's SET) is not ours.
 
-use crate::record::{FieldValues, Shaped, Span};
+mod cell;
+mod head;
+mod number;
+mod owner;
+mod sentinel;
+
+pub(crate) use number::u64_at;
+pub use sentinel::{hash, Sentinel, SENTINEL};
+
+use crate::record::{self, BadRecord, FieldValues, Shaped, Span};
+use crate::spec::{Spec, ViewIx};
+use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use cell::Spelled;
+use owner::Owner;
 
 /// A record in its stored form.
 #[derive(Clone, Debug)]
@@ -19,13 +36,20 @@ pub struct Encoded {
     pub violations: u32,
 }
 
-/// Bytes in front of the name.
-pub const HEADER: usize = 88;
-const RECORD: [u8; 4] = *b"\x01PR1";
-const TOMB: [u8; 4] = *b"\x01PT1";
-const SET: [u8; 4] = *b"\x01PS1";
-/// A sentinel's size. Below 64, so that small sets keep their compact form.
-pub const SENTINEL: usize = 46;
+/// What a stored body begins with: no text in UTF-8 begins so.
+const RECORD: u8 = 0xfa;
+const TOMB: u8 = 0xfb;
+/// How earlier forms of both began.
+const FORMER: [[u8; 4]; 2] = [*b"\x01PR1", *b"\x01PT1"];
+
+/// A record's JSON is that of its default view with the rest behind it.
+const VIEW_FIRST: u8 = 1 << 4;
+/// Its default view is not a part of the whole and stands in front of it.
+const VIEW_APART: u8 = 1 << 5;
+/// Where its index values lie.
+const VALUES: u8 = 1 << 6;
+/// How long each field is.
+const LENGTHS: u8 = 1 << 7;
 
 /// The header of a stored record or tombstone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,137 +88,200 @@ impl Header {
     pub fn is_unlisted(&self) -> bool {
         self.told_at > 0
     }
-    fn words(&self) -> [u64; 6] {
-        [
-            self.generation,
-            self.asked_ms,
-            self.fresh_until,
-            self.dead_at,
-            self.seq,
-            self.told_at,
-        ]
-    }
 }
 
-/// A stored value, taken apart lazily.
+/// A stored record, taken apart lazily.
 #[derive(Clone, Copy)]
 pub struct Entry<'a> {
     buf: &'a [u8],
     pub header: Header,
-    answer: (usize, usize),
-    whole: (usize, usize),
-    spans: (usize, usize),
-    values: (usize, usize),
+    flags: u8,
+    /// What is between the header and the JSON and not read yet.
+    between: &'a [u8],
+    /// All JSON.
+    json: &'a [u8],
+    /// Where the default view's ends.
+    split: usize,
 }
 
-#[inline]
-pub(crate) fn u64_at(b: &[u8], at: usize) -> u64 {
-    match b.get(at..at + 8).and_then(|s| s.try_into().ok()) {
-        Some(s) => u64::from_le_bytes(s),
-        None => 0,
-    }
-}
-#[inline]
-fn u32_at(b: &[u8], at: usize) -> usize {
-    match b.get(at..at + 4).and_then(|s| s.try_into().ok()) {
-        Some(s) => u32::from_le_bytes(s) as usize,
-        None => 0,
-    }
+/// Is this a record or a tombstone in an earlier form? Then it is there no more: what it was is fetched again.
+pub fn is_former(buf: &[u8]) -> bool {
+    FORMER.iter().any(|f| buf.starts_with(f))
 }
 
+/// A record's name: whose it is, and its id.
 #[inline]
-fn header(buf: &[u8]) -> Header {
-    Header {
-        generation: u64_at(buf, 8),
-        asked_ms: u64_at(buf, 16),
-        fresh_until: u64_at(buf, 24),
-        dead_at: u64_at(buf, 32),
-        seq: u64_at(buf, 40),
-        told_at: u64_at(buf, 48),
-    }
+fn parts(name: &[u8]) -> Option<(&[u8], &[u8])> {
+    /// Of a colon, before an id as Airtable makes them.
+    const USUAL: usize = 18;
+    let usual = name.len().wrapping_sub(USUAL);
+    let colon = match name.get(usual) {
+        Some(b':') => usual,
+        _ => name.iter().rposition(|b| *b == b':')?,
+    };
+    Some((name.get(..colon)?, name.get(colon + 1..)?))
 }
 
-#[inline]
-fn named(buf: &[u8], magic: [u8; 4], name: &[u8]) -> bool {
-    buf.len() >= HEADER
-        && buf.get(..4) == Some(&magic)
-        && u32_at(buf, 4) == name.len()
-        && buf.get(HEADER..HEADER + name.len()) == Some(name)
-}
+/// The JSON of every record and view begins with this, and its id.
+const OPENING: &[u8] = b"{\"id\":\"";
 
 impl<'a> Entry<'a> {
     /// Reads a record stored under `name`; `None`: the body is not ours (or was moved here from another name).
+    ///
+    /// The name is not stored: its id stands in the JSON, and whose it is in the header.
     #[inline]
     pub fn read(buf: &'a [u8], name: &[u8]) -> Option<Entry<'a>> {
-        if !named(buf, RECORD, name) {
+        let (entity, id) = parts(name)?;
+        let mut p = head::read(buf, RECORD, Owner::of(entity))?;
+        let own = p.json.strip_prefix(OPENING)?.strip_prefix(id)?;
+        if own.first() != Some(&b'"') {
             return None;
         }
-        let part = |at: usize| (u32_at(buf, at), u32_at(buf, at + 4));
-        let e = Entry {
-            buf,
-            header: header(buf),
-            answer: part(56),
-            whole: part(64),
-            spans: part(72),
-            values: part(80),
+        let split = match p.flags & (VIEW_FIRST | VIEW_APART) {
+            0 => p.json.len(),
+            _ => number::take_len(&mut p.between).filter(|at| *at <= p.json.len())?,
         };
-        // One check here, so that no part can reach beyond the body.
-        let fits =
-            |(at, len): (usize, usize)| at.checked_add(len).is_some_and(|end| end <= buf.len());
-        (fits(e.answer) && fits(e.whole) && fits(e.spans) && fits(e.values)).then_some(e)
-    }
-    fn part(&self, (at, len): (usize, usize)) -> &'a [u8] {
-        self.buf.get(at..at + len).unwrap_or(&[])
+        Some(Entry {
+            buf,
+            header: p.header,
+            flags: p.flags,
+            between: p.between,
+            json: p.json,
+            split,
+        })
     }
     /// JSON of the default view (of the whole record, where there is no default view).
     #[inline]
     pub fn answer(&self) -> &'a [u8] {
-        self.part(self.answer)
+        self.json.get(..self.split).unwrap_or(&[])
     }
-    /// JSON of the whole record.
-    pub fn whole(&self) -> &'a [u8] {
-        self.part(self.whole)
-    }
-    /// Where each field of the spec lies in the whole record.
-    pub fn spans(&self) -> Vec<Span> {
-        self.part(self.spans)
-            .chunks_exact(8)
-            .map(|c| {
-                let end = u32_at(c, 4);
-                Span {
-                    start: u32_at(c, 0) as u32,
-                    end: (end & 0x7fff_ffff) as u32,
-                    filled: end & 0x8000_0000 != 0,
-                }
-            })
-            .collect()
-    }
-    /// The texts stored for a field; empty if it has none.
-    pub fn texts(&self, field: u16) -> Texts<'a> {
-        let mut rest = self.part(self.values);
-        while rest.len() >= 8 {
-            let (f, len) = (u16_at(rest, 0), u32_at(rest, 4));
-            let body = rest.get(8..8 + len).unwrap_or(&[]);
-            if f == field {
-                return Texts { rest: body };
-            }
-            rest = rest.get(8 + len..).unwrap_or(&[]);
+    /// JSON of the whole record; copied together, if the default view is a part of it.
+    pub fn whole(&self) -> Cow<'a, [u8]> {
+        match self.pieces() {
+            (all, []) => Cow::Borrowed(all),
+            (first, rest) => Cow::Owned([first, rest].concat()),
         }
-        Texts { rest: &[] }
+    }
+    /// JSON of the whole record in the two pieces in which it is stored; the second may be empty.
+    #[inline]
+    pub fn pieces(&self) -> (&'a [u8], &'a [u8]) {
+        if self.flags & VIEW_FIRST == 0 {
+            return (self.cells(), &[]);
+        }
+        let (view, rest) = self.json.split_at_checked(self.split).unwrap_or_default();
+        // The brace that ends the view is not the whole's.
+        (view.split_last().map_or(&[], |(_, open)| open), rest)
+    }
+    /// The cells as they are stored: the whole record's JSON, or that of its default view with the rest behind it. The same
+    /// for the same record and spec, and [`spans`](Self::spans) say where its fields lie.
+    pub fn cells(&self) -> &'a [u8] {
+        if self.flags & VIEW_APART == 0 {
+            return self.json;
+        }
+        self.json.get(self.split..).unwrap_or(&[])
+    }
+    /// Where each field of its spec lies in the [`cells`](Self::cells). Empty: no view is cut from records of this spec.
+    pub fn spans(&self, spec: &Spec) -> Vec<Span> {
+        if self.flags & LENGTHS == 0 {
+            return Vec::new();
+        }
+        let Some(mut lengths) = self.lengths() else {
+            return Vec::new();
+        };
+        let mut all: Vec<u64> = Vec::with_capacity(spec.fields().len());
+        while let Some(n) = number::take(&mut lengths) {
+            all.push(n);
+        }
+        let brace = match self.flags & VIEW_FIRST {
+            0 => usize::MAX,
+            _ => self.split.saturating_sub(1),
+        };
+        let absent = Span {
+            start: 0,
+            end: 0,
+            filled: true,
+        };
+        let mut out = alloc::vec![absent; all.len()];
+        // Behind the id.
+        let id = self
+            .cells()
+            .iter()
+            .skip(OPENING.len())
+            .position(|b| *b == b'"');
+        let mut at = OPENING.len() + id.unwrap_or(0) + 1;
+        for ix in spec.stored_order() {
+            let ix = usize::from(*ix);
+            let (Some(n), Some(span)) = (all.get(ix), out.get_mut(ix)) else {
+                return Vec::new();
+            };
+            let len = (n >> 1) as usize;
+            if len == 0 {
+                continue;
+            }
+            at += usize::from(at == brace);
+            let start = at + 1;
+            at = start.saturating_add(len);
+            *span = Span {
+                start: record::offset(start),
+                end: record::offset(at),
+                filled: n & 1 != 0,
+            };
+        }
+        out
+    }
+    /// A view of it; without a copy, where it is stored as such.
+    ///
+    /// # Errors
+    /// The view is none of the spec's, or the record is not of this spec.
+    pub fn view(&self, spec: &Spec, view: ViewIx, id: &str) -> Result<Cow<'a, [u8]>, BadRecord> {
+        if spec.default_view() == Some(view) {
+            return Ok(Cow::Borrowed(self.answer()));
+        }
+        let cut = match spec.open() {
+            true => record::project(spec, view, id, &self.whole(), &[]),
+            false => record::project(spec, view, id, self.cells(), &self.spans(spec)),
+        };
+        cut.map(Cow::Owned)
+    }
+    fn values(&self) -> Option<(&'a [u8], &'a [u8])> {
+        let mut rest = self.between;
+        if self.flags & VALUES == 0 {
+            return Some((&[], rest));
+        }
+        let len = number::take_len(&mut rest)?;
+        rest.split_at_checked(len)
+    }
+    fn lengths(&self) -> Option<&'a [u8]> {
+        self.values().map(|(_, lengths)| lengths)
+    }
+    /// The texts of an indexed, sortable or link field; empty if it has none.
+    pub fn texts(&self, field: u16) -> Texts<'a> {
+        let none = Texts(Stand::Kept(&[]));
+        let Some((mut rest, _)) = self.values() else {
+            return none;
+        };
+        while let (Some(of), Some(n)) = (number::take_len(&mut rest), number::take_len(&mut rest)) {
+            let found = of >> 1 == usize::from(field);
+            if of & 1 == 0 {
+                if found {
+                    let cell = self.cells().get(n..).unwrap_or(&[]);
+                    return Texts(Stand::Cell(Spelled::new(cell)));
+                }
+                continue;
+            }
+            let Some((kept, behind)) = rest.split_at_checked(n) else {
+                return none;
+            };
+            if found {
+                return Texts(Stand::Kept(kept));
+            }
+            rest = behind;
+        }
+        none
     }
     /// Does the field hold this value?
     pub fn has(&self, field: u16, value: &[u8]) -> bool {
         self.texts(field).any(|t| t == value)
-    }
-    /// Fields for which texts are stored.
-    pub fn fields(&self) -> Vec<u16> {
-        let mut out = Vec::new();
-        let mut rest = self.part(self.values);
-        while rest.len() >= 8 {
-            out.push(u16_at(rest, 0));
-            rest = rest.get(8 + u32_at(rest, 4)..).unwrap_or(&[]);
-        }
-        out
     }
     /// The bytes as stored.
     pub fn bytes(&self) -> &'a [u8] {
@@ -202,166 +289,109 @@ impl<'a> Entry<'a> {
     }
     /// Is everything but the times the same, so that nobody who holds the one need be told of the other?
     pub fn same_content(&self, other: &Entry) -> bool {
-        self.whole() == other.whole()
-            && self.answer() == other.answer()
-            && self.part(self.values) == other.part(other.values)
-    }
-}
-
-fn u16_at(b: &[u8], at: usize) -> u16 {
-    match b.get(at..at + 2).and_then(|s| s.try_into().ok()) {
-        Some(s) => u16::from_le_bytes(s),
-        None => 0,
+        // (Which cells were lacking and are filled shows in no view that tells them apart, but in the JSON of those.)
+        self.json == other.json
+            && self.split == other.split
+            && self.values().map(|v| v.0) == other.values().map(|v| v.0)
     }
 }
 
 /// The texts of one field.
 #[derive(Clone)]
-pub struct Texts<'a> {
-    rest: &'a [u8],
+pub struct Texts<'a>(Stand<'a>);
+
+/// Where they are.
+#[derive(Clone)]
+enum Stand<'a> {
+    /// As its cell spells them.
+    Cell(Spelled<'a>),
+    /// Beside it, each behind its length.
+    Kept(&'a [u8]),
 }
 
 impl<'a> Iterator for Texts<'a> {
     type Item = &'a [u8];
+    #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
-        // (Their number, stored in front of them, ends at 65,535; they end where their bytes do.)
-        if self.rest.len() < 4 {
-            return None;
+        match &mut self.0 {
+            Stand::Cell(s) => s.next(),
+            Stand::Kept(rest) => {
+                let len = number::take_len(rest)?;
+                let (text, behind) = rest.split_at_checked(len)?;
+                *rest = behind;
+                Some(text)
+            }
         }
-        let len = u32_at(self.rest, 0);
-        let t = self.rest.get(4..4 + len)?;
-        self.rest = self.rest.get(4 + len..).unwrap_or(&[]);
-        Some(t)
-    }
-}
-
-fn push_header(out: &mut Vec<u8>, magic: [u8; 4], name: &[u8], h: &Header) {
-    out.extend_from_slice(&magic);
-    out.extend_from_slice(&(name.len() as u32).to_le_bytes());
-    for n in h.words() {
-        out.extend_from_slice(&n.to_le_bytes());
     }
 }
 
 /// The value to store for a record under `name`.
 pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
-    let mut values: Vec<u8> = Vec::new();
-    for FieldValues { field, texts } in &shaped.values {
-        let len: usize = texts.iter().map(|t| 4 + t.len()).sum();
-        values.extend_from_slice(&field.to_le_bytes());
-        values.extend_from_slice(&(texts.len().min(u16::MAX as usize) as u16).to_le_bytes());
-        values.extend_from_slice(&(len as u32).to_le_bytes());
-        for t in texts {
-            values.extend_from_slice(&(t.len() as u32).to_le_bytes());
-            values.extend_from_slice(t);
+    let (entity, _) = parts(name).unwrap_or((name, &[]));
+    let whole = &shaped.whole[..];
+    let mut flags = 0;
+    let mut between: Vec<u8> = Vec::new();
+    // Where the view's closing brace stands between the cells.
+    let mut brace = usize::MAX;
+    let mut json = [whole, &[]];
+    if let Some(view) = &shaped.default_view {
+        number::put(&mut between, view.len() as u64);
+        let open = view.split_last().map_or(&[][..], |(_, open)| open);
+        match whole.strip_prefix(open) {
+            Some(rest) if rest.first() == Some(&b',') => {
+                (flags, brace, json) = (VIEW_FIRST, open.len(), [view, rest]);
+            }
+            _ => (flags, json) = (VIEW_APART, [view, whole]),
         }
     }
-    let view_len = shaped.default_view.as_ref().map_or(0, Vec::len);
-    let view_at = HEADER + name.len();
-    let whole_at = view_at + view_len;
-    let spans_at = whole_at + shaped.whole.len();
-    let spans_len = shaped.spans.len() * 8;
-    let values_at = spans_at + spans_len;
-    let (answer_at, answer_len) = if shaped.default_view.is_some() {
-        (view_at, view_len)
-    } else {
-        (whole_at, shaped.whole.len())
-    };
+    let values = values(shaped, brace);
+    if !values.is_empty() {
+        flags |= VALUES;
+        number::put(&mut between, values.len() as u64);
+        between.extend_from_slice(&values);
+    }
+    if shaped.cut && !shaped.spans.is_empty() {
+        flags |= LENGTHS;
+        for s in &shaped.spans {
+            let len = u64::from(s.end.saturating_sub(s.start));
+            number::put(&mut between, len << 1 | u64::from(s.filled && len > 0));
+        }
+    }
+    head::write(RECORD, Owner::of(entity), h, flags, &between, &json)
+}
 
-    let mut out = Vec::with_capacity(values_at + values.len());
-    push_header(&mut out, RECORD, name, h);
-    for (at, len) in [
-        (answer_at, answer_len),
-        (whole_at, shaped.whole.len()),
-        (spans_at, spans_len),
-        (values_at, values.len()),
-    ] {
-        out.extend_from_slice(&(at as u32).to_le_bytes());
-        out.extend_from_slice(&(len as u32).to_le_bytes());
+/// For each field that has texts: where in the cells they are spelled, or the texts.
+fn values(shaped: &Shaped, brace: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    for FieldValues { field, at, texts } in &shaped.values {
+        let at = *at as usize;
+        let cell = shaped.whole.get(at..).unwrap_or(&[]);
+        let field = u64::from(*field) << 1;
+        if Spelled::new(cell).eq(texts.iter().map(Vec::as_slice)) {
+            number::put(&mut out, field);
+            number::put(&mut out, (at + usize::from(at >= brace)) as u64);
+            continue;
+        }
+        let mut kept = Vec::new();
+        for t in texts {
+            number::put(&mut kept, t.len() as u64);
+            kept.extend_from_slice(t);
+        }
+        number::put(&mut out, field | 1);
+        number::put(&mut out, kept.len() as u64);
+        out.extend_from_slice(&kept);
     }
-    out.extend_from_slice(name);
-    if let Some(view) = &shaped.default_view {
-        out.extend_from_slice(view);
-    }
-    out.extend_from_slice(&shaped.whole);
-    for s in &shaped.spans {
-        out.extend_from_slice(&s.start.to_le_bytes());
-        out.extend_from_slice(&(s.end | if s.filled { 0x8000_0000 } else { 0 }).to_le_bytes());
-    }
-    out.extend_from_slice(&values);
     out
 }
 
 /// The value of a tombstone stored under `name`.
 pub fn encode_tomb(name: &[u8], h: &Header) -> Vec<u8> {
-    let mut out = Vec::with_capacity(HEADER + name.len());
-    push_header(&mut out, TOMB, name, h);
-    out.resize(HEADER, 0);
-    out.extend_from_slice(name);
-    out
+    head::write(TOMB, Owner::of(name), h, 0, &[], &[])
 }
 
 /// Reads a tombstone stored under `name`.
 pub fn read_tomb(buf: &[u8], name: &[u8]) -> Option<Header> {
-    named(buf, TOMB, name).then(|| header(buf))
-}
-
-/// What an index set's first member says of it. Without it a set is under construction, and no answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sentinel {
-    /// The entity's set generation: another one, and the set is not there any more.
-    pub generation: u64,
-    /// When the question was asked, unix ms.
-    pub asked_ms: u64,
-    /// End of freshness, unix ms.
-    pub fresh_until: u64,
-    /// The question's place in the order of sends and changes.
-    pub seq: u64,
-    /// Hash of the key's own name.
-    pub name: u64,
-}
-
-impl Sentinel {
-    /// The member: sorts before every record id.
-    pub fn member(&self) -> [u8; SENTINEL] {
-        let mut out = [0u8; SENTINEL];
-        let parts = [
-            self.generation,
-            self.asked_ms,
-            self.fresh_until,
-            self.seq,
-            self.name,
-        ];
-        if let Some(m) = out.get_mut(..4) {
-            m.copy_from_slice(&SET);
-        }
-        for (i, n) in parts.into_iter().enumerate() {
-            if let Some(slot) = out.get_mut(4 + i * 8..12 + i * 8) {
-                slot.copy_from_slice(&n.to_le_bytes());
-            }
-        }
-        out
-    }
-    pub fn read(member: &[u8], name: &[u8]) -> Option<Sentinel> {
-        if member.len() != SENTINEL || member.get(..4) != Some(&SET) {
-            return None;
-        }
-        let s = Sentinel {
-            generation: u64_at(member, 4),
-            asked_ms: u64_at(member, 12),
-            fresh_until: u64_at(member, 20),
-            seq: u64_at(member, 28),
-            name: u64_at(member, 36),
-        };
-        (s.name == hash(name)).then_some(s)
-    }
-}
-
-/// FNV-1a, 64 bits: tells a renamed or copied set from one of ours; no secret hangs on it.
-pub fn hash(b: &[u8]) -> u64 {
-    b.iter().fold(0xcbf2_9ce4_8422_2325, |h, x| {
-        (h ^ u64::from(*x)).wrapping_mul(0x0100_0000_01b3)
-    })
+    head::read(buf, TOMB, Owner::of(name)).map(|p| p.header)
 }
 
 #[cfg(test)]

@@ -26,9 +26,8 @@ pub(crate) fn doubt_referrers(
     if written.is_empty() && strangers.is_empty() {
         return;
     }
-    // Entities of the base, what is cached of them, whether they compute something from this one, and whether it has yet to
-    // show through which links.
-    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool, bool)> = Vec::new();
+    // Entities of the base, whether they compute something from this one, and whether it has yet to show through which links.
+    let mut lists: Vec<(EntityIx, bool, bool)> = Vec::new();
     {
         let held = hold();
         let ctx = held.ctx();
@@ -51,7 +50,7 @@ pub(crate) fn doubt_referrers(
                     outdate_flights(ix);
                 }
                 if gone || computes || !strangers.is_empty() {
-                    lists.push((ix, e.records.iter().cloned().collect(), computes, unshown));
+                    lists.push((ix, computes, unshown));
                 }
                 if asked_by_it && !written.is_empty() && e.has_sets() {
                     // Which of its records are concerned is not known of those that are not cached.
@@ -60,7 +59,8 @@ pub(crate) fn doubt_referrers(
             }
         });
     }
-    for (ix, ids, computes, mut unshown) in lists {
+    for (ix, computes, mut unshown) in lists {
+        let ids = walk::ids(ix);
         let mut doubted: Vec<CompactString> = Vec::new();
         let shows = |c: &Cached| {
             let links = c.e.spec.link_fields().flat_map(|f| c.entry.texts(f));

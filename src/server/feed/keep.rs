@@ -5,11 +5,7 @@ use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::{self, kept_ms, walk};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
-use compact_str::CompactString;
 use podium_core::key;
-
-/// An entity's records and index sets.
-type KeysOf = (EntityIx, Vec<CompactString>, Vec<Box<[u8]>>);
 
 /// Keys are looked through so often.
 pub(super) fn every_ms() -> u64 {
@@ -20,20 +16,16 @@ const SLICE: usize = 250;
 
 /// Puts off the end of what the feed of this base vouches for and would end before the next look but one.
 pub(super) fn extend(base: &str) {
-    let mut all: Vec<KeysOf> = Vec::new();
+    let mut all: Vec<(EntityIx, Vec<Box<[u8]>>)> = Vec::new();
     cell::with(|st, _| {
         for ix in st.of_base(base) {
             if let Some(e) = st.get(ix) {
-                all.push((
-                    ix,
-                    e.records.iter().cloned().collect(),
-                    e.sets.iter().cloned().collect(),
-                ));
+                all.push((ix, e.sets.iter().cloned().collect()));
             }
         }
     });
-    for (ix, records, sets) in all {
-        walk::each(ix, &records, |c| {
+    for (ix, sets) in all {
+        walk::each(ix, &walk::ids(ix), |c| {
             if c.e.feed.renews(&c.entry.header, ffi::now_ms()) {
                 put_off(c.ctx, c.name);
             }

@@ -26,7 +26,7 @@ pub(crate) fn look_up_soon(st: &mut State, ctx: Ctx) {
     for ix in all {
         look_at_arrived(st, ctx, ix);
     }
-    let needed = !st.replica && !st.loading && st.entities().any(|e| !e.told.is_complete());
+    let needed = !st.replica && !st.loading && st.entities().any(|e| !e.records.told_is_complete());
     if needed && !BEGUN.swap(true, Ordering::Relaxed) {
         let begun = desk::background("podium-told", || {
             look_up();
@@ -40,7 +40,7 @@ pub(crate) fn look_up_soon(st: &mut State, ctx: Ctx) {
 
 /// Every told record of the entity is in the register when this returns. Not on the main thread, and without its lock.
 pub(crate) fn complete(ix: EntityIx) {
-    let known = cell::with(|st, _| st.get(ix).is_none_or(|e| e.told.is_complete()));
+    let known = cell::with(|st, _| st.get(ix).is_none_or(|e| e.records.told_is_complete()));
     if known == Some(false) {
         look_up();
     }
@@ -53,7 +53,7 @@ pub(crate) fn complete(ix: EntityIx) {
 
 /// Looks at some of what others put there; true if there may be more.
 fn look_at_arrived(st: &mut State, ctx: Ctx, ix: EntityIx) -> bool {
-    let arrived = st.get_mut(ix).map(|e| e.told.take_arrived(STEPS));
+    let arrived = st.get_mut(ix).map(|e| e.records.take_arrived(STEPS));
     let arrived = arrived.unwrap_or_default();
     arrived.iter().for_each(|id| note_copy(st, ctx, ix, id));
     !arrived.is_empty()
@@ -71,12 +71,12 @@ fn look_up() {
                 break;
             }
             let over = cell::enter(|st| {
-                if st.entities().all(|e| e.told.is_complete()) {
+                if st.entities().all(|e| e.records.told_is_complete()) {
                     return true;
                 }
                 let more = (0..STEPS).all(|_| step(st, held.ctx(), &cursor));
                 if !more {
-                    st.entities_mut().for_each(|e| e.told.found_all());
+                    st.entities_mut().for_each(|e| e.records.found_all_told());
                 }
                 !more
             });
@@ -118,7 +118,7 @@ fn step(st: &mut State, ctx: Ctx, cursor: &Cursor) -> bool {
     ));
     for name in names {
         if let Some(Name::Record { entity, id }) = key::parse(&name) {
-            let open = st.by_name(entity).filter(|e| !e.told.is_complete());
+            let open = st.by_name(entity).filter(|e| !e.records.told_is_complete());
             if let Some(ix) = open.map(|e| e.ix) {
                 note_copy(st, ctx, ix, id);
             }

@@ -118,20 +118,16 @@ fn gather(
     entities: &[EntityIx],
     lanes: &mut HashMap<EntityIx, Lane>,
 ) -> Vec<EntityIx> {
-    let mut lists: Vec<(EntityIx, Vec<CompactString>, bool)> = Vec::new();
+    let mut lists: Vec<(EntityIx, bool)> = Vec::new();
     cell::with(|st, _| {
         for ix in st.of_base(base) {
             let Some(e) = st.get(ix) else { continue };
             lanes.insert(ix, Lane::of(e, Cause::Sweep));
-            lists.push((
-                ix,
-                e.records.iter().cloned().collect(),
-                entities.contains(&ix),
-            ));
+            lists.push((ix, entities.contains(&ix)));
         }
     });
-    for (ix, ids, in_scope) in &lists {
-        walk::each(*ix, ids, |c| {
+    for (ix, in_scope) in &lists {
+        walk::each(*ix, &walk::ids(*ix), |c| {
             let links = store::link_cells(c.st, *ix, c.entry).into_iter();
             let refs = links.flat_map(|(_, ids)| ids).collect();
             let header = &c.entry.header;
@@ -141,8 +137,8 @@ fn gather(
     }
     lists
         .into_iter()
-        .filter(|(_, _, in_scope)| *in_scope)
-        .map(|(ix, _, _)| ix)
+        .filter(|(_, in_scope)| *in_scope)
+        .map(|(ix, _)| ix)
         .collect()
 }
 

@@ -21,8 +21,8 @@ use podium_core::entry::Header;
 use podium_core::feed::View as FeedView;
 use podium_core::known::Table;
 use podium_core::question::{self, Column};
+use podium_core::register::{Register, Remains};
 use podium_core::spec::{Kind, Spec};
-use podium_core::told::ToldRecords;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -85,12 +85,10 @@ pub(crate) struct Entity {
     pub(crate) doubts: Doubts,
     /// Until when records that are not cached any more were known.
     pub(crate) before: Before,
-    /// Ids of the records whose keys exist.
-    pub(crate) records: HashSet<CompactString>,
+    /// Ids of the records whose keys exist, and which of them were told, not fetched: Airtable may list those only later.
+    pub(crate) records: Register,
     /// Ids of the tombstones whose keys exist.
-    pub(crate) tombs: HashSet<CompactString>,
-    /// Cached records whose copy was told, not fetched: Airtable may list them only later.
-    pub(crate) told: ToldRecords,
+    pub(crate) tombs: Register,
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
     /// Those under construction, and which construction it is.
@@ -168,9 +166,8 @@ impl Entity {
             sets_generation,
             doubts: Doubts::default(),
             before: Before::default(),
-            records: HashSet::new(),
-            tombs: HashSet::new(),
-            told: ToldRecords::default(),
+            records: Register::default(),
+            tombs: Register::default(),
             sets: HashSet::new(),
             building: HashMap::new(),
             given_up: HashSet::new(),
@@ -300,7 +297,7 @@ pub(crate) struct State {
     /// The change feeds that are followed, by base.
     pub(crate) feeds: HashMap<Arc<str>, Follower>,
     /// Large registers that were given up: taken apart by the upkeep thread, which holds up nobody.
-    pub(crate) discarded: Vec<ToldRecords>,
+    pub(crate) discarded: Vec<Remains>,
     /// The named kinds of computed answers.
     pub(crate) resources: Resources,
     pub(crate) answers: Answers,

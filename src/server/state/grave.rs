@@ -3,43 +3,48 @@
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::rounds;
 use crate::server::valkey::ffi;
-use compact_str::CompactString;
-use hashbrown::{hash_set, HashSet};
-use podium_core::told::ToldRecords;
+use hashbrown::hash_set;
+use podium_core::register::Remains;
 use std::sync::Arc;
 
 /// Keys of a generation that is over, to be unlinked in slices.
 pub(crate) struct Grave {
     pub(crate) entity: Arc<str>,
-    pub(crate) records: hash_set::IntoIter<CompactString>,
-    pub(crate) tombs: hash_set::IntoIter<CompactString>,
+    pub(crate) records: Remains,
+    pub(crate) tombs: Remains,
     pub(crate) sets: hash_set::IntoIter<Box<[u8]>>,
 }
 
 impl Grave {
     pub(crate) fn is_empty(&self) -> bool {
-        self.records.len() == 0 && self.tombs.len() == 0 && self.sets.len() == 0
+        self.records.is_empty() && self.tombs.is_empty() && self.sets.len() == 0
     }
 }
 
 impl State {
     /// A register is given up: a large one takes a while to be taken apart.
-    pub(crate) fn discard(&mut self, told: ToldRecords) {
-        if told.len() > 1_000 {
-            self.discarded.push(told);
+    pub(crate) fn discard(&mut self, register: Remains) {
+        if register.len() > 1_000 {
+            self.discarded.push(register);
             rounds::wake();
+        }
+    }
+    /// The keys of generations that are over are gone, or somebody else's to remove.
+    pub(crate) fn forget_graves(&mut self) {
+        for grave in std::mem::take(&mut self.graves) {
+            self.discard(grave.records);
+            self.discard(grave.tombs);
         }
     }
     /// The keys known of an entity become a grave: constant time, whatever their number.
     pub(crate) fn bury(&mut self, e: &mut Entity) {
         let grave = Grave {
             entity: e.name.clone(),
-            records: std::mem::take(&mut e.records).into_iter(),
-            tombs: std::mem::take(&mut e.tombs).into_iter(),
+            records: std::mem::take(&mut e.records).into_remains(),
+            tombs: std::mem::take(&mut e.tombs).into_remains(),
             sets: e.lose_sets().into_iter(),
         };
         e.old_links.clear();
-        self.discard(std::mem::take(&mut e.told));
         e.doubts.clear();
         e.strays.clear();
         e.before.all(ffi::now_ms());
@@ -66,11 +71,10 @@ impl State {
         let sets = e.lose_sets().into_iter();
         if sets.len() > 0 {
             let entity = e.name.clone();
-            let none = || HashSet::new().into_iter();
             self.graves.push_back(Grave {
                 entity,
-                records: none(),
-                tombs: none(),
+                records: Remains::default(),
+                tombs: Remains::default(),
                 sets,
             });
         }

@@ -83,7 +83,7 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
         Some(fresh) => told::note(st, ix, id, fresh),
         None => {
             if let Some(e) = st.get_mut(ix) {
-                e.told.remove(id);
+                e.records.untell(id);
             }
         }
     }
@@ -161,7 +161,7 @@ pub(crate) fn record_outdated(
 ) {
     if let Some(e) = st.get_mut(ix) {
         e.before.told(id, known_ms);
-        e.told.remove(id);
+        e.records.untell(id);
     }
     if let Some(e) = st.get(ix) {
         match sets {
@@ -381,11 +381,6 @@ pub(crate) fn everything(st: &mut State) {
     tracking::all_told();
     st.history = History::default();
     forget_keys(st);
-    let told: Vec<_> = st
-        .entities_mut()
-        .map(|e| std::mem::take(&mut e.told))
-        .collect();
-    told.into_iter().for_each(|t| st.discard(t));
     for e in st.entities_mut() {
         e.doubts.clear();
         e.strays.clear();
@@ -394,15 +389,19 @@ pub(crate) fn everything(st: &mut State) {
 
 /// The registers of keys are empty from here on; what was dropped before is remembered by nobody.
 pub(crate) fn forget_keys(st: &mut State) {
-    st.graves.clear();
+    st.forget_graves();
     let now = ffi::now_ms();
+    let mut given_up = Vec::new();
     for e in st.entities_mut() {
         e.before.all(now);
-        e.records.clear();
-        e.tombs.clear();
+        given_up.push(std::mem::take(&mut e.records));
+        given_up.push(std::mem::take(&mut e.tombs));
         e.lose_sets();
         e.old_links.clear();
     }
+    given_up
+        .into_iter()
+        .for_each(|r| st.discard(r.into_remains()));
 }
 
 /// The ids of a page or a flight whose copies may show what was before: none of them is stored.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 pub(crate) fn clear_graves(st: &mut State, ctx: Ctx, slice: usize) -> bool {
     if st.replica {
         // The primary unlinks its own, and that comes by replication.
-        st.graves.clear();
+        st.forget_graves();
         return false;
     }
     if !ffi::removable(ctx) {
@@ -55,7 +55,7 @@ fn is_dead(st: &State, ctx: Ctx, entity: &Arc<str>, name: &[u8]) -> bool {
             Some(b) => Entry::read(b, name)
                 .map(|e| e.header.generation)
                 .or_else(|| entry::read_tomb(b, name).map(|h| h.generation))
-                .is_some_and(|g| g != generation),
+                .map_or_else(|| entry::is_former(b), |g| g != generation),
             None => false,
         },
         KeyKind::Zset => {

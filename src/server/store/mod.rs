@@ -42,8 +42,7 @@ use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, notify, signal_modified, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
-use compact_str::CompactString;
-use podium_core::entry::{Entry, Header};
+use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
 
 const GENERIC_EVENT: i32 = 1 << 2;
@@ -69,6 +68,7 @@ pub(crate) fn copy(ctx: Ctx, e: &Entity, id: &str, touch: bool) -> Copy {
         Found::Bytes(b) => match Entry::read(b, &name) {
             Some(entry) if entry.header.generation == e.generation => return Copy::Record(b),
             Some(_) => {}
+            None if entry::is_former(b) => {}
             None => return Copy::Foreign,
         },
         Found::Other => return Copy::Foreign,
@@ -218,7 +218,7 @@ pub(crate) fn put(
         cluster::told(st, ix);
     }
     if let Some(e) = st.get_mut(ix) {
-        e.records.insert(CompactString::new(id));
+        e.records.insert(id);
     }
     remove_tomb(st, ctx, ix, id);
     if had.is_none() && by == By::Told {

@@ -7,7 +7,6 @@ use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, rm};
 use crate::server::valkey::lock;
-use compact_str::CompactString;
 use podium_core::key::{self, Name};
 
 /// An event that was kept aside while the state was in use.
@@ -76,16 +75,13 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
         return;
     };
     let ix = e.ix;
-    if !tomb && matches!(event, Event::Removed | Event::Gone) {
-        e.told.remove(id);
-    }
     let keys = if tomb { &mut e.tombs } else { &mut e.records };
     match event {
         Event::New => {
-            keys.insert(CompactString::new(id));
+            keys.insert(id);
             if !tomb && !replica {
                 // Restored, or moved here from another node. (Its value may not be touched before its command is over.)
-                e.told.arrived(id);
+                keys.arrived(id);
             }
         }
         Event::Removed => {

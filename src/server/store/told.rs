@@ -4,7 +4,7 @@ use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
 use crate::server::valkey::ffi::Ctx;
 use podium_core::entry::{self, Entry};
-use podium_core::key::{self};
+use podium_core::{index, key};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How often everything was lost.
@@ -17,8 +17,12 @@ pub(crate) fn note(st: &mut State, ix: EntityIx, id: &str, entry: &Entry) {
         .then(|| store::set_suffixes(st, ix, entry));
     let Some(e) = st.get_mut(ix) else { return };
     match sets {
-        Some(sets) => e.told.insert(id, sets.iter().map(|s| entry::hash(s))),
-        None => e.told.remove(id),
+        // Every record is in the set of all: nothing is found by that.
+        Some(sets) => {
+            let named = sets.iter().filter(|s| s[..] != *index::ALL);
+            e.records.tell(id, named.map(|s| entry::hash(s)));
+        }
+        None => e.records.untell(id),
     }
 }
 
@@ -37,5 +41,5 @@ pub(crate) fn note_copy(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str) {
 /// What is cached came from elsewhere. Under the server's lock.
 pub(crate) fn lose_all(st: &mut State) {
     LOST.fetch_add(1, Ordering::Relaxed);
-    st.entities_mut().for_each(|e| e.told.lose());
+    st.entities_mut().for_each(|e| e.records.lose_told());
 }

@@ -8,7 +8,6 @@ use crate::server::store::{cluster, copy, later, remove_key, remove_untold, By, 
 use crate::server::valkey::ffi::slot::{self, Ground};
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
-use compact_str::CompactString;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::key;
 
@@ -135,7 +134,7 @@ pub(crate) fn write_tomb(
         true
     });
     if written {
-        e.tombs.insert(CompactString::new(id));
+        e.tombs.insert(id);
     }
     written
 }

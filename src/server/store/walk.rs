@@ -10,6 +10,7 @@ use crate::server::valkey::lock::Held;
 use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
+use podium_core::register::START;
 
 /// Records looked at per hold of the lock: well under a millisecond.
 const SLICE: usize = 250;
@@ -23,6 +24,22 @@ pub(crate) struct Cached<'a> {
     /// Its key.
     pub(crate) name: &'a [u8],
     pub(crate) entry: &'a Entry<'a>,
+}
+
+/// Ids per hold of the lock while they are listed.
+const LISTED: usize = 2_000;
+
+/// The ids of the records of an entity that are cached: of all that are so from beginning to end. On a thread that does not
+/// hold the lock.
+pub(crate) fn ids(ix: EntityIx) -> Vec<CompactString> {
+    let (mut all, mut from) = (Vec::new(), Some(START));
+    while let Some(at) = from {
+        let part = cell::with(|st, _| st.get(ix).map(|e| e.records.part(at, LISTED)));
+        let (ids, next) = part.flatten().unwrap_or_default();
+        all.extend(ids);
+        from = next;
+    }
+    all
 }
 
 /// Looks at those of `ids` that are cached. On a thread that does not hold the lock.

@@ -262,10 +262,10 @@ fn register(ctx: Ctx, st: &mut State, name: &[u8], newest: &mut u64) {
     };
     match what {
         What::Record(id) => {
-            e.records.insert(CompactString::new(id));
+            e.records.insert(id);
         }
         What::Tomb(id) => {
-            e.tombs.insert(CompactString::new(id));
+            e.tombs.insert(id);
         }
         What::Set => {
             let s = RString::new(name);

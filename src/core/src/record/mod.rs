@@ -36,13 +36,16 @@ pub enum Source {
 /// A record in the form in which it is stored.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Shaped {
-    /// Flat JSON of the whole record: `id` first, then in the order of the schema, or as the columns come.
+    /// Flat JSON of the whole record: `id` first, then what the default view shows in its order, then the rest in the order
+    /// of the schema, or as the columns come.
     pub whole: Vec<u8>,
     /// Where each field of the spec lies in `whole`; empty for an open spec.
     pub spans: Vec<Span>,
     /// JSON of the default view, where there is one and it differs from `whole`.
     pub default_view: Option<Vec<u8>>,
-    /// For every indexed, sortable or link field.
+    /// Are other views than the default one cut from it?
+    pub cut: bool,
+    /// For every indexed, sortable or link field, by field.
     pub values: Vec<FieldValues>,
     /// It holds attachments, or a lookup of some: urls that expire.
     pub attachments: bool,
@@ -66,6 +69,8 @@ pub struct Span {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FieldValues {
     pub field: FieldIx,
+    /// Where in the whole record's JSON the value stands.
+    pub at: u32,
     pub texts: Vec<Vec<u8>>,
 }
 
@@ -85,7 +90,7 @@ const MAX_ASKED: usize = crate::key::MAX_VALUE;
 
 /// One record in the form in which it is stored.
 pub fn shape(spec: &Spec, id: &str, cells: &Map<String, Value>, source: Source) -> Shaped {
-    let mut out = Writer::new(id);
+    let mut out = Writer::new(id, spec.fields().len());
     if spec.open() {
         out.open(spec, cells, source);
         return out.done(spec, id);
@@ -96,11 +101,12 @@ pub fn shape(spec: &Spec, id: &str, cells: &Map<String, Value>, source: Source) 
         // What is of no kind is not stored as told: it is looked up.
         out.lacks_required |= source != Source::Airtable;
     }
-    for (ix, field) in (0..).zip(spec.fields()) {
-        let cell = cell_of(field, cells, source);
-        match (Terms::of(ix, field, alternative), cell) {
-            (Some(terms), cell) => out.field(ix, field, terms, cell, source),
-            (None, _) => out.no_field(),
+    for ix in spec.stored_order() {
+        let Some(field) = spec.get(*ix) else { continue };
+        // A record of an alternative that lacks the field has none.
+        if let Some(terms) = Terms::of(*ix, field, alternative) {
+            let cell = cell_of(field, cells, source);
+            out.field(*ix, field, terms, cell, source);
         }
     }
     out.done(spec, id)
@@ -177,10 +183,15 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(id: &str) -> Writer {
+    fn new(id: &str, fields: usize) -> Writer {
+        let absent = Span {
+            start: 0,
+            end: 0,
+            filled: true,
+        };
         Writer {
             whole: opening(id),
-            spans: Vec::new(),
+            spans: alloc::vec![absent; fields],
             values: Vec::new(),
             attachments: false,
             violations: 0,
@@ -201,6 +212,7 @@ impl Writer {
             None => Fitted::Lacking,
         };
         let start = self.whole.len() + 1;
+        let at = start + field.key.len();
         let (value, filled) = match &fitted {
             Fitted::Holds(v) => (Some(v), false),
             Fitted::Misfit(v) => {
@@ -215,7 +227,14 @@ impl Writer {
                 self.whole.extend_from_slice(field.key.as_bytes());
                 push_json(&mut self.whole, v);
                 self.attachments |= cell::holds_attachment(v);
-                self.index(ix, field, v);
+                self.index(ix, field, at, v);
+                if let Some(span) = self.spans.get_mut(usize::from(ix)) {
+                    *span = Span {
+                        start: offset(start),
+                        end: offset(self.whole.len()),
+                        filled,
+                    };
+                }
             }
             // The model computes its read-only fields itself: lacking ones are nobody's fault.
             None if terms.required && !terms.read_only => {
@@ -226,32 +245,18 @@ impl Writer {
         }
         let untold = source == Source::Told && cell.is_none() && !terms.has_default;
         self.lacks_required |= untold && terms.required && !terms.read_only;
-        let start = if value.is_some() {
-            start
-        } else {
-            self.whole.len()
-        };
-        self.spans.push(Span {
-            start: offset(start),
-            end: offset(self.whole.len()),
-            filled,
-        });
-    }
-
-    /// The record is of an alternative that lacks the field.
-    fn no_field(&mut self) {
-        let at = offset(self.whole.len());
-        self.spans.push(Span {
-            start: at,
-            end: at,
-            filled: true,
-        });
     }
 
     fn open(&mut self, spec: &Spec, cells: &Map<String, Value>, source: Source) {
         // A column that is asked for by its id comes under its name as well.
         let twice = |name: &str| spec.columns().ids.contains(name) && spec.field(name).is_none();
-        for (name, cell) in cells.iter().filter(|(n, _)| *n != "id" && !twice(n)) {
+        let view = spec.default_view().and_then(|v| spec.view_at(v));
+        let shown: Vec<&str> = view.iter().flat_map(|v| v.fields()).collect();
+        let mut ordered: Vec<(&String, &Value)> = cells.iter().collect();
+        // What the view shows first, in its order; the rest as it comes.
+        let place = |name: &str| shown.iter().position(|s| *s == name);
+        ordered.sort_by_cached_key(|(name, _)| place(name).unwrap_or(usize::MAX));
+        for (name, cell) in ordered.into_iter().filter(|(n, _)| *n != "id" && !twice(n)) {
             let known = spec.field(name).and_then(|ix| Some((ix, spec.get(ix)?)));
             let value = match cell::fit_open(known.map(|(_, f)| f), cell, source) {
                 Fitted::Holds(v) | Fitted::Misfit(v) => v,
@@ -260,27 +265,34 @@ impl Writer {
             self.whole.push(b',');
             push_json(&mut self.whole, &Value::String(name.clone()));
             self.whole.push(b':');
+            let at = self.whole.len();
             push_json(&mut self.whole, &value);
             self.attachments |= cell::holds_attachment(&value);
             if let Some((ix, field)) = known {
-                self.index(ix, field, &value);
+                self.index(ix, field, at, &value);
             }
         }
-        self.values.sort_by_key(|v| v.field);
+        // Where a column lies is not known of a record without a schema.
+        self.spans.clear();
     }
 
-    fn index(&mut self, ix: FieldIx, field: &Field, value: &Value) {
+    fn index(&mut self, ix: FieldIx, field: &Field, at: usize, value: &Value) {
         if field.indexed || field.sortable || field.kind.is_link() || field.rule.is_none() {
             let mut texts = texts(field, value);
             texts.retain(|t| field.sortable || t.len() <= MAX_ASKED);
             if !texts.is_empty() {
-                self.values.push(FieldValues { field: ix, texts });
+                self.values.push(FieldValues {
+                    field: ix,
+                    at: offset(at),
+                    texts,
+                });
             }
         }
     }
 
     fn done(mut self, spec: &Spec, id: &str) -> Shaped {
         self.whole.push(b'}');
+        self.values.sort_by_key(|v| v.field);
         let default_view = spec
             .default_view()
             .and_then(|view| project(spec, view, id, &self.whole, &self.spans).ok())
@@ -289,6 +301,7 @@ impl Writer {
             whole: self.whole,
             spans: self.spans,
             default_view,
+            cut: spec.views().len() > usize::from(spec.default_view().is_some()),
             values: self.values,
             attachments: self.attachments,
             violations: self.violations,
@@ -338,6 +351,6 @@ fn push_json(out: &mut Vec<u8>, value: &Value) {
 }
 
 /// Records are bounded by the response that brought them, far below 2 GiB.
-fn offset(at: usize) -> u32 {
+pub(crate) fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -8,7 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use serde_json::{Map, Value};
 
-/// JSON of a view. A record with a schema is cut without being parsed.
+/// JSON of a view. A record with a schema is cut without being parsed; `whole` is then whatever the spans lie in.
 ///
 /// # Errors
 /// The view is none of the spec's, or the stored record is not what the spans say.

@@ -54,6 +54,7 @@ pub struct Spec {
     columns: Columns,
     views: Vec<View>,
     default_view: Option<ViewIx>,
+    stored_order: Vec<FieldIx>,
     ttl: Option<i64>,
     jitter: Option<f64>,
     tombstone_ttl: Option<i64>,
@@ -298,6 +299,10 @@ impl Spec {
     pub fn default_view(&self) -> Option<ViewIx> {
         self.default_view
     }
+    /// The fields in the order in which a record's JSON has them: what the default view shows first, in its order.
+    pub(crate) fn stored_order(&self) -> &[FieldIx] {
+        &self.stored_order
+    }
     /// Is the field among the view's?
     pub fn view_holds(&self, view: ViewIx, field: FieldIx) -> bool {
         self.views
@@ -340,4 +345,20 @@ impl Spec {
     pub fn view_at(&self, view: ViewIx) -> Option<&View> {
         self.views.get(usize::from(view))
     }
+}
+
+/// The fields in the order in which a record is stored: what the default view shows first, in its order.
+fn stored_order(default: Option<ViewIx>, views: &[View], fields: usize) -> Vec<FieldIx> {
+    let view = default.and_then(|v| views.get(usize::from(v)));
+    let shown = view.iter().flat_map(|v| v.columns());
+    let mut stands = alloc::vec![false; fields];
+    let mut out = Vec::with_capacity(fields);
+    for ix in shown.filter_map(|c| c.field).chain((0..).take(fields)) {
+        match stands.get_mut(usize::from(ix)) {
+            Some(there) if !*there => *there = true,
+            _ => continue,
+        }
+        out.push(ix);
+    }
+    out
 }

@@ -6,7 +6,7 @@ use super::properties::{properties, Model};
 use super::schema::Doc;
 use super::steps::Steps;
 use super::union::{Alternatives, Told};
-use super::{strict, Field, FieldIx, Normal, Spec, SpecError};
+use super::{stored_order, strict, Field, FieldIx, Normal, Spec, SpecError};
 use crate::columns::{is_id, Columns};
 use crate::key::base_ok;
 use alloc::borrow::ToOwned;
@@ -172,6 +172,7 @@ impl Reader<'_> {
         };
         let views = self.views(&names, &known, steps)?;
         let default_view = self.default_view(&views)?;
+        let stored_order = stored_order(default_view, &views, fields.len());
         Ok(Spec {
             entity: entity.to_owned(),
             table: match self.members.get("table") {
@@ -201,6 +202,7 @@ impl Reader<'_> {
             union,
             views,
             default_view,
+            stored_order,
             ttl: self.life("ttl")?,
             jitter: match self.members.get("jitter") {
                 None => None,

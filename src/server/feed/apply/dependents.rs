@@ -60,7 +60,6 @@ struct Dependent<'a> {
     through: Vec<u16>,
     /// Link fields that lead to their table.
     back: Vec<u16>,
-    cached: Vec<CompactString>,
 }
 
 /// Puts them in doubt; `None`: nothing may be removed now.
@@ -75,7 +74,7 @@ pub(super) fn doubt(
     for d in who_depends(base, schema, table, changes, &cut)? {
         walk::outdate(
             d.ix,
-            &d.cached,
+            &walk::ids(d.ix),
             (lock::lock, How::Feed),
             |cached| shows(cached, &d, &ids, &cut),
             |st, hit| reread(st, d.ix, &hit),
@@ -151,7 +150,6 @@ fn who_depends<'a>(
                     table: own,
                     through: links,
                     back,
-                    cached: e.records.iter().cloned().collect(),
                 });
             }
         }

@@ -13,6 +13,7 @@ use crate::server::valkey::lock;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_core::entry::{hash, Entry, Header};
+use podium_core::register::START;
 use podium_core::{index, key};
 
 /// What is known beside the answer while its sets are written.
@@ -32,7 +33,7 @@ pub(super) struct Known {
 
 /// Told records looked at per hold of the lock.
 const LOOK: usize = 250;
-/// Places of the register of told records gone through per hold of the lock.
+/// Records of the register gone through for told ones per hold of the lock.
 const PLACES: usize = 10_000;
 
 impl Known {
@@ -55,9 +56,9 @@ impl Known {
         crate::server::fetching::told::complete(ix);
         let set = (!table && *q.suffix != *b"*").then(|| hash(&q.suffix));
         let places = if set.is_some() { PLACES } else { LOOK };
-        let mut from = Some(0);
+        let mut from = Some(START);
         while let Some(at) = from {
-            let (ids, next) = cell::with(|st, _| st.get(ix).map(|e| e.told.part(at, places, set)))
+            let (ids, next) = cell::with(|st, _| st.get(ix).map(|e| e.records.told_part(at, places, set)))
                 .flatten()
                 .unwrap_or_default();
             known.look_at(q, &ids, table, |held, e, id| {

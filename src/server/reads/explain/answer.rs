@@ -53,9 +53,11 @@ impl Naming {
             }
         }
         let doubted = e.doubts.iter().map(|(id, _)| id);
-        let cached = e.records.iter().chain(&e.tombs).map(|id| &**id);
-        for id in doubted.chain(cached) {
+        for id in doubted {
             self.look(Kind::Record, key::record(&e.name, id))?;
+        }
+        for id in e.records.iter().chain(e.tombs.iter()) {
+            self.look(Kind::Record, key::record(&e.name, &id))?;
         }
         Some(())
     }

@@ -4,15 +4,19 @@ use crate::server::state::entities::Entity;
 use crate::server::state::query::View;
 use crate::server::valkey::reply::{Body, InPlace};
 use podium_core::entry::Entry;
+use podium_core::key;
 use podium_core::spec::Spec;
-use podium_core::{key, record};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A stored record in a view.
 pub(super) fn render(e: &Entity, view: &View, entry: &Entry, id: &str) -> Body {
     match view {
         View::Default => Body::InPlace(InPlace::new(entry.answer())),
-        View::Whole => Body::InPlace(InPlace::new(entry.whole())),
+        View::Whole => match entry.whole() {
+            Cow::Borrowed(whole) => Body::InPlace(InPlace::new(whole)),
+            Cow::Owned(whole) => Body::Bytes(whole),
+        },
         View::Named(v) => cut(&e.spec, v, entry, id),
     }
 }
@@ -30,7 +34,10 @@ pub(super) fn render_shared(
     };
     match view {
         View::Default => within(entry.answer()),
-        View::Whole => within(entry.whole()),
+        View::Whole => match entry.whole() {
+            Cow::Borrowed(whole) => within(whole),
+            Cow::Owned(whole) => Body::Bytes(whole),
+        },
         View::Named(v) => cut(spec, v, entry, id),
     }
 }
@@ -42,8 +49,8 @@ fn cut(spec: &Spec, view: &str, entry: &Entry, id: &str) -> Body {
             key::shown(view.as_bytes())
         ));
     };
-    match record::project(spec, ix, id, entry.whole(), &entry.spans()) {
-        Ok(json) => Body::Bytes(json),
+    match entry.view(spec, ix, id) {
+        Ok(json) => Body::Bytes(json.into_owned()),
         Err(why) => Body::error(format!(
             "BADRECORD {id} cannot be shown in the view {view}: {why}"
         )),

@@ -39,7 +39,7 @@ pub(crate) fn thing(kind: Kind, name: &[u8]) -> Thing {
 
 /// What a record is like.
 pub(crate) fn content(entry: &Entry) -> Content {
-    known(hash(entry.whole()))
+    known(hash(entry.cells()))
 }
 
 /// What a set is like.

@@ -16,6 +16,7 @@ use crate::server::state::resources::Resource;
 use crate::server::store::{self};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
+use crate::server::valkey::tracking;
 use compact_str::CompactString;
 use hashbrown::HashSet;
 use podium_core::computed::cut::Cut;
@@ -234,7 +235,10 @@ pub(crate) fn write(
         let until = expire_at.to_string();
         ffi::replicate(ctx, c"SET", &[name, &bytes, b"PXAT", until.as_bytes()]);
         notify(ctx, store::STRING_EVENT, c"set", &s);
-        ffi::signal_modified(ctx, &s);
+        // (Who waits for it is answered with this, and told of the next change.)
+        if tracking::record_landed(name, true) {
+            ffi::signal_modified(ctx, &s);
+        }
     });
     let seq = header.seq;
     st.history.note(About::Change, name, How::Fill, seq);

@@ -397,6 +397,10 @@ impl<W> Answers<W> {
     pub fn has_work(&self) -> bool {
         self.index.has_work()
     }
+    /// Are answers still to be dropped? (What they are worth is known already.)
+    pub fn drops(&self) -> bool {
+        self.index.drops()
+    }
     /// Does some of it ([`Index::work`]); true: there is more.
     pub fn work(&mut self, budget: usize) -> bool {
         self.index.work(budget)

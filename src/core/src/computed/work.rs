@@ -14,6 +14,11 @@ impl Index {
     pub fn has_work(&self) -> bool {
         !self.pending.is_empty() || self.pending.sweep.is_some() || self.sweep_due()
     }
+    /// Is any of that the dropping of answers?
+    pub fn drops(&self) -> bool {
+        let drops = |work: &Work| !matches!(work, Work::Mark { .. });
+        self.pending.work.iter().any(drops)
+    }
     /// Does what is pending, up to about `budget` looks (a look: some 10 ns). True: there is more.
     pub fn work(&mut self, mut budget: usize) -> bool {
         while budget > 0 {

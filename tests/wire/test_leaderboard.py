@@ -277,3 +277,27 @@ def test_who_waits_is_not_given_what_is_in_doubt(client, server, lease, world):
         assert fill(client, "page:a", "v", token) == 1
         got = other.read()
         assert got[0] == value and bool(got[1]) == (value is None), (what, got)
+
+
+@pytest.mark.parametrize("read", [
+    ("PODIUM.INTER", 2, "projects:event:" + event(2), "projects:stage:build"), ("PODIUM.INTER", 2, "projects:stage:build", "projects:event:" + event(2), "COUNT"),
+    ("PODIUM.INDEX", INDEX, "LIMIT", 0, 3), ("PODIUM.INDEX", INDEX, "LIMIT", 1, 2, "IDS"), ("PODIUM.INDEX", "projects:*", "LIMIT", 0, 3)], ids=lambda r: " ".join(map(str, r[:1] + r[3:])))
+@pytest.mark.parametrize("cached", ["nothing", "one set", "all sets"])
+def test_what_it_fetched_itself_is_current(client, lease, world, read, cached):
+    """What a read FOR the token waited for is known by then: it refuses no FILL, and a set that comes anew and is the same is no change."""
+    sets = [key for key in read if isinstance(key, str) and key.startswith("projects:")]
+    for key in {"nothing": [], "one set": sets[:1], "all sets": sets}[cached]:
+        client.call("PODIUM.INDEX", key)
+    _, token = lease()
+    client.call(*read, "FOR", token)
+    assert fill(client, "page:a", "v", token) == 1
+    if cached == "all sets" or len(sets) == 1:
+        # (Of a set that was not known, who is in it is news.)
+        for key in sets:
+            client.call("PODIUM.INDEX", key, "NOCACHE")
+    assert lease() == [b"v", None], "nothing changed"
+    inside = client.call(*[word for word in read if word not in ("COUNT", "IDS")], "IDS")[0].decode()
+    world.change("projects", inside, event=[event(1)])
+    for key in sets:
+        client.call("PODIUM.INDEX", key, "NOCACHE")
+    assert lease()[0] is None, "a record in it is another"

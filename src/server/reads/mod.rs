@@ -27,7 +27,7 @@ use crate::server::state::waiting::{Hooks, Op};
 use crate::server::store;
 use crate::server::upstream::fault::Fault;
 use crate::server::valkey::blocked::{Answered, Blocked};
-use crate::server::valkey::ffi::{self, Ctx};
+use crate::server::valkey::ffi::{self, Ctx, RString};
 use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
@@ -98,6 +98,12 @@ fn wait(ctx: Ctx, st: &mut State, q: &Query, now: u64) -> Verdict {
     };
     let name = key.name.clone();
     blocked.when_late(Box::new(move |ctx| computed::late(ctx, &name, meta)));
+    if ffi::tracks(ctx) {
+        let name: Arc<[u8]> = key.name.clone();
+        for name in blocked.track(vec![name], true) {
+            ffi::signal_modified(ctx, &RString::new(&name));
+        }
+    }
     computed::wait(st, &key.name, blocked, *client, meta, now);
     Verdict::Waiting
 }

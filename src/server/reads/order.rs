@@ -4,6 +4,7 @@ use crate::server::desk::job::{Job, Question};
 use crate::server::desk::way::Way;
 use crate::server::desk::{self, desk};
 use crate::server::fetching::inverse;
+use crate::server::reads::computed::COMPUTED;
 use crate::server::reads::judge::Want;
 use crate::server::reads::miss::ix_of;
 use crate::server::state::entities::State;
@@ -49,8 +50,13 @@ pub(super) fn order(ctx: Ctx, st: &mut State, op: &Arc<Op>, wants: &[Want], on_m
     if on_main {
         signals.retain(|name| !tracking::is_awaited(name));
         if ffi::tracks(ctx) {
-            // The feed is heard first: what it says is no part of the fetch.
-            let at_once = !wants.iter().any(|w| matches!(w, Want::Feed(_)));
+            // The feed is heard first: what it says is no part of the fetch. And what a computed answer used is mostly found to
+            // be the same: nobody is to be told.
+            let answer = match &op.query.ask {
+                Ask::Get(k) | Ask::Lease { key: k, .. } => k.ix == COMPUTED,
+                _ => false,
+            };
+            let at_once = !answer && !wants.iter().any(|w| matches!(w, Want::Feed(_)));
             let begun = op.track(keys_of(&op.query, wants), at_once);
             let told: HashSet<&[u8]> = begun.iter().map(|key| &key[..]).collect();
             signals.retain(|name| !told.contains(&name[..]));

@@ -14,6 +14,7 @@ use crate::server::reads::HOOKS;
 use crate::server::reads::ROUNDS;
 use crate::server::reads::SLICE;
 use crate::server::state::cell;
+use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
 use crate::server::state::outcome::Brought;
 use crate::server::state::query::Query;
@@ -112,6 +113,7 @@ pub(super) fn collect(
 ) -> Option<Body> {
     let name = op.query.shown_name();
     let options = &op.query.options;
+    let began = options.for_token.map(|_| clock::next());
     let preread = preread(ix, conditions);
     let started = {
         cell::with(|st, ctx| {
@@ -119,6 +121,9 @@ pub(super) fn collect(
             op.with_brought(|brought| {
                 let mut judge = Judge::new(ctx, brought, options, now);
                 judge.preread = Some(&preread);
+                if let (Some(used), Some(began)) = (&mut judge.used, began) {
+                    used.began = began;
+                }
                 let s = judge.start(st, ix, conditions, op.asked, &name);
                 (s, judge.refresh)
             })
@@ -142,6 +147,7 @@ pub(super) fn collect(
             break;
         }
     }
+    scan.look_at_sets();
     let progress = cell::with(|st, ctx| {
         let now = ffi::now_ms();
         let p = op.with_brought(|brought| {

@@ -1,7 +1,9 @@
 //! Computed answers in memory: what they used, who computes them, who waits.
 
+use crate::server::state::entities::EntityIx;
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi;
+use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::computed::answers::Answers as Core;
 use podium_core::computed::lease::Token;
@@ -34,6 +36,8 @@ pub(crate) struct Answers {
     pub(crate) counting: HashMap<Ticket, Counting>,
     /// Keys that came here without our doing, to be looked at.
     pub(crate) arrived: Vec<Box<[u8]>>,
+    /// Records that a user took away and that answers used: in doubt, to be kept with the command's end.
+    pub(crate) removed: Vec<(EntityIx, CompactString)>,
     /// Every stored answer is to be looked for: another role, or a data set that was loaded.
     pub(crate) lost: bool,
     /// Answers that are stored: how many, and the bytes of their values, by resource.
@@ -50,6 +54,7 @@ impl Default for Answers {
             fresh_until: HashMap::new(),
             counting: HashMap::new(),
             arrived: Vec::new(),
+            removed: Vec::new(),
             lost: false,
             sizes: HashMap::new(),
             lengths: Vec::new(),

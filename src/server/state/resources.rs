@@ -26,6 +26,9 @@ pub(crate) struct Resource {
     pub(crate) json: Box<[u8]>,
     /// Stored in every answer: a new one makes all older ones misses at once.
     pub(crate) generation: u64,
+    /// Of the answers filled before this number, in the order of sends and changes, some were thrown away and are stored still: a
+    /// process that finds them does not know which. 0: all that are stored hold.
+    pub(crate) unsure_before: u64,
     pub(crate) figures: Figures,
 }
 
@@ -87,6 +90,9 @@ impl Resources {
     pub(crate) fn get(&self, name: &str) -> Option<&Resource> {
         self.by_name.get(name)
     }
+    pub(crate) fn get_mut(&mut self, name: &str) -> Option<&mut Resource> {
+        self.by_name.get_mut(name)
+    }
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Resource> {
         self.by_name.values()
     }
@@ -105,6 +111,7 @@ impl Resources {
             spec,
             json: json.into(),
             generation,
+            unsure_before: 0,
             figures: Figures::default(),
         };
         self.by_name.insert(name, r);

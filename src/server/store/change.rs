@@ -254,7 +254,7 @@ pub(crate) fn record_removed(st: &mut State, ix: EntityIx, id: &str) {
         e.before.told(id, ffi::now_ms());
     }
     note_doubt(st, ix, id, How::Removed, seq);
-    answers::doubt(st, ix, id, seq);
+    answers::removed(st, ix, id, seq);
 }
 
 /// The server took it away: no change, only no copy.

@@ -20,6 +20,33 @@ pub(crate) fn save(ctx: Ctx, st: &State, name: &str) {
     let fields: [&[u8]; 5] = [&own, b"spec", &r.json, b"generation", generation.as_bytes()];
     write(ctx, c"HSET", &fields);
     evicted::is_there(&own);
+    if r.unsure_before > 0 {
+        save_unsure(ctx, name, r.unsure_before);
+    }
+}
+
+/// What [`crate::server::state::resources::Resource`] says of answers filled before a number is kept, until their keys are gone.
+const UNSURE: &[u8] = b"unsure-before";
+
+fn save_unsure(ctx: Ctx, name: &str, seq: u64) {
+    let (own, seq) = (key::own(RESOURCE, name), seq.to_string());
+    write(ctx, c"HSET", &[&own, UNSURE, seq.as_bytes()]);
+}
+
+/// Some answers were thrown away whose keys are there still: in the same atomic unit it is written down.
+pub(crate) fn are_unsure(st: &mut State, ctx: Ctx, seq: u64) {
+    for r in st.resources.iter_mut() {
+        r.unsure_before = seq;
+        save_unsure(ctx, &r.name, seq);
+    }
+}
+
+/// Their keys are gone.
+pub(crate) fn are_sure(st: &mut State, ctx: Ctx) {
+    for r in st.resources.iter_mut().filter(|r| r.unsure_before > 0) {
+        r.unsure_before = 0;
+        write(ctx, c"HDEL", &[&key::own(RESOURCE, &r.name), UNSURE]);
+    }
 }
 
 /// Takes it away.
@@ -47,6 +74,10 @@ pub(crate) fn load(ctx: Ctx, st: &mut State, name: &str) -> bool {
     match Spec::parse(json) {
         Ok(Some(spec)) => {
             put_in_force(st, name, spec, json, Some(generation));
+            let unsure = field(UNSURE).and_then(|v| std::str::from_utf8(v).ok());
+            if let Some(r) = st.resources.get_mut(name) {
+                r.unsure_before = unsure.and_then(|v| v.parse().ok()).unwrap_or(0);
+            }
             true
         }
         Ok(None) => false,

@@ -49,6 +49,9 @@ pub struct Fill<'a> {
 pub enum Named {
     /// A record, a set (its members are named beside it), a whole entity, a tag.
     Thing(Used),
+    /// The same, read as it was under a number that is later than the read's beginning: what it waited for itself had come by
+    /// then.
+    AsOf(Used, u64),
     /// A computed answer: by its key, and where it is (`None`: it is not there).
     Answer { own: Dep, at: Option<Place> },
 }
@@ -250,6 +253,13 @@ impl<W> Answers<W> {
                     }
                     uses.add_read(used, as_of, seen);
                 }
+                Named::AsOf(used, seen) => {
+                    let (thing, content) = (used.dep.thing, used.dep.content);
+                    if content != UNKNOWN {
+                        self.changes.read(thing, content, seen);
+                    }
+                    uses.add_read(used, as_of, seen.max(as_of));
+                }
                 answer @ Named::Answer { .. } => add(&self.index, uses, vec![answer], as_of, true),
             }
         }
@@ -263,7 +273,7 @@ impl<W> Answers<W> {
         };
         let read = |u: OneUse| self.index.doubted_since(u.dep.thing, u.as_of);
         let named_too = |n: &Named| match n {
-            Named::Thing(u) => self.index.doubted_since(u.dep.thing, lease.seq),
+            Named::Thing(u) | Named::AsOf(u, _) => self.index.doubted_since(u.dep.thing, lease.seq),
             Named::Answer { .. } => false,
         };
         lease.uses.things().any(read) || named.iter().any(named_too)
@@ -387,6 +397,10 @@ impl<W> Answers<W> {
     pub fn has_work(&self) -> bool {
         self.index.has_work()
     }
+    /// Are answers still to be dropped? (What they are worth is known already.)
+    pub fn drops(&self) -> bool {
+        self.index.drops()
+    }
     /// Does some of it ([`Index::work`]); true: there is more.
     pub fn work(&mut self, budget: usize) -> bool {
         self.index.work(budget)
@@ -412,7 +426,7 @@ impl<W> Answers<W> {
 fn add(index: &Index, uses: &mut Uses, named: Vec<Named>, as_of: u64, read: bool) {
     for one in named {
         match one {
-            Named::Thing(used) => uses.add(used, as_of, read),
+            Named::Thing(used) | Named::AsOf(used, _) => uses.add(used, as_of, read),
             Named::Answer { own, at } => {
                 let (deps, of) = at.and_then(|at| index.export(at)).unwrap_or_default();
                 debug_assert!(own.kind == Kind::Computed);

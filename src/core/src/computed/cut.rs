@@ -3,6 +3,7 @@
 use super::index::{Check, Index};
 use super::nodes::CUT;
 use super::pending::{Ticket, Work};
+use super::postings::Postings;
 use super::thing::{same, Content, EntityIx, Thing, UNKNOWN};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -144,25 +145,25 @@ impl Index {
         };
         let list = mem::take(&mut node.postings);
         self.postings -= list.len();
-        if list.len() == 0 {
+        if list.is_empty() {
             return self.free_if_unused(at);
         }
         // One change after the other: what an earlier one drops is counted there.
         if list.len() <= AT_ONCE && self.pending.is_empty() {
-            for slot in list.as_slice() {
-                self.drop_slot(*slot, ticket);
+            for slot in list.iter() {
+                self.drop_slot(slot, ticket);
             }
             self.free_if_unused(at);
             return;
         }
         let last = self.pending.work.len();
-        self.drop_later(at, list.into_vec(), self.births, ticket, last);
+        self.drop_later(at, list, self.births, ticket, last);
     }
     /// Answers on a node that are born before `cut` are dropped in slices, and taken for dropped from now on.
     pub(super) fn drop_later(
         &mut self,
         node: u32,
-        slots: Vec<u32>,
+        slots: Postings,
         cut: u64,
         ticket: Option<Ticket>,
         place: usize,
@@ -175,6 +176,7 @@ impl Index {
         let work = Work::Drop {
             node,
             slots,
+            open: Vec::new(),
             cut,
             ticket,
         };
@@ -196,7 +198,7 @@ impl Index {
         // (From the last on: none moves another's place.)
         for (cut, ticket, behind) in cuts.into_iter().rev() {
             let node = self.nodes.get(at);
-            let slots = node.map_or(Vec::new(), |n| n.postings.as_slice().into());
+            let slots = node.map_or(Postings::None, |n| n.postings.clone());
             self.drop_later(at, slots, cut, ticket, behind);
         }
     }

@@ -8,9 +8,11 @@
 //! Doubt goes the same way, but what is pushed is a mere mark "look closer": whether something it used is in doubt is
 //! examined by who asks next, and if nothing is any more the mark goes. So settling a doubt has nobody to tell.
 //!
-//! Cost: 4 bytes in the answer and 4 (at most 4.5) in the postings for everything used; some 48 for a thing, however many used it.
+//! Cost: for everything used one to two bytes in the answer and as many in the postings (three each from a million things, or
+//! answers, on); some 48 for a thing, however many used it.
 
 use super::nodes::{Nodes, CUT, DOUBTFUL};
+use super::packed::{self, Numbers};
 use super::pending::Pending;
 use super::slab::Slab;
 use super::thing::{same, Content, Dep, EntityIx, EntityUse, Kind, Thing, BRIEF_BITS, UNKNOWN};
@@ -21,7 +23,8 @@ use alloc::vec::Vec;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 
-/// Where an answer is: kept in its stored value. Another generation: the slot is another answer's by now.
+/// Where an answer is: kept in its stored value. Another generation: the slot is another answer's by now. (The generation is
+/// the low half of the answer's number among all that were inserted: one slot sees it again after 2^32 of them.)
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Place {
     pub slot: u32,
@@ -79,16 +82,31 @@ pub(super) enum State {
 }
 
 pub(super) struct Answer {
-    pub(super) generation: u32,
     pub(super) state: State,
     /// Something it used may be in doubt: look closer.
     pub(super) marked: bool,
     /// Its number among all that were ever inserted: a change concerns those before it.
     pub(super) birth: u64,
     pub(super) key: Arc<[u8]>,
-    /// Places of nodes, ascending.
-    pub(super) deps: Box<[u32]>,
+    /// Places of nodes, ascending, packed.
+    pub(super) deps: Box<[u8]>,
     pub(super) uses: Box<[EntityUse]>,
+}
+
+impl Answer {
+    #[inline]
+    pub(super) fn generation(&self) -> u32 {
+        self.birth as u32
+    }
+    /// Is it what a stored value calls by this place?
+    #[inline]
+    fn is(&self, at: Place) -> bool {
+        self.generation() == at.generation && self.state == State::Live
+    }
+    /// The nodes that it used.
+    pub(super) fn nodes(&self) -> Numbers<'_> {
+        Numbers::of(&self.deps)
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -139,7 +157,7 @@ impl Index {
         let Some(answer) = self.answers.get(at.slot) else {
             return Check::Dropped;
         };
-        if answer.generation != at.generation || answer.state != State::Live {
+        if !answer.is(at) {
             return Check::Dropped;
         }
         if !answer.marked && self.entities_in_doubt == 0 && self.pending.is_empty() {
@@ -150,9 +168,7 @@ impl Index {
     /// The same without remembering what was found: for who may change nothing.
     pub fn peek(&self, at: Place) -> Check {
         match self.answers.get(at.slot) {
-            Some(a) if a.generation == at.generation && a.state == State::Live => {
-                self.examine(at.slot)
-            }
+            Some(a) if a.is(at) => self.examine(at.slot),
             _ => Check::Dropped,
         }
     }
@@ -201,16 +217,16 @@ impl Index {
         if found == Check::Dropped {
             return found;
         }
-        for node in &answer.deps {
-            let flags = self.nodes.flags(*node);
-            if flags & CUT != 0 && self.pending.node_cuts(*node, answer.birth) {
+        for node in answer.nodes() {
+            let flags = self.nodes.flags(node);
+            if flags & CUT != 0 && self.pending.node_cuts(node, answer.birth) {
                 return Check::Dropped;
             }
             if flags & DOUBTFUL != 0 {
                 found = Check::Suspended;
             }
             if self.pending.any_prefix() {
-                let name = self.computed.get(node);
+                let name = self.computed.get(&node);
                 if name.is_some_and(|name| self.pending.prefix_cuts(name, answer.birth)) {
                     return Check::Dropped;
                 }
@@ -253,54 +269,49 @@ impl Index {
         places.sort_unstable();
         places.dedup();
         let count = places.len();
+        let birth = self.births;
         let answer = Answer {
-            generation: 0,
             state: State::Live,
             // Something it used may have come into doubt since: the first look tells.
             marked: true,
-            birth: self.births,
+            birth,
             key: key.clone(),
-            deps: places.into_boxed_slice(),
+            deps: packed::pack(&places),
             uses: uses.into(),
         };
         self.births += 1;
         let slot = match self.answers.reuse() {
             Some(slot) => {
                 if let Some(place) = self.answers.get_mut(slot) {
-                    let generation = place.generation;
-                    *place = Answer {
-                        generation,
-                        ..answer
-                    };
+                    *place = answer;
                 }
                 slot
             }
             None => self.answers.push(answer),
         };
-        if let Some(answer) = self.answers.get(slot) {
-            for node in &answer.deps {
-                if let Some(node) = self.nodes.get_mut(*node) {
-                    node.postings.push(slot);
-                }
+        for node in places {
+            if let Some(node) = self.nodes.get_mut(node) {
+                node.postings.push(slot);
             }
         }
         self.postings += count;
         self.live_deps += count;
         self.live += 1;
         self.names.entry(key).or_default().slot = Some(slot);
-        let generation = self.answers.get(slot).map_or(0, |a| a.generation);
-        Ok(Place { slot, generation })
+        Ok(Place {
+            slot,
+            generation: birth as u32,
+        })
     }
     /// Does any answer rely on what is known of the node? What dropped ones used may have changed unnoticed. (Rarely asked.)
     pub(super) fn is_held(&self, at: u32) -> bool {
-        let slots = self
-            .nodes
+        let live = |a: &Answer| a.state == State::Live;
+        let relies = |slot: u32| {
+            self.answers.get(slot).is_some_and(live) && self.examine(slot) != Check::Dropped
+        };
+        self.nodes
             .get(at)
-            .map_or(&[][..], |n| n.postings.as_slice());
-        slots.iter().any(|slot| {
-            let live = |a: &Answer| a.state == State::Live;
-            self.answers.get(*slot).is_some_and(live) && self.examine(*slot) != Check::Dropped
-        })
+            .is_some_and(|n| n.postings.iter().any(relies))
     }
     fn node_of(&mut self, dep: &Dep) -> u32 {
         let at = self.nodes.intern(dep.thing, dep.kind);
@@ -327,18 +338,14 @@ impl Index {
     /// The key is not there any more (expired, evicted, deleted, overwritten): no change to those who used it. Another place than
     /// the key's own is nobody's, and nothing happens.
     pub fn remove(&mut self, at: Place) {
-        let live = self
-            .answers
-            .get(at.slot)
-            .is_some_and(|a| a.generation == at.generation && a.state == State::Live);
-        if live {
+        if self.answers.get(at.slot).is_some_and(|a| a.is(at)) {
             self.retire(at.slot);
         }
     }
     /// Where a key's answer is; `None`: there is none.
     pub fn place(&self, key: &[u8]) -> Option<Place> {
         let slot = self.names.get(key)?.slot?;
-        let generation = self.answers.get(slot)?.generation;
+        let generation = self.answers.get(slot)?.generation();
         Some(Place { slot, generation })
     }
     /// What an answer used, to be saved with it, or taken over by an answer that uses it. `None`: it is dropped.
@@ -347,17 +354,17 @@ impl Index {
             return None;
         }
         let answer = self.answers.get(at.slot)?;
-        let dep = |place: &u32| {
-            let node = self.nodes.get(*place)?;
+        let dep = |place: u32| {
+            let node = self.nodes.get(place)?;
             Some(Dep {
                 thing: node.thing,
                 kind: node.kind,
                 content: node.content,
-                name: self.computed.get(place).cloned(),
+                name: self.computed.get(&place).cloned(),
             })
         };
         Some((
-            answer.deps.iter().filter_map(dep).collect(),
+            answer.nodes().filter_map(dep).collect(),
             answer.uses.to_vec(),
         ))
     }
@@ -368,11 +375,11 @@ impl Index {
         let Some(answer) = self.answers.get(at.slot) else {
             return out;
         };
-        if answer.generation != at.generation || answer.state != State::Live {
+        if !answer.is(at) {
             return out;
         }
-        for place in &answer.deps {
-            let node = self.nodes.get(*place).filter(|n| n.flags & DOUBTFUL != 0);
+        for place in answer.nodes() {
+            let node = self.nodes.get(place).filter(|n| n.flags & DOUBTFUL != 0);
             out.things
                 .extend(node.and_then(|n| self.doubtful.get(&n.thing)).cloned());
         }
@@ -396,10 +403,13 @@ impl Index {
     /// Keys of answers that used a thing, at most `most`, and how many there are at all.
     pub fn used_by(&self, thing: Thing, most: usize) -> (Vec<Arc<[u8]>>, usize) {
         let node = self.nodes.find(thing).and_then(|n| self.nodes.get(n));
-        let slots = node.map_or(&[][..], |n| n.postings.as_slice());
-        let live = slots
+        let Some(node) = node else {
+            return (Vec::new(), 0);
+        };
+        let live = node
+            .postings
             .iter()
-            .filter_map(|s| self.answers.get(*s))
+            .filter_map(|s| self.answers.get(s))
             .filter(|a| a.state == State::Live);
         let keys = live.clone().take(most).map(|a| a.key.clone()).collect();
         (keys, live.count())
@@ -410,7 +420,7 @@ impl Index {
         let answer = slot.and_then(|slot| self.answers.get(slot));
         let node = self.nodes.find(thing);
         node.zip(answer)
-            .is_some_and(|(node, a)| a.deps.binary_search(&node).is_ok())
+            .is_some_and(|(node, a)| a.nodes().any(|n| n == node))
     }
     /// Live answers.
     pub fn len(&self) -> usize {
@@ -426,6 +436,11 @@ impl Index {
     /// Up to `n` of the dropped answers whose keys are still to be deleted.
     pub fn take_gone(&mut self, n: usize) -> Vec<Gone> {
         let n = n.min(self.out.len());
-        self.out.drain(..n).collect()
+        let some = self.out.drain(..n).collect();
+        if self.out.is_empty() {
+            // (There may have been many.)
+            self.out = VecDeque::new();
+        }
+        some
     }
 }

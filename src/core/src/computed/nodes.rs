@@ -1,8 +1,8 @@
 //! The things that answers used, each with the answers that used it.
 
+use super::postings::Postings;
 use super::slab::Slab;
 use super::thing::{Content, Kind, Thing, UNKNOWN};
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use hashbrown::HashTable;
 
@@ -13,73 +13,6 @@ pub(super) const CUT: u8 = 2;
 
 /// Tables that one big one is split into: a table that grows is copied, so none may be big.
 const SHARDS: usize = 256;
-
-/// Slots of the answers that used a thing. Dead ones are swept out now and then ([`super::pending`]).
-#[derive(Default)]
-pub(super) enum Postings {
-    #[default]
-    None,
-    One(u32),
-    // (A Vec in place would make every node with a single answer larger by half.)
-    #[allow(clippy::box_collection)]
-    Many(Box<Vec<u32>>),
-}
-
-impl Postings {
-    pub(super) fn push(&mut self, slot: u32) {
-        match self {
-            Postings::None => *self = Postings::One(slot),
-            Postings::One(first) => *self = Postings::Many(Box::new(alloc::vec![*first, slot])),
-            Postings::Many(all) => {
-                if all.len() == all.capacity() {
-                    // Doubling would leave a quarter of all this memory unused.
-                    all.reserve_exact((all.len() / 8).max(2));
-                }
-                all.push(slot);
-            }
-        }
-    }
-    pub(super) fn len(&self) -> usize {
-        self.as_slice().len()
-    }
-    pub(super) fn as_slice(&self) -> &[u32] {
-        match self {
-            Postings::None => &[],
-            Postings::One(one) => core::slice::from_ref(one),
-            Postings::Many(all) => all,
-        }
-    }
-    pub(super) fn into_vec(self) -> Vec<u32> {
-        match self {
-            Postings::None => Vec::new(),
-            Postings::One(one) => alloc::vec![one],
-            Postings::Many(all) => *all,
-        }
-    }
-    /// Takes the one at `at` out; the last one takes its place.
-    pub(super) fn swap_remove(&mut self, at: usize) {
-        match self {
-            Postings::None => {}
-            Postings::One(_) => *self = Postings::None,
-            Postings::Many(all) => {
-                if at < all.len() {
-                    all.swap_remove(at);
-                }
-            }
-        }
-    }
-    /// After removals: no more memory than is needed.
-    pub(super) fn shrink(&mut self) {
-        if let Postings::Many(all) = self {
-            match all.as_slice() {
-                [] => *self = Postings::None,
-                [one] => *self = Postings::One(*one),
-                few if all.capacity() > few.len() + few.len() / 4 + 4 => all.shrink_to_fit(),
-                _ => {}
-            }
-        }
-    }
-}
 
 pub(super) struct Node {
     pub(super) thing: Thing,

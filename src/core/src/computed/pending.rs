@@ -1,5 +1,6 @@
 //! What is still to be done about changes. ([`super::work`] does it.)
 
+use super::postings::Postings;
 use super::thing::EntityIx;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -13,11 +14,13 @@ pub(super) enum Work {
     /// The answers that used a node as it was.
     Drop {
         node: u32,
-        slots: Vec<u32>,
+        slots: Postings,
+        /// Those of the piece that is being done.
+        open: Vec<u32>,
         cut: u64,
         ticket: Option<Ticket>,
     },
-    /// Answers on a node that came into doubt: those before `left` are still to be marked.
+    /// Answers on a node that came into doubt: the pieces of its postings before `left` are still to be marked.
     Mark { node: u32, left: usize },
     /// Answers and used answers whose names start so.
     Prefix {
@@ -38,6 +41,7 @@ pub(super) enum Work {
 /// Where sweeping dead slots out of the postings is.
 pub(super) struct Sweep {
     pub(super) node: u32,
+    /// The piece of its postings.
     pub(super) at: usize,
     /// Slots that are free when it is through.
     pub(super) slots: Vec<u32>,

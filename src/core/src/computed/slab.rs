@@ -50,6 +50,10 @@ impl<T> Slab<T> {
     /// Nobody refers to the place any more.
     pub(super) fn give_back(&mut self, at: u32) {
         self.free.push(at);
+        if self.free.len() == self.len as usize {
+            // (Of many that are gone no memory is kept.)
+            *self = Slab::default();
+        }
     }
     /// Places taken so far, given back or not.
     pub(super) fn len(&self) -> u32 {

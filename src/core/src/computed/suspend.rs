@@ -36,14 +36,13 @@ impl Index {
             return;
         };
         node.flags |= DOUBTFUL;
-        let slots = node.postings.as_slice();
-        if slots.len() > AT_ONCE {
-            let left = slots.len();
+        if node.postings.len() > AT_ONCE {
+            let left = node.postings.pieces();
             self.pending.push(Work::Mark { node: at, left });
             return;
         }
-        for slot in slots {
-            if let Some(answer) = self.answers.get_mut(*slot) {
+        for slot in node.postings.iter() {
+            if let Some(answer) = self.answers.get_mut(slot) {
                 answer.marked = true;
             }
         }

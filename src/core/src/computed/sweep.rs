@@ -2,6 +2,7 @@
 
 use super::index::{Gone, Index, Place, State};
 use super::nodes::{CUT, DOUBTFUL};
+use super::packed;
 use super::pending::{Sweep, Ticket};
 use core::mem;
 
@@ -16,7 +17,7 @@ impl Index {
         if answer.state != State::Live {
             return;
         }
-        let generation = answer.generation;
+        let generation = answer.generation();
         let key = answer.key.clone();
         self.out.push_back(Gone {
             key,
@@ -34,8 +35,7 @@ impl Index {
             return;
         }
         answer.state = State::Dead;
-        answer.generation = answer.generation.wrapping_add(1);
-        let deps = mem::take(&mut answer.deps).len();
+        let deps = packed::count(&mem::take(&mut answer.deps));
         answer.uses = [].into();
         let key = mem::replace(&mut answer.key, [].into());
         self.live -= 1;
@@ -58,7 +58,7 @@ impl Index {
         let unused = self
             .nodes
             .get(at)
-            .is_some_and(|n| n.postings.len() == 0 && n.flags & CUT == 0);
+            .is_some_and(|n| n.postings.is_empty() && n.flags & CUT == 0);
         if !unused {
             return;
         }
@@ -75,8 +75,10 @@ impl Index {
     }
     pub(super) fn sweep_due(&self) -> bool {
         self.postings > self.live_deps.saturating_mul(2) + GARBAGE
+            || self.pending.retired.len() > self.live + GARBAGE
     }
-    /// Takes dead slots out of the postings once they are the greater part, and so makes the slots free.
+    /// Takes dead slots out of the postings once they are the greater part there, or the slots of dead answers that of all. So
+    /// they become free.
     pub(super) fn sweep(&mut self, mut budget: usize) {
         if self.pending.sweep.is_none() && self.sweep_due() {
             self.pending.sweep = Some(Sweep {
@@ -92,22 +94,20 @@ impl Index {
             budget -= 1;
             let mut through = true;
             if let Some(node) = self.nodes.get_mut(sweep.node) {
-                while let Some(slot) = node.postings.as_slice().get(sweep.at).copied() {
+                let answers = &self.answers;
+                while sweep.at < node.postings.pieces() {
                     if budget == 0 {
                         through = false;
                         break;
                     }
-                    budget -= 1;
-                    let live = self
-                        .answers
-                        .get(slot)
-                        .is_some_and(|a| a.state == State::Live);
-                    if live {
-                        sweep.at += 1;
-                    } else {
-                        node.postings.swap_remove(sweep.at);
-                        self.postings -= 1;
-                    }
+                    let live = |slot: &u32| {
+                        budget = budget.saturating_sub(1);
+                        let answer = answers.get(*slot);
+                        answer.is_some_and(|a| a.state == State::Live)
+                    };
+                    let (gone, next) = node.postings.retain(sweep.at, live);
+                    self.postings -= gone;
+                    sweep.at = next;
                 }
                 if through {
                     node.postings.shrink();

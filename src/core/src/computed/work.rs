@@ -4,7 +4,6 @@ use super::cut::AT_ONCE;
 use super::index::Index;
 use super::nodes::CUT;
 use super::pending::{Ticket, Work};
-use alloc::vec::Vec;
 use core::ops::Bound::{Excluded, Included, Unbounded};
 
 /// What dropping an answer costs, in looks: it is taken out of the names, and its memory is freed.
@@ -14,6 +13,11 @@ impl Index {
     /// Is marking left to be done? Then [`work`](Self::work) is to be called soon.
     pub fn has_work(&self) -> bool {
         !self.pending.is_empty() || self.pending.sweep.is_some() || self.sweep_due()
+    }
+    /// Is any of that the dropping of answers?
+    pub fn drops(&self) -> bool {
+        let drops = |work: &Work| !matches!(work, Work::Mark { .. });
+        self.pending.work.iter().any(drops)
     }
     /// Does what is pending, up to about `budget` looks (a look: some 10 ns). True: there is more.
     pub fn work(&mut self, mut budget: usize) -> bool {
@@ -36,21 +40,26 @@ impl Index {
             Work::Drop {
                 node,
                 mut slots,
+                mut open,
                 cut,
                 ticket,
             } => {
                 while *budget > 0 {
-                    let Some(slot) = slots.pop() else { break };
+                    if open.is_empty() {
+                        open = slots.pop_piece().unwrap_or_default();
+                    }
+                    let Some(slot) = open.pop() else { break };
                     *budget = budget.saturating_sub(DROP);
                     // (A slot may be another answer's by now.)
                     if self.answers.get(slot).is_some_and(|a| a.birth < cut) {
                         self.drop_slot(slot, ticket);
                     }
                 }
-                if !slots.is_empty() {
+                if !open.is_empty() || !slots.is_empty() {
                     return Some(Work::Drop {
                         node,
                         slots,
+                        open,
                         cut,
                         ticket,
                     });
@@ -59,21 +68,21 @@ impl Index {
                 self.pending.close(ticket);
             }
             Work::Mark { node, left } => {
-                // From the end: what a sweep moves meanwhile comes from there and was marked.
-                let slots = self
-                    .nodes
-                    .get(node)
-                    .map_or(&[][..], |n| n.postings.as_slice());
-                let left = left.min(slots.len());
-                let next = left.saturating_sub(*budget);
-                for slot in slots.get(next..left).unwrap_or(&[]) {
-                    if let Some(answer) = self.answers.get_mut(*slot) {
-                        answer.marked = true;
+                // From the end: what a sweep moves up meanwhile is before the piece it stood in, or was marked.
+                let postings = self.nodes.get(node).map(|n| &n.postings);
+                let mut left = left.min(postings.map_or(0, |p| p.pieces()));
+                while let Some(at) = left.checked_sub(1).filter(|_| *budget > 0) {
+                    for slot in postings.into_iter().flat_map(|p| p.piece(at)) {
+                        *budget = budget.saturating_sub(1);
+                        if let Some(answer) = self.answers.get_mut(slot) {
+                            answer.marked = true;
+                        }
                     }
+                    left = at;
                 }
-                *budget = budget.saturating_sub((left - next).max(1));
-                if next > 0 {
-                    return Some(Work::Mark { node, left: next });
+                *budget = budget.saturating_sub(1);
+                if left > 0 {
+                    return Some(Work::Mark { node, left });
                 }
             }
             Work::Prefix {
@@ -151,14 +160,14 @@ impl Index {
         }
         // What was made of it: of the answers on it those that are older than the change.
         let Some(at) = node else { return };
-        let slots: Vec<u32> = match self.nodes.get(at) {
-            Some(node) => node.postings.as_slice().into(),
+        let slots = match self.nodes.get(at) {
+            Some(node) => node.postings.clone(),
             None => return,
         };
         if slots.len() > AT_ONCE {
             return self.drop_later(at, slots, cut, ticket, 0);
         }
-        for slot in slots {
+        for slot in slots.iter() {
             if self.answers.get(slot).is_some_and(|a| a.birth < cut) {
                 self.drop_slot(slot, ticket);
             }

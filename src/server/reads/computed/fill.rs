@@ -213,6 +213,8 @@ pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> 
             }
         }
     };
+    // (What was made of the answer that was there is none any more.)
+    answers::stir(st);
     let filled = match filled {
         Ok(filled) => filled,
         Err(why) => {

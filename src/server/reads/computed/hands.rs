@@ -6,7 +6,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::rounds::ANSWERS;
-use crate::server::store::answers;
+use crate::server::store::{answers, resources};
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
@@ -81,7 +81,10 @@ fn slice(st: &mut State, ctx: Ctx, replies: &mut Vec<(Arc<Blocked>, Body)>) -> (
         }
     }
     let mut more = st.answers.core.work(MARKS);
-    more |= answers::delete_some(st, ctx);
+    more |= answers::delete_some(st, ctx, answers::DELETED_AT_ONCE);
+    if !answers::a_rest_is_stored(st) && !st.answers.lost && ffi::removable(ctx) {
+        resources::are_sure(st, ctx);
+    }
     let handed = st
         .answers
         .core

@@ -1,5 +1,6 @@
 //! What a read FOR a token answers is used by the computation that holds it.
 
+use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::answers::{self, content, content_of_set};
 use crate::server::valkey::ffi::Ctx;
@@ -16,8 +17,9 @@ use podium_core::key;
 pub(crate) const MOST_MEMBERS: usize = 10_000;
 
 /// What one read used so far.
-#[derive(Default)]
 pub(crate) struct Used {
+    /// The number under which what is answered was looked at; what it waited for had come.
+    pub(crate) began: u64,
     pub(crate) named: Vec<Named>,
     /// The first of its parts to end, unix ms.
     pub(crate) fresh_until: Option<u64>,
@@ -26,6 +28,15 @@ pub(crate) struct Used {
 }
 
 impl Used {
+    /// Of a read that begins to look at what is there.
+    pub(crate) fn begin() -> Used {
+        Used {
+            began: clock::next(),
+            named: Vec::new(),
+            fresh_until: None,
+            sets: Vec::new(),
+        }
+    }
     pub(crate) fn until(&mut self, fresh_until: u64) {
         let known = self.fresh_until.unwrap_or(u64::MAX);
         self.fresh_until = Some(known.min(fresh_until));
@@ -79,17 +90,40 @@ impl Used {
             self.until(until);
         }
     }
-    /// An index set of which only a part was answered.
-    pub(crate) fn set_unread(&mut self, st: &State, ix: EntityIx, suffix: &[u8]) {
+    /// An index set by what it was like, or `UNKNOWN`: which of its records belong to the answer their own cells say. `as_of`: the
+    /// number under which that was looked at, if it was current then.
+    pub(crate) fn set_as_of(
+        &mut self,
+        st: &State,
+        ix: EntityIx,
+        suffix: &[u8],
+        content: Content,
+        as_of: Option<u64>,
+    ) {
         if let Some(e) = st.get(ix) {
             let name = [e.name.as_bytes(), b":", suffix].concat();
-            self.thing(Kind::Set, &name, UNKNOWN, ix);
+            self.thing_as_of(Kind::Set, &name, content, ix, as_of);
         }
     }
     /// All of an entity.
-    pub(crate) fn whole(&mut self, st: &State, ix: EntityIx) {
+    pub(crate) fn whole(&mut self, st: &State, ix: EntityIx, as_of: Option<u64>) {
         if let Some(e) = st.get(ix) {
-            self.thing(Kind::Whole, &key::all(&e.name), UNKNOWN, ix);
+            self.thing_as_of(Kind::Whole, &key::all(&e.name), UNKNOWN, ix, as_of);
+        }
+    }
+    fn thing_as_of(
+        &mut self,
+        kind: Kind,
+        name: &[u8],
+        content: Content,
+        ix: EntityIx,
+        as_of: Option<u64>,
+    ) {
+        self.thing(kind, name, content, ix);
+        if let (Some(as_of), Some(Named::Thing(used))) = (as_of, self.named.last()) {
+            let read = Named::AsOf(used.clone(), as_of);
+            self.named.pop();
+            self.named.push(read);
         }
     }
     /// A computed answer; `None`: that there is none.
@@ -139,9 +173,15 @@ pub(crate) fn note(
 pub(crate) fn are_used(st: &mut State, named: &[Named]) {
     let mut known: Option<EntityIx> = None;
     for n in named {
-        let Named::Thing(OneUse {
+        let (Named::Thing(OneUse {
             entity: Some(ix), ..
-        }) = n
+        })
+        | Named::AsOf(
+            OneUse {
+                entity: Some(ix), ..
+            },
+            _,
+        )) = n
         else {
             continue;
         };

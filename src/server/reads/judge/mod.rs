@@ -78,7 +78,7 @@ impl<'a> Judge<'a> {
             unheard: false,
             preread: None,
             doubtful: Vec::new(),
-            used: options.for_token.map(|_| Used::default()),
+            used: options.for_token.map(|_| Used::begin()),
         }
     }
 }

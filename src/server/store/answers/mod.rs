@@ -3,10 +3,11 @@
 //! The core knows what each answer used ([`podium_core::computed`]); here things get their names and contents, stored answers
 //! are read, written and deleted, and the gate ([`super::change`]) passes on what changed.
 
+pub(crate) mod behind;
 pub(crate) mod told;
 
 pub(crate) use crate::server::store::answers::told::{
-    compare, doubt, doubted, entity_doubt, left, record, set, set_answered, set_changed,
+    compare, doubt, doubted, entity_doubt, left, record, removed, set, set_answered, set_changed,
 };
 
 use crate::server::state::clock;
@@ -16,6 +17,7 @@ use crate::server::state::resources::Resource;
 use crate::server::store::{self};
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
+use crate::server::valkey::tracking;
 use compact_str::CompactString;
 use hashbrown::HashSet;
 use podium_core::computed::cut::Cut;
@@ -29,7 +31,7 @@ use podium_core::key;
 /// Marks made in one go on the main thread; more are made by the answers' thread, in slices.
 const AT_ONCE: usize = 2_000;
 /// Keys deleted in one go.
-const DELETED_AT_ONCE: usize = 50;
+pub(crate) const DELETED_AT_ONCE: usize = 50;
 
 /// A thing by its kind and the name of its key (a tag: the tag).
 pub(crate) fn thing(kind: Kind, name: &[u8]) -> Thing {
@@ -55,13 +57,21 @@ pub(crate) fn cut(st: &mut State, cuts: &[Cut]) -> Ticket {
 }
 
 /// After a change: some marks are made at once, the rest by the thread.
-pub(super) fn stir(st: &mut State) {
+pub(crate) fn stir(st: &mut State) {
     if st.answers.core.has_work() {
         st.answers.core.work(AT_ONCE);
     }
     if has_rest(st) {
         crate::server::state::rounds::answers_wake();
     }
+    if !st.loading && !st.replica && (a_rest_is_stored(st) || !st.answers.removed.is_empty()) {
+        behind::soon();
+    }
+}
+
+/// Are answers that were thrown away stored still?
+pub(crate) fn a_rest_is_stored(st: &State) -> bool {
+    st.answers.core.drops() || st.answers.core.index().has_gone()
 }
 
 /// Is there something left for the thread?
@@ -70,13 +80,13 @@ pub(crate) fn has_rest(st: &State) -> bool {
     a.core.has_work() || a.core.index().has_gone() || a.core.leases().has_answers()
 }
 
-/// Deletes some keys of answers that were dropped; true: there may be more.
-pub(crate) fn delete_some(st: &mut State, ctx: Ctx) -> bool {
+/// Deletes some keys of answers that were dropped, at most `n`; true: there may be more.
+pub(crate) fn delete_some(st: &mut State, ctx: Ctx, n: usize) -> bool {
     if st.replica || st.loading || !ffi::removable(ctx) {
         return false;
     }
-    let gone = st.answers.core.take_gone(DELETED_AT_ONCE);
-    let more = gone.len() == DELETED_AT_ONCE;
+    let gone = st.answers.core.take_gone(n);
+    let more = gone.len() == n;
     for g in gone {
         let process = st.answers.process;
         let its = |s: Stored| (s.place(process) == Some(g.place)).then_some(s.value.len());
@@ -234,7 +244,10 @@ pub(crate) fn write(
         let until = expire_at.to_string();
         ffi::replicate(ctx, c"SET", &[name, &bytes, b"PXAT", until.as_bytes()]);
         notify(ctx, store::STRING_EVENT, c"set", &s);
-        ffi::signal_modified(ctx, &s);
+        // (Who waits for it is answered with this, and told of the next change.)
+        if tracking::record_landed(name, true) {
+            ffi::signal_modified(ctx, &s);
+        }
     });
     let seq = header.seq;
     st.history.note(About::Change, name, How::Fill, seq);
@@ -244,7 +257,8 @@ pub(crate) fn write(
 /// Takes over a stored answer that another process wrote, or that came here: the index learns what it used, and the place is
 /// written into it. False: it is no answer any more.
 pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
-    let Some(generation) = st.resources.of_key(name).map(|r| r.generation) else {
+    let of_key = st.resources.of_key(name);
+    let Some((generation, unsure)) = of_key.map(|r| (r.generation, r.unsure_before)) else {
         return false;
     };
     let process = st.answers.process;
@@ -270,6 +284,11 @@ pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
         return false;
     };
     clock::order().observe(header.seq, clock::now_us());
+    if header.seq < unsure {
+        // The process that threw some away ended before their keys were gone.
+        store::remove_key(ctx, name);
+        return false;
+    }
     match st.answers.core.load(name, &used.deps, &uses) {
         Ok(place) => {
             if let Some(r) = st.resources.of_key(name).map(|r| r.name.clone()) {

@@ -132,6 +132,19 @@ pub(crate) fn doubt(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
     stir(st);
 }
 
+/// A user took a record's key away: the same, and kept if an answer used it.
+pub(crate) fn removed(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
+    if st.answers.idle() {
+        return;
+    }
+    let Some(e) = st.get(ix) else { return };
+    let own = thing(Kind::Record, &key::record(&e.name, id));
+    if st.answers.core.index().is_used(own) {
+        st.answers.removed.push((ix, id.into()));
+    }
+    doubt(st, ix, id, seq);
+}
+
 /// A record is in doubt since before its answers were loaded.
 pub(crate) fn doubted(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
     doubt(st, ix, id, seq);

@@ -338,3 +338,35 @@ fn what_is_loaded_against_what_is_known_is_outdated() {
     let mut b = A::default();
     assert!(b.load(b"p:1", &deps, &uses).is_ok());
 }
+
+#[test]
+fn answers_that_are_recomputed_again_and_again_take_no_more_places() {
+    let mut a = A::default();
+    for n in 1..2_000 {
+        put(&mut a, "page:1", vec![rec(1, known(n))], n * 10);
+        assert!(seen(&mut a, 1, known(n + 1), n * 10 + 1, &[]));
+        while a.work(100) {}
+        let (things, slots, postings) = a.index().sizes();
+        assert!(
+            things <= 1 && slots <= 20 && postings <= 20,
+            "after {n}: {things} things, {slots} slots, {postings} postings"
+        );
+    }
+}
+
+#[test]
+fn the_place_of_a_dropped_answer_is_no_place_of_another() {
+    let mut a = A::default();
+    let mut places = Vec::new();
+    for n in 1..200 {
+        places.push(put(&mut a, "page:1", vec![rec(1, known(n))], n * 10));
+        a.changed(1_001, n * 10 + 1);
+        while a.work(100) {}
+        // (Every slot is free by now, and given anew.)
+        assert!(places.iter().all(|at| a.check(*at) == Check::Dropped));
+    }
+    let slots: Vec<u32> = places.iter().map(|at| at.slot).collect();
+    assert!(slots
+        .iter()
+        .any(|s| slots.iter().filter(|t| *t == s).count() > 1));
+}

@@ -37,6 +37,7 @@ impl Judge<'_> {
         };
         for _ in 0..n {
             if enough.is_some_and(|m| scan.found.len() + scan.lacking.len() >= m) {
+                scan.cut |= scan.at < scan.candidates.len();
                 scan.at = scan.candidates.len();
             }
             let Some(id) = scan.candidates.get(scan.at).cloned() else {

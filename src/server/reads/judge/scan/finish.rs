@@ -17,6 +17,7 @@ use compact_str::CompactString;
 use podium_core::computed::thing::UNKNOWN;
 use podium_core::key;
 use podium_core::question;
+use std::sync::Arc;
 
 /// The first error among what was found.
 fn error_in(found: &[Item]) -> Option<String> {
@@ -72,7 +73,7 @@ impl Judge<'_> {
             scan.keys(st).iter().for_each(|key| tracking::read(key));
         }
         let total = scan.found.len();
-        self.use_found(st, &scan);
+        self.use_found(st, &mut scan);
         let Some(e) = st.get_mut(scan.ix) else {
             return Progress::Done(Body::error(cluster::no_entity(entity_of(name))));
         };
@@ -191,28 +192,31 @@ impl Judge<'_> {
         Progress::Done(body.with_meta(meta))
     }
     /// The computation that the read is for used the sets, and the records that were found in them.
-    fn use_found(&mut self, st: &State, scan: &Scan) {
+    fn use_found(&mut self, st: &State, scan: &mut Scan) {
         let Some(used) = &mut self.used else { return };
         let Some(e) = st.get(scan.ix) else { return };
         if scan.found.len() > MOST_MEMBERS {
-            return used.whole(st, scan.ix);
+            return used.whole(st, scan.ix, scan.began);
         }
+        scan.look_at_sets();
         for item in &scan.found {
             let (content, until) = item.seen.unwrap_or((UNKNOWN, None));
             used.member(scan.ix, &key::record(&e.name, &item.id), content, until);
         }
-        match &scan.conditions[..] {
-            [] => {
+        let suffixes: Vec<Arc<[u8]>> = match &scan.conditions[..] {
+            [] => vec![Arc::from(&b"*"[..])],
+            several => several.iter().map(|c| c.suffix.clone()).collect(),
+        };
+        for suffix in &suffixes {
+            let part = scan.sets.iter().find(|p| p.suffix == *suffix);
+            if part.is_none() && !scan.cut && suffixes.len() == 1 {
+                // What a question of its own returned stands for the set.
                 let ids: Vec<CompactString> = scan.found.iter().map(|i| i.id.clone()).collect();
-                used.set(st, scan.ix, b"*", &ids);
+                used.set(st, scan.ix, suffix, &ids);
+                continue;
             }
-            [one] => {
-                let ids: Vec<CompactString> = scan.found.iter().map(|i| i.id.clone()).collect();
-                used.set(st, scan.ix, &one.suffix, &ids);
-            }
-            several => several
-                .iter()
-                .for_each(|c| used.set_unread(st, scan.ix, &c.suffix)),
+            let content = part.map_or(UNKNOWN, |p| p.content);
+            used.set_as_of(st, scan.ix, suffix, content, scan.began);
         }
         if e.feed.from == 0 {
             used.until(scan.fresh_until);

@@ -1,6 +1,6 @@
 //! Which records are candidates of an index question: those of a set that is known, or what must be fetched first.
 
-use crate::server::reads::judge::scan::{Scan, Start};
+use crate::server::reads::judge::scan::{Part, Scan, Start};
 use crate::server::reads::judge::{entity_of, Judge, Want};
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
@@ -16,6 +16,7 @@ use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use hashbrown::HashMap;
+use podium_core::computed::thing::UNKNOWN;
 use podium_core::doubt::cheaper_to_refetch;
 use podium_core::entry::Sentinel;
 use podium_core::freshness::{self, Use};
@@ -85,8 +86,17 @@ impl Judge<'_> {
         let mut failed: Option<Fault> = None;
         // Of an intersection: what is known of each set that is there.
         let mut sets: Vec<(u64, Vec<CompactString>)> = Vec::new();
+        // For a computation: what each was like.
+        let mut parts: Vec<Part> = Vec::new();
         for suffix in &suffixes {
             let mut consider = |s: Scan| {
+                if self.used.is_some() && s.relied_on.is_none() {
+                    parts.push(Part {
+                        suffix: suffix.clone(),
+                        ids: s.candidates.clone(),
+                        content: UNKNOWN,
+                    });
+                }
                 if suffixes.len() > 1 && !s.stale {
                     sets.push((s.confirmed, s.candidates.clone()));
                 }
@@ -265,6 +275,11 @@ impl Judge<'_> {
         if (scan.stale || ending) && !self.options.cache_only {
             self.refresh
                 .push(Want::Question(ix, most_selective(&e.spec, conditions)));
+        }
+        if let Some(used) = &self.used {
+            // What stands for a set, or is past its freshness, is not what is known now.
+            let current = scan.relied_on.is_none() && !scan.stale;
+            (scan.began, scan.sets) = (current.then_some(used.began), parts);
         }
         Start::Scan(Box::new(scan))
     }

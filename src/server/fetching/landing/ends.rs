@@ -15,17 +15,13 @@ use podium_core::entry::Encoded;
 use podium_core::entry::Entry;
 use podium_core::key;
 use podium_core::spec::Spec;
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Changed links that are not worth it: the record's own landing takes longer.
 const FEW: usize = 32;
 /// A link takes so many stored bytes at least.
 const LINK_BYTES: usize = 16;
-/// Ends put in doubt per hold of the lock: well under a millisecond.
-const SLICE: usize = 16;
-/// Between two holds: who is woken by the lock would else find it taken again.
-const BREATH: Duration = Duration::from_micros(50);
 
 /// Records whose ends were put in doubt ahead, until they have landed.
 pub(crate) struct Ahead {
@@ -127,20 +123,17 @@ fn one(lane: &Lane, id: &CompactString, s: Option<&Encoded>, sent: u64) -> bool 
     if begun.is_none() {
         return false;
     }
-    for part in changed.chunks(SLICE) {
-        cell::with(|st, ctx| {
-            if ffi::removable(ctx) {
-                for (f, other, link) in part {
-                    store::doubt_other_end(st, ctx, ix, *f, id, other, *link);
-                }
-            } else if let Some(e) = st.get_mut(ix) {
-                // Its landing is to look at all of them itself.
-                e.landing.remove(id);
-            }
-        });
-        // Who waits for the lock gets it.
-        std::thread::sleep(BREATH);
-    }
+    cell::in_slices(&changed, |st, ctx, (f, other, link)| {
+        if ffi::removable(ctx) {
+            store::doubt_other_end(st, ctx, ix, *f, id, other, *link);
+            return ControlFlow::Continue(());
+        }
+        if let Some(e) = st.get_mut(ix) {
+            // Its landing is to look at all of them itself.
+            e.landing.remove(id);
+        }
+        ControlFlow::Break(())
+    });
     true
 }
 

@@ -2,7 +2,6 @@
 
 use crate::server::desk::job::Question;
 use crate::server::fetching::landing::question::newer;
-use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
@@ -14,6 +13,7 @@ use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_core::entry::{hash, Entry, Header};
 use podium_core::{index, key};
+use std::ops::ControlFlow;
 
 /// What is known beside the answer while its sets are written.
 pub(super) struct Known {
@@ -76,22 +76,21 @@ impl Known {
         sets: impl Fn(ffi::Ctx, &Entity, &str) -> Option<Vec<Vec<u8>>>,
     ) -> Vec<CompactString> {
         let mut unknown = Vec::new();
-        for part in ids.chunks(LOOK) {
-            cell::with(|st, ctx| {
-                let Some(e) = st.get(q.lane.ix) else { return };
-                for id in part {
-                    let Some(sets) = sets(ctx, e, id) else {
-                        unknown.push(id.clone());
-                        continue;
-                    };
-                    for suffix in sets {
-                        if table || suffix == *q.suffix {
-                            self.told.entry(suffix).or_default().push(id.clone());
-                        }
-                    }
+        cell::in_slices(ids, |st, ctx, id| {
+            let Some(e) = st.get(q.lane.ix) else {
+                return ControlFlow::Break(());
+            };
+            let Some(sets) = sets(ctx, e, id) else {
+                unknown.push(id.clone());
+                return ControlFlow::Continue(());
+            };
+            for suffix in sets {
+                if table || suffix == *q.suffix {
+                    self.told.entry(suffix).or_default().push(id.clone());
                 }
-            });
-        }
+            }
+            ControlFlow::Continue(())
+        });
         unknown
     }
     /// What was told, or seen by later fetches, while the question was under way. (What is newer still is looked at when
@@ -117,14 +116,11 @@ impl Known {
             }
         });
         self.later.extend(ids);
-        for part in unknown.chunks(SLICE) {
-            cell::with(|st, ctx| {
-                for id in part {
-                    self.later.remove(id);
-                    doubt_dropped(st, ctx, ix, self, id, sent);
-                }
-            });
-        }
+        cell::in_slices(&unknown, |st, ctx, id| {
+            self.later.remove(id);
+            doubt_dropped(st, ctx, ix, self, id, sent);
+            ControlFlow::Continue(())
+        });
     }
     /// Did the question return it, matching or not?
     pub(super) fn saw(&self, id: &str) -> bool {

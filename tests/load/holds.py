@@ -266,6 +266,7 @@ def cases(h: Holds, repeat: int) -> dict:
             return client
 
         def act(client):
+            h.airtable.seed(seed(h.records, []))
             client.pipeline([("PODIUM.UPSERT", f"linked:{rid(i)}", json.dumps({"name": "a", "own": "x", "others": [rid(200_000 + i * links + j) for j in range(links)]})) for i in range(count)], timeout=120)
         return prepare, act
 

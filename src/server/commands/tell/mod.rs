@@ -6,6 +6,7 @@
 //! PODIUM.UPSERT     <entity>:<id> <json> [AT <unix-ms>]
 //! ```
 
+mod large;
 mod record;
 mod work;
 
@@ -162,12 +163,15 @@ unsafe fn upsert_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
     );
     let r = cell::enter(|st| {
         let k = args::record_key(st, name)?;
+        if large::is(json) && argc > 2 && large::begin(ctx, &k, *argv.add(2), at) {
+            return Ok(None);
+        }
         let (told, source) = cells::read_upsert(&k.id, json)
             .map_err(|why| format!("BADRECORD {}: {why}", key::shown(name)))?;
         let stored = as_of(st, at, |st| tell(st, ctx, &k, &told, source, at))?;
-        Ok(i64::from(stored))
+        Ok(Some(Body::Int(i64::from(stored))))
     });
-    answer(ctx, r.map(|r| r.map(Body::Int)))
+    sent(ctx, r)
 }
 
 pub(crate) fn answer(ctx: Ctx, r: Option<Result<Body, String>>) -> c_int {

@@ -2,7 +2,7 @@
 
 use crate::server::fetching::columns;
 use crate::server::state::clock;
-use crate::server::state::entities::State;
+use crate::server::state::entities::{LinkCells, State};
 use crate::server::state::lane::Lane;
 use crate::server::state::query::RecordKey;
 use crate::server::store::form;
@@ -11,7 +11,7 @@ use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::log;
 use crate::server::valkey::reply;
-use podium_core::entry::{Entry, WRITTEN};
+use podium_core::entry::{Encoded, Entry, WRITTEN};
 use podium_core::outside;
 use podium_core::record::{self, Source};
 use serde_json::{Map, Value};
@@ -89,44 +89,84 @@ pub(crate) fn tell(
     source: Source,
     at: Option<u64>,
 ) -> Result<bool, String> {
-    let Some(e) = st.get(k.ix) else {
-        return Ok(false);
-    };
-    let now = ffi::now_ms();
-    let lane = Lane::of(e, Cause::Get);
     if too_late(st, ctx, k, at)? {
         return Ok(false);
     }
-    let Some(cells) = columns::told(&lane.base, &lane.spec, cells) else {
-        let seq = clock::next();
-        store::invalidate(st, ctx, k.ix, &k.id, seq);
+    let Some(e) = st.get(k.ix) else {
         return Ok(false);
     };
-    let shaped = record::shape(&lane.spec, &k.id, &cells, source);
-    let seq = clock::next();
-    let stored = form::encode(&lane, &k.id, &shaped, seq, now, told_at(at, now));
-    let before = store::links_before(st, ctx, k.ix, &k.id);
-    let links = Entry::read(&stored.bytes, &k.name)
-        .map(|entry| store::link_cells(st, k.ix, &entry))
-        .unwrap_or_default();
-    let kept = if shaped.lacks_required {
-        if let Some(e) = st.get_mut(k.ix) {
-            e.figures.schema_violations += 1;
+    let lane = Lane::of(e, Cause::Get);
+    let ready = Ready::of(&lane, k, (cells, source), clock::next(), at);
+    Ok(ready.apply(st, ctx, k, false))
+}
+
+/// What somebody tells of a record, ready to be stored.
+pub(super) struct Ready {
+    /// Its place in the order of sends and changes.
+    pub(super) seq: u64,
+    /// `None`: which columns its cells are of cannot be told.
+    pub(super) stored: Option<Encoded>,
+    lacks_required: bool,
+    links: LinkCells,
+}
+
+impl Ready {
+    /// To be stored under `seq`. Needs no lock.
+    pub(super) fn of(
+        lane: &Lane,
+        k: &RecordKey,
+        (cells, source): (&Map<String, Value>, Source),
+        seq: u64,
+        at: Option<u64>,
+    ) -> Ready {
+        let mut ready = Ready {
+            seq,
+            stored: None,
+            lacks_required: false,
+            links: Vec::new(),
+        };
+        if let Some(cells) = columns::told(&lane.base, &lane.spec, cells) {
+            let now = ffi::now_ms();
+            let shaped = record::shape(&lane.spec, &k.id, &cells, source);
+            let stored = form::encode(lane, &k.id, &shaped, ready.seq, now, told_at(at, now));
+            if let Some(entry) = Entry::read(&stored.bytes, &k.name) {
+                let fields = lane.spec.link_fields();
+                ready.links = fields.map(|f| (f, store::ids_in(&entry, f))).collect();
+            }
+            ready.lacks_required = shaped.lacks_required;
+            ready.stored = Some(stored);
         }
-        false
-    } else {
-        let (bytes, end) = (&stored.bytes, stored.expire_at);
-        store::put(st, ctx, k.ix, &k.id, bytes, end, By::Told) == Stored::Yes
-    };
-    if !kept {
-        // What cannot be stored is at least not answered from the old copy.
-        store::invalidate(st, ctx, k.ix, &k.id, seq);
+        ready
     }
-    match before {
-        None => store::doubt_gained(st, ctx, k.ix, &k.id, &links),
-        // What is stored was compared with them.
-        Some(before) if !kept => store::relink(st, ctx, k.ix, &k.id, &before, &links),
-        Some(_) => {}
+
+    /// Under the lock; true if it was stored. `ahead`: where nothing was known of the record, the other ends of its links are
+    /// in doubt already.
+    pub(super) fn apply(&self, st: &mut State, ctx: Ctx, k: &RecordKey, ahead: bool) -> bool {
+        let Some(stored) = &self.stored else {
+            store::invalidate(st, ctx, k.ix, &k.id, self.seq);
+            return false;
+        };
+        let before = store::links_before(st, ctx, k.ix, &k.id);
+        let kept = if self.lacks_required {
+            if let Some(e) = st.get_mut(k.ix) {
+                e.figures.schema_violations += 1;
+            }
+            false
+        } else {
+            let (bytes, end) = (&stored.bytes, stored.expire_at);
+            store::put(st, ctx, k.ix, &k.id, bytes, end, By::Told) == Stored::Yes
+        };
+        if !kept {
+            // What cannot be stored is at least not answered from the old copy.
+            store::invalidate(st, ctx, k.ix, &k.id, self.seq);
+        }
+        match before {
+            None if ahead => {}
+            None => store::doubt_gained(st, ctx, k.ix, &k.id, &self.links),
+            // What is stored was compared with them.
+            Some(before) if !kept => store::relink(st, ctx, k.ix, &k.id, &before, &self.links),
+            Some(_) => {}
+        }
+        kept
     }
-    Ok(kept)
 }

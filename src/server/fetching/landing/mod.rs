@@ -5,7 +5,7 @@ pub(crate) mod known;
 pub(crate) mod question;
 pub(crate) mod sets;
 
-pub(crate) use crate::server::fetching::landing::ends::ahead;
+pub(crate) use crate::server::fetching::landing::ends::{ahead, ahead_of_told, Ahead};
 pub(crate) use crate::server::fetching::landing::question::{
     doubt_all, note_lookup, question, question_failed,
 };

@@ -40,8 +40,9 @@ pub(super) fn head(asked_ms: u64, fresh_until: u64, sent: u64) -> Sentinel {
     }
 }
 
-/// Members written per hold of the lock.
-const MEMBERS: usize = 500;
+/// Members written per hold of the lock, and read.
+const MEMBERS: usize = 100;
+const LISTED: usize = 1_000;
 
 /// Is the entity as the question found it, and the question's own key left alone?
 fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
@@ -141,12 +142,12 @@ impl Standing {
                 if standing.head.is_none() {
                     standing.moves = e.moves.get();
                 }
-                store::read_part(ctx, e, suffix, standing.ids.last(), MEMBERS)
+                store::read_part(ctx, e, suffix, standing.ids.last(), LISTED)
             });
             let Some((head, part)) = part.flatten() else {
                 return standing;
             };
-            let last = part.len() < MEMBERS;
+            let last = part.len() < LISTED;
             standing.head = Some(head);
             standing.ids.extend(part);
             if last {

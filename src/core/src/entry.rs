@@ -182,26 +182,31 @@ impl<'a> Entry<'a> {
     }
     /// Where each field of its spec lies in the [`cells`](Self::cells). Empty: no view is cut from records of this spec.
     pub fn spans(&self, spec: &Spec) -> Vec<Span> {
+        let mut out = Vec::new();
+        self.spans_into(spec, &mut out);
+        out
+    }
+    /// The same, in place of what `out` holds.
+    pub fn spans_into(&self, spec: &Spec, out: &mut Vec<Span>) {
+        out.clear();
         if self.flags & LENGTHS == 0 {
-            return Vec::new();
+            return;
         }
         let Some(mut lengths) = self.lengths() else {
-            return Vec::new();
+            return;
         };
-        let mut all: Vec<u64> = Vec::with_capacity(spec.fields().len());
+        out.reserve(spec.fields().len());
         while let Some(n) = number::take(&mut lengths) {
-            all.push(n);
+            out.push(Span {
+                start: 0,
+                end: record::offset((n >> 1) as usize),
+                filled: n & 1 != 0,
+            });
         }
         let brace = match self.flags & VIEW_FIRST {
             0 => usize::MAX,
             _ => self.split.saturating_sub(1),
         };
-        let absent = Span {
-            start: 0,
-            end: 0,
-            filled: true,
-        };
-        let mut out = alloc::vec![absent; all.len()];
         // Behind the id.
         let id = self
             .cells()
@@ -210,24 +215,20 @@ impl<'a> Entry<'a> {
             .position(|b| *b == b'"');
         let mut at = OPENING.len() + id.unwrap_or(0) + 1;
         for ix in spec.stored_order() {
-            let ix = usize::from(*ix);
-            let (Some(n), Some(span)) = (all.get(ix), out.get_mut(ix)) else {
-                return Vec::new();
+            let Some(span) = out.get_mut(usize::from(*ix)) else {
+                return out.clear();
             };
-            let len = (n >> 1) as usize;
+            let len = span.end as usize;
             if len == 0 {
+                span.filled = true;
                 continue;
             }
             at += usize::from(at == brace);
             let start = at + 1;
             at = start.saturating_add(len);
-            *span = Span {
-                start: record::offset(start),
-                end: record::offset(at),
-                filled: n & 1 != 0,
-            };
+            span.start = record::offset(start);
+            span.end = record::offset(at);
         }
-        out
     }
     /// A view of it; without a copy, where it is stored as such.
     ///

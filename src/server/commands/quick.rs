@@ -14,6 +14,7 @@ use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
 use podium_core::entry::{Entry, Header};
 use podium_core::key::{self, Name};
+use podium_core::record::Span;
 use podium_core::spec::ViewIx;
 use podium_core::{outside, record, refresh};
 use std::cell::RefCell;
@@ -25,16 +26,33 @@ const MOST_MEMBERS: usize = 256;
 /// What is made for one read and used again by the next.
 #[derive(Default)]
 struct Scratch {
-    /// A view cut out of a record.
-    view: Vec<u8>,
+    /// Answers that are not stored as such, one behind the other.
+    made: Vec<u8>,
+    /// Where a record's fields lie.
+    spans: Vec<Span>,
     /// The name of a member's key.
     name: Vec<u8>,
-    /// Answers, as they lie in the keyspace.
-    answers: Vec<(*const u8, usize)>,
+    answers: Vec<Answer>,
 }
 
 thread_local! {
-    static SCRATCH: RefCell<Scratch> = const { RefCell::new(Scratch { view: Vec::new(), name: Vec::new(), answers: Vec::new() }) };
+    static SCRATCH: RefCell<Scratch> = const {
+        RefCell::new(Scratch {
+            made: Vec::new(),
+            spans: Vec::new(),
+            name: Vec::new(),
+            answers: Vec::new(),
+        })
+    };
+}
+
+/// Where an answer lies.
+#[derive(Clone, Copy)]
+enum Answer {
+    /// In the keyspace, which nothing changes before the command is over.
+    Stored(*const u8, usize),
+    /// In what was made: from where, and how long.
+    Made(usize, usize),
 }
 
 /// A larger one is given back.
@@ -154,8 +172,9 @@ pub(super) unsafe fn get(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
         let Ok(mut scratch) = scratch.try_borrow_mut() else {
             return false;
         };
-        let cut = &mut scratch.view;
-        let answer = cell::enter(|st| answer(ctx, st, &shape, &entry, name, now, cut)).flatten();
+        let Scratch { made, spans, .. } = &mut *scratch;
+        let room = (made, spans);
+        let answer = cell::enter(|st| answer(ctx, st, &shape, &entry, name, now, room)).flatten();
         let Some(answer) = answer else { return false };
         if tracking::somebody_waits() {
             tracking::read(name);
@@ -167,8 +186,8 @@ pub(super) unsafe fn get(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
         } else {
             reply::bulk(ctx, answer);
         }
-        if scratch.view.capacity() > KEPT {
-            scratch.view = Vec::new();
+        if scratch.made.capacity() > KEPT {
+            scratch.made = Vec::new();
         }
         if !plainly_fresh(&h, now) {
             ahead::refresh(ctx, name, &h, now);
@@ -177,7 +196,7 @@ pub(super) unsafe fn get(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
     })
 }
 
-/// The answer, counted as a hit; a view is cut into `cut`.
+/// The answer, counted as a hit; one that is not stored in one piece is made in `made`.
 fn answer<'a>(
     ctx: Ctx,
     st: &mut State,
@@ -185,7 +204,7 @@ fn answer<'a>(
     entry: &Entry<'a>,
     name: &[u8],
     now: u64,
-    cut: &'a mut Vec<u8>,
+    (made, spans): (&'a mut Vec<u8>, &mut Vec<Span>),
 ) -> Option<&'a [u8]> {
     let generation = entry.header.generation;
     let e = st.of_generation(generation)?;
@@ -195,11 +214,22 @@ fn answer<'a>(
     }
     let answer: &[u8] = match part(ctx, e, shape.view)? {
         Part::Answer => entry.answer(),
-        Part::Whole => entry.whole(),
+        Part::Whole => match entry.pieces() {
+            (whole, []) => whole,
+            (first, rest) => {
+                made.clear();
+                made.extend_from_slice(first);
+                made.extend_from_slice(rest);
+                made
+            }
+        },
+        // Without a schema the record must be parsed.
+        Part::Cut(_) if e.spec.open() => return None,
         Part::Cut(view) => {
             let id = std::str::from_utf8(name.get(e.name.len() + 1..)?).ok()?;
-            record::project_into(&e.spec, view, id, entry.whole(), &entry.spans(), cut).ok()?;
-            cut
+            entry.spans_into(&e.spec, spans);
+            record::project_into(&e.spec, view, id, entry.cells(), spans, made).ok()?;
+            made
         }
     };
     st.hit(generation, now, None).then_some(answer)
@@ -219,6 +249,7 @@ pub(super) unsafe fn index(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
             return false;
         };
         scratch.answers.clear();
+        scratch.made.clear();
         let found = cell::enter(|st| members(ctx, st, &shape, raw_name, &mut scratch)).flatten();
         let Some(n) = found else { return false };
         if tracking::somebody_waits() {
@@ -229,9 +260,18 @@ pub(super) unsafe fn index(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
             return true;
         }
         rm!(RedisModule_ReplyWithArray(ctx, n as i64));
-        for (at, len) in &scratch.answers {
-            // The bytes belong to the keyspace, which nothing changes before this command is over.
-            rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), *len));
+        for answer in &scratch.answers {
+            match *answer {
+                Answer::Stored(at, len) => {
+                    rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), len));
+                }
+                Answer::Made(at, len) => {
+                    reply::bulk(ctx, scratch.made.get(at..at + len).unwrap_or(&[]));
+                }
+            }
+        }
+        if scratch.made.capacity() > KEPT {
+            scratch.made = Vec::new();
         }
         true
     })
@@ -309,9 +349,17 @@ fn members(
         scratch.name.truncate(prefix);
         scratch.name.extend_from_slice(id);
         let slot = slot.get_or_insert_with(|| NameSlot::new(&scratch.name));
-        let answer = slot
-            .open(ctx, &scratch.name)
-            .and_then(|key| member(e, &key, &scratch.name, condition, takes, now));
+        let answer = slot.open(ctx, &scratch.name).and_then(|key| {
+            member(
+                e,
+                &key,
+                &scratch.name,
+                condition,
+                takes,
+                now,
+                &mut scratch.made,
+            )
+        });
         all &= answer.is_some();
         scratch.answers.extend(answer);
         all
@@ -334,7 +382,7 @@ enum Takes {
     Whole,
 }
 
-/// Where what is taken of a member lies, if its copy is fresh and says that it belongs.
+/// What is taken of a member, if its copy is fresh and says that it belongs.
 fn member(
     e: &Entity,
     key: &Key,
@@ -342,17 +390,26 @@ fn member(
     condition: Option<(u16, &[u8])>,
     takes: Takes,
     now: u64,
-) -> Option<(*const u8, usize)> {
+    made: &mut Vec<u8>,
+) -> Option<Answer> {
     let body = key.body()?;
     let entry = Entry::read(body, name)?;
     let belongs = condition.is_none_or(|(field, value)| entry.has(field, value));
     if !belongs || entry.header.generation != e.generation || !plainly_fresh(&entry.header, now) {
         return None;
     }
-    let taken = match takes {
-        Takes::Id => record::id_in(entry.answer())?,
-        Takes::Answer => entry.answer(),
-        Takes::Whole => entry.whole(),
-    };
-    Some((taken.as_ptr(), taken.len()))
+    let stored = |part: &[u8]| Answer::Stored(part.as_ptr(), part.len());
+    Some(match takes {
+        Takes::Id => stored(record::id_in(entry.answer())?),
+        Takes::Answer => stored(entry.answer()),
+        Takes::Whole => match entry.pieces() {
+            (whole, []) => stored(whole),
+            (first, rest) => {
+                let at = made.len();
+                made.extend_from_slice(first);
+                made.extend_from_slice(rest);
+                Answer::Made(at, made.len() - at)
+            }
+        },
+    })
 }

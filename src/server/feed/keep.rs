@@ -6,13 +6,12 @@ use crate::server::store::{self, kept_ms, walk};
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use podium_core::key;
+use std::ops::ControlFlow;
 
 /// Keys are looked through so often.
 pub(super) fn every_ms() -> u64 {
     kept_ms() / 4
 }
-/// Index sets per hold of the server's lock.
-const SLICE: usize = 250;
 
 /// Puts off the end of what the feed of this base vouches for and would end before the next look but one.
 pub(super) fn extend(base: &str) {
@@ -30,9 +29,10 @@ pub(super) fn extend(base: &str) {
                 put_off(c.ctx, c.name);
             }
         });
-        for part in sets.chunks(SLICE) {
-            cell::with(|st, ctx| part.iter().for_each(|suffix| set(st, ctx, ix, suffix)));
-        }
+        cell::in_slices(&sets, |st, ctx, suffix| {
+            set(st, ctx, ix, suffix);
+            ControlFlow::Continue(())
+        });
     }
 }
 

@@ -9,7 +9,7 @@ use crate::server::fetching::landing;
 use crate::server::fetching::{self, Got};
 use crate::server::state::cell;
 use crate::server::state::clock::Sent;
-use crate::server::state::entities::EntityIx;
+use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::lane::Lane;
 use crate::server::store::form;
 use crate::server::upstream::fault::Fault;
@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use podium_airtable::{FailureKind, Page};
 use podium_core::entry::Entry;
 use podium_core::{index, key};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -77,7 +78,7 @@ static TURN: Mutex<()> = Mutex::new(());
 const RESTARTS: u32 = 3;
 /// A page that times out, or that Airtable fails to give, is asked for again at most this often.
 const REPEATS: u32 = 2;
-/// Records stored per hold of the server's lock.
+/// Records made ready to be stored at a time.
 const SLICE: usize = 32;
 /// Share of maxmemory, in percent, that is not warmed beyond.
 const FULL: u64 = 95;
@@ -304,39 +305,41 @@ fn store(lane: &Lane, page: &Page, all: &mut Contents) -> Result<Option<String>,
             note(lane, id, &s.bytes, all);
         }
         let _ahead = landing::ahead(lane, all.sent, shaped.iter().map(|(id, s)| (id, Some(s))));
-        let step = cell::with(|st, ctx| {
-            if st
-                .get(lane.ix)
-                .is_none_or(|e| e.generation != lane.generation)
-            {
-                return Err(Fault::new(format!(
-                    "ERR {} was changed or emptied while it was being warmed: warm it again",
-                    lane.entity
-                )));
+        let mut why = Ok(None);
+        let mut asked = false;
+        cell::in_slices(&shaped, |st, ctx, (id, s)| {
+            why = may_go_on(st, lane);
+            if !std::mem::replace(&mut asked, true) {
+                why = match std::mem::replace(&mut why, Ok(None)) {
+                    Ok(None) => Ok(no_room(ctx, bytes + all.set_bytes)),
+                    stopped => stopped,
+                };
+                let lookups = evidence.iter().filter(|_| n == 0);
+                lookups.for_each(|(field, agrees)| landing::note_lookup(st, lane, *field, *agrees));
             }
-            if !settings::enabled() {
-                return Ok(Some("podium.enabled is no: nothing is stored".to_string()));
+            if !matches!(why, Ok(None)) {
+                return ControlFlow::Break(());
             }
-            if let Some(why) = no_room(ctx, bytes + all.set_bytes) {
-                return Ok(Some(why));
-            }
-            for (id, s) in &shaped {
-                landing::put(st, ctx, lane, id, s);
-            }
-            if n == 0 {
-                for (field, agrees) in &evidence {
-                    landing::note_lookup(st, lane, *field, *agrees);
-                }
-            }
-            Ok(None)
+            landing::put(st, ctx, lane, id, s);
+            ControlFlow::Continue(())
         });
-        match step {
-            Some(Ok(None)) => {}
-            Some(other) => return other,
-            None => return Err(Fault::new("ERR internal error: the cache is busy")),
+        if !matches!(why, Ok(None)) {
+            return why;
         }
     }
     Ok(None)
+}
+
+/// Is the entity as it was when the warming began? Why it stops here, if so.
+fn may_go_on(st: &State, lane: &Lane) -> Result<Option<String>, Fault> {
+    let in_force = st.get(lane.ix).map(|e| e.generation);
+    if in_force != Some(lane.generation) {
+        return Err(Fault::new(format!(
+            "ERR {} was changed or emptied while it was being warmed: warm it again",
+            lane.entity
+        )));
+    }
+    Ok((!settings::enabled()).then(|| "podium.enabled is no: nothing is stored".to_string()))
 }
 
 /// Notes which sets a record belongs to.

@@ -7,6 +7,7 @@ use crate::server::state::entities::State;
 use crate::server::valkey::ffi::Ctx;
 use crate::server::valkey::lock;
 use std::cell::{Cell, RefCell, UnsafeCell};
+use std::ops::ControlFlow;
 
 /// A keyspace event that matters to us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +85,30 @@ pub(crate) fn enter<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
 pub(crate) fn with<R>(f: impl FnOnce(&mut State, Ctx) -> R) -> Option<R> {
     let held = lock::lock();
     enter(|st| f(st, held.ctx()))
+}
+
+/// Runs `each` on one item after the other, in slices of the server's lock; as [`with`] otherwise. It stops when `each` says
+/// so, or at a bug.
+pub(crate) fn in_slices<T>(
+    items: impl IntoIterator<Item = T>,
+    mut each: impl FnMut(&mut State, Ctx, T) -> ControlFlow<()>,
+) {
+    let mut items = items.into_iter().peekable();
+    while items.peek().is_some() {
+        let slice = |st: &mut State, ctx: Ctx| {
+            let slice = lock::Slice::begin();
+            for item in items.by_ref() {
+                each(st, ctx, item)?;
+                if slice.over() {
+                    break;
+                }
+            }
+            ControlFlow::Continue(())
+        };
+        if with(slice) != Some(ControlFlow::Continue(())) {
+            return;
+        }
+    }
 }
 
 /// Keeps an event for when the state is free; false if it is free now.

@@ -99,6 +99,8 @@ pub(crate) struct Entity {
     pub(crate) builds: u64,
     /// Computed answers used something of it: doubt about its records matters to them.
     pub(crate) answers_use_it: bool,
+    /// How often a member joined or left a set that was complete.
+    pub(crate) moves: Cell<u64>,
     /// How many index sets were lost: what is completed in steps looks whether one was in between.
     pub(crate) sets_lost: u64,
     pub(crate) trust: HashMap<u16, Trust>,
@@ -172,6 +174,7 @@ impl Entity {
             building: HashMap::new(),
             given_up: HashSet::new(),
             builds: 0,
+            moves: Cell::new(0),
             sets_lost: 0,
             answers_use_it: false,
             trust: HashMap::new(),

@@ -201,17 +201,17 @@ pub(crate) fn put(
         expire_at
     };
     own_write(|| {
-        let s = RString::new(&name);
+        let (s, body) = (RString::new(&name), RString::new(bytes));
         {
             let k = Key::write(ctx, s.raw());
-            k.set_string(&RString::new(bytes));
+            k.set_string(&body);
             k.expire_at(expire_at);
         }
-        ffi::replicate(
-            ctx,
-            c"SET",
-            &[&name, bytes, b"PXAT", expire_at.to_string().as_bytes()],
+        let (at, end) = (
+            RString::new(b"PXAT"),
+            RString::new(expire_at.to_string().as_bytes()),
         );
+        ffi::replicate_all(ctx, c"SET", &[&s, &body, &at, &end]);
         notify(ctx, STRING_EVENT, c"set", &s);
     });
     if by == By::Told {

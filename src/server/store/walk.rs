@@ -6,14 +6,12 @@ use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::history::How;
 use crate::server::store::{copy, invalidate, Copy};
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock::Held;
+use crate::server::valkey::lock::{Held, Slice};
 use compact_str::CompactString;
 use podium_core::entry::Entry;
 use podium_core::key;
 use podium_core::register::START;
-
-/// Records looked at per hold of the lock: well under a millisecond.
-const SLICE: usize = 250;
+use std::ops::ControlFlow;
 
 /// A cached record, while it is looked at.
 pub(crate) struct Cached<'a> {
@@ -44,9 +42,10 @@ pub(crate) fn ids(ix: EntityIx) -> Vec<CompactString> {
 
 /// Looks at those of `ids` that are cached. On a thread that does not hold the lock.
 pub(crate) fn each(ix: EntityIx, ids: &[CompactString], mut look: impl FnMut(&Cached)) {
-    for part in ids.chunks(SLICE) {
-        cell::with(|st, ctx| part.iter().for_each(|id| at(st, ctx, ix, id, &mut look)));
-    }
+    cell::in_slices(ids, |st, ctx, id| {
+        at(st, ctx, ix, id, &mut look);
+        ControlFlow::Continue(())
+    });
 }
 
 /// Puts those in doubt that `shows` says show something that changed; `then` hears of those of a slice, once they are
@@ -59,28 +58,31 @@ pub(crate) fn outdate(
     mut shows: impl FnMut(&Cached) -> bool,
     mut then: impl FnMut(&mut State, Vec<CompactString>),
 ) -> Option<()> {
-    for part in ids.chunks(SLICE) {
+    let mut ids = ids.iter().peekable();
+    while ids.peek().is_some() {
         let held = hold();
         let ctx = held.ctx();
         if !ffi::removable(ctx) {
             return None;
         }
         cell::enter(|st| {
+            let slice = Slice::begin();
             let mut hit = Vec::new();
-            for id in part {
+            for id in ids.by_ref() {
+                let mut shown = false;
                 at(st, ctx, ix, id, &mut |cached: &Cached| {
-                    if shows(cached) {
-                        hit.push(id.clone());
-                    }
+                    shown = shows(cached)
                 });
-            }
-            st.by_word_of(how, |st| {
-                for id in &hit {
-                    invalidate(st, ctx, ix, id, clock::next());
+                if shown {
+                    st.by_word_of(how, |st| invalidate(st, ctx, ix, id, clock::next()));
+                    hit.push(id.clone());
                 }
-            });
+                if slice.over() {
+                    break;
+                }
+            }
             then(st, hit);
-        });
+        })?;
     }
     Some(())
 }

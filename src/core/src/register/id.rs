@@ -55,7 +55,11 @@ impl Usual {
             bits |= u128::from(place(*c)?) << (6 * at);
         }
         let bits = bits << MARK;
-        Some(Usual([bits as u32, (bits >> 32) as u32, (bits >> 64) as u32]))
+        Some(Usual([
+            bits as u32,
+            (bits >> 32) as u32,
+            (bits >> 64) as u32,
+        ]))
     }
 }
 

@@ -198,8 +198,14 @@ impl<T: Kept> Table<T> {
     #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         let buckets = self.rows.iter().flatten();
-        let entries: usize = buckets.map(|b| good_size(b.capacity() * core::mem::size_of::<T>())).sum();
-        let directory: usize = self.rows.iter().map(|r| r.capacity() * core::mem::size_of::<Vec<T>>()).sum();
+        let entries: usize = buckets
+            .map(|b| good_size(b.capacity() * core::mem::size_of::<T>()))
+            .sum();
+        let directory: usize = self
+            .rows
+            .iter()
+            .map(|r| r.capacity() * core::mem::size_of::<Vec<T>>())
+            .sum();
         entries + directory
     }
     /// Entries of the fullest bucket.
@@ -260,6 +266,9 @@ mod tests {
     #[test]
     fn sizes_are_those_that_allocators_have() {
         let sizes = [1, 16, 17, 100, 129, 200, 257, 385, 513, 641, 897, 1025].map(good_size);
-        assert_eq!(sizes, [16, 16, 32, 112, 160, 224, 320, 448, 640, 768, 1024, 1280]);
+        assert_eq!(
+            sizes,
+            [16, 16, 32, 112, 160, 224, 320, 448, 640, 768, 1024, 1280]
+        );
     }
 }

@@ -39,8 +39,16 @@ fn it_is_small_and_no_insertion_moves_much() {
     }
     assert_eq!(r.len(), 200_000);
     let bytes = r.usual.bytes();
-    assert!(bytes < 200_000 * 14, "{} a record", bytes as f64 / 200_000.0);
-    assert!(r.usual.widest() < 200, "a bucket is looked through as a whole: {}", r.usual.widest());
+    assert!(
+        bytes < 200_000 * 14,
+        "{} a record",
+        bytes as f64 / 200_000.0
+    );
+    assert!(
+        r.usual.widest() < 200,
+        "a bucket is looked through as a whole: {}",
+        r.usual.widest()
+    );
 }
 
 #[test]
@@ -52,7 +60,10 @@ fn what_arrives_is_looked_at_once() {
     assert!(r.take_arrived(5).is_empty());
     r.lose_told();
     r.arrived("recC");
-    assert!(r.take_arrived(5).is_empty() && !r.told_is_complete(), "all is looked through");
+    assert!(
+        r.take_arrived(5).is_empty() && !r.told_is_complete(),
+        "all is looked through"
+    );
     r.found_all_told();
     assert!(r.told_is_complete());
 }

@@ -1,5 +1,6 @@
 //! What was told of one entity while fetches are under way, and what of it is known still.
 
+use crate::entry;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use compact_str::CompactString;
@@ -51,9 +52,14 @@ impl Known {
     }
 }
 
-/// What was told of an entity.
+/// Parts of a large log: none of its steps takes long then, be it growing, forgetting or being taken apart.
+const PARTS: usize = 128;
+/// Records of a log that is kept in one part.
+const SMALL: usize = 512;
+
+/// What was told of some of an entity's records.
 #[derive(Default)]
-pub(super) struct Log {
+pub(super) struct Part {
     known: HashMap<CompactString, Known>,
     /// The numbers under which anything was told.
     told: BTreeSet<u64>,
@@ -63,72 +69,162 @@ pub(super) struct Log {
     newest: u64,
 }
 
-impl Log {
-    fn of(&mut self, what: &str) -> &mut Known {
-        self.known.entry_ref(what).or_default()
-    }
-    pub(super) fn len(&self) -> usize {
-        self.known.len()
-    }
-    pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-    /// Forgets what no fetch under way was sent before.
-    pub(super) fn forget(&mut self, oldest: u64) {
+impl Part {
+    fn forget(&mut self, oldest: u64) {
         self.known.retain(|_, k| k.newest() > oldest);
         self.told = self.told.split_off(&oldest);
         let known = &self.known;
         self.missing.retain(|id| known.contains_key(id));
     }
-    pub(super) fn note(&mut self, what: &str, seq: u64) {
-        self.newest = self.newest.max(seq);
-        let k = self.of(what);
-        k.noted = k.noted.max(seq);
+}
+
+/// What was told of an entity.
+#[derive(Default)]
+pub(super) struct Log {
+    /// None, one, or [`PARTS`].
+    parts: Vec<Part>,
+    len: usize,
+    /// The part that is looked through next for what can be forgotten.
+    turn: usize,
+}
+
+impl Log {
+    fn place(&self, what: &str) -> usize {
+        let h = entry::hash(what.as_bytes());
+        (h ^ (h >> 32)) as usize % self.parts.len().max(1)
     }
-    pub(super) fn noted(&self, what: &str) -> u64 {
-        self.known.get(what).map_or(0, |k| k.noted)
+    fn part(&self, what: &str) -> Option<&Part> {
+        self.parts.get(self.place(what))
     }
-    pub(super) fn told(&mut self, id: &str, seq: u64) {
-        self.told.insert(seq);
-        let k = self.of(id);
-        k.tell(seq);
-        k.held = true;
-        // (Its cells may have been asked for before the doubt was raised.)
-        k.doubt = k.doubt.filter(|(_, latest)| *latest > seq);
-        self.missing.remove(id);
+    fn part_mut(&mut self, what: &str) -> Option<&mut Part> {
+        let at = self.place(what);
+        self.parts.get_mut(at)
     }
-    pub(super) fn doubted(&mut self, id: &str, first: u64, seq: u64) {
-        self.told.insert(seq);
-        let k = self.of(id);
-        k.tell(seq);
-        let (since, latest) = k.doubt.unwrap_or((first, seq));
-        k.doubt = Some((since.min(first), latest.max(seq)));
-        if !k.held {
-            self.missing.insert(id.into());
+    /// There is room for one more.
+    fn make_room(&mut self) {
+        if self.parts.is_empty() {
+            self.parts.push(Part::default());
+        } else if self.parts.len() == 1 && self.len >= SMALL {
+            self.split();
         }
     }
+    fn split(&mut self) {
+        let Some(small) = self.parts.pop() else {
+            return;
+        };
+        self.parts.resize_with(PARTS, Part::default);
+        for (id, k) in small.known {
+            if let Some(part) = self.part_mut(&id) {
+                part.known.insert(id, k);
+            }
+        }
+        for id in small.missing {
+            if let Some(part) = self.part_mut(&id) {
+                part.missing.insert(id);
+            }
+        }
+        for part in &mut self.parts {
+            part.newest = small.newest;
+        }
+        // Of which records they are nobody asks.
+        if let Some(part) = self.parts.first_mut() {
+            part.told = small.told;
+        }
+    }
+    /// Runs `f` on the part that a record is kept in and on what is known of it, which is made if there is nothing.
+    fn of(&mut self, what: &str, f: impl FnOnce(&mut Part, &mut Known)) {
+        self.make_room();
+        let Some(part) = self.part_mut(what) else {
+            return;
+        };
+        let (mut k, new) = match part.known.get_mut(what) {
+            Some(k) => (core::mem::take(k), false),
+            None => (Known::default(), true),
+        };
+        f(part, &mut k);
+        *part.known.entry_ref(what).or_default() = k;
+        self.len += usize::from(new);
+    }
+    fn known(&self, what: &str) -> Option<&Known> {
+        self.part(what)?.known.get(what)
+    }
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// Its parts, to be taken apart one by one.
+    pub(super) fn into_parts(self) -> Vec<Part> {
+        self.parts
+    }
+    /// Forgets what no fetch under way was sent before: of one part at a time.
+    pub(super) fn forget(&mut self, oldest: u64) {
+        self.turn = (self.turn + 1) % self.parts.len().max(1);
+        if let Some(part) = self.parts.get_mut(self.turn) {
+            self.len -= part.known.len();
+            part.forget(oldest);
+            self.len += part.known.len();
+        }
+    }
+    pub(super) fn note(&mut self, what: &str, seq: u64) {
+        self.of(what, |part, k| {
+            part.newest = part.newest.max(seq);
+            k.noted = k.noted.max(seq);
+        });
+    }
+    pub(super) fn noted(&self, what: &str) -> u64 {
+        self.known(what).map_or(0, |k| k.noted)
+    }
+    pub(super) fn told(&mut self, id: &str, seq: u64) {
+        self.of(id, |part, k| {
+            part.told.insert(seq);
+            k.tell(seq);
+            k.held = true;
+            // (Its cells may have been asked for before the doubt was raised.)
+            k.doubt = k.doubt.filter(|(_, latest)| *latest > seq);
+            part.missing.remove(id);
+        });
+    }
+    pub(super) fn doubted(&mut self, id: &str, first: u64, seq: u64) {
+        self.of(id, |part, k| {
+            part.told.insert(seq);
+            k.tell(seq);
+            let (since, latest) = k.doubt.unwrap_or((first, seq));
+            k.doubt = Some((since.min(first), latest.max(seq)));
+            if !k.held {
+                part.missing.insert(id.into());
+            }
+        });
+    }
     pub(super) fn lost(&mut self, id: &str) {
-        let Some(k) = self.known.get_mut(id) else {
+        let Some(part) = self.part_mut(id) else {
+            return;
+        };
+        let Some(k) = part.known.get_mut(id) else {
             return;
         };
         k.held = false;
         if !k.told.is_empty() {
-            self.missing.insert(id.into());
+            part.missing.insert(id.into());
         }
     }
     pub(super) fn any_told(&self, sent: u64, asked: u64) -> bool {
-        let between = (Excluded(sent), Included(asked));
-        sent < asked && self.told.range(between).next().is_some()
+        let told = |part: &Part| {
+            let between = (Excluded(sent), Included(asked));
+            part.told.range(between).next().is_some()
+        };
+        sent < asked && self.parts.iter().any(told)
     }
     pub(super) fn all_known(&self, sent: u64, asked: u64) -> bool {
-        let known = |id| self.known.get(id);
-        self.missing
-            .iter()
-            .filter_map(known)
-            .all(|k| k.serves(sent, asked))
+        let served = |part: &Part| {
+            let mut missing = part.missing.iter().filter_map(|id| part.known.get(id));
+            missing.all(|k| k.serves(sent, asked))
+        };
+        self.parts.iter().all(served)
     }
     pub(super) fn first_told(&self, id: &str, sent: u64) -> Option<u64> {
-        let told = &self.known.get(id)?.told;
+        let told = &self.known(id)?.told;
         let (from, to) = told.iter().find(|(_, to)| *to > sent)?;
         // Of times taken together it may have been any.
         Some(if *from > sent {
@@ -138,16 +234,15 @@ impl Log {
         })
     }
     pub(super) fn told_between(&self, sent: u64, asked: u64) -> impl Iterator<Item = &str> {
-        let told = self.known.iter().filter(move |(_, k)| k.any(sent, asked));
+        let known = self.parts.iter().flat_map(|part| &part.known);
+        let told = known.filter(move |(_, k)| k.any(sent, asked));
         told.map(|(id, _)| id.as_str())
     }
     pub(super) fn newer_than(&self, sent: u64) -> impl Iterator<Item = &str> {
         // Mostly there is nothing: then nothing is walked.
-        let known = (self.newest > sent).then_some(&self.known);
-        let newer = known
-            .into_iter()
-            .flatten()
-            .filter(move |(_, k)| k.noted > sent);
+        let parts = self.parts.iter().filter(move |part| part.newest > sent);
+        let known = parts.flat_map(|part| &part.known);
+        let newer = known.filter(move |(_, k)| k.noted > sent);
         newer.map(|(id, _)| id.as_str())
     }
 }

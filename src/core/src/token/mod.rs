@@ -11,8 +11,9 @@ mod tests;
 
 use crate::outside;
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use hashbrown::HashMap;
-use known::Log;
+use known::{Log, Part};
 
 /// Changes remembered at most; beyond it everything under way is outdated instead.
 const MOST: usize = 100_000;
@@ -30,6 +31,8 @@ pub struct Tokens {
     /// What was told of whoever asked before this number is not remembered any more.
     forgot: u64,
     logs: HashMap<EntityIx, Log>,
+    /// What is remembered no more and was much: taken apart bit by bit.
+    over: Vec<Part>,
     /// Numbers of the fetches under way, and how many share each.
     under_way: BTreeMap<u64, u32>,
 }
@@ -37,8 +40,14 @@ pub struct Tokens {
 impl Tokens {
     /// The next number: later than every earlier one, and near the wall clock (`now_us`), so that the order holds over a restart.
     pub fn next(&mut self, now_us: u64) -> u64 {
+        self.over.pop();
         self.last = self.last.saturating_add(1).max(now_us);
         self.last
+    }
+    fn forget_all(&mut self) {
+        let logs = self.logs.drain().map(|(_, log)| log);
+        let parts = logs.flat_map(Log::into_parts);
+        self.over.extend(parts);
     }
     /// Takes note of a number read from storage; false: it was never one of the order, and is not believed.
     pub fn observe(&mut self, seq: u64, now_us: u64) -> bool {
@@ -75,7 +84,7 @@ impl Tokens {
         }
         match self.under_way.keys().next().copied() {
             None => {
-                self.logs.clear();
+                self.forget_all();
                 self.floors.clear();
             }
             Some(oldest) => self.logs.retain(|_, log| {
@@ -96,7 +105,7 @@ impl Tokens {
             return None;
         }
         if self.logs.values().map(Log::len).sum::<usize>() >= MOST {
-            self.logs.clear();
+            self.forget_all();
             self.floor = self.last;
             self.forgot = self.last;
         }

@@ -54,6 +54,36 @@ fn nothing_is_remembered_once_nothing_is_under_way() {
     assert_eq!(t.remembered(), 0);
 }
 
+/// One slow fetch, and what is told meanwhile of as many records as are remembered: each step on the way is a small one.
+#[test]
+fn what_is_remembered_of_many_is_forgotten_bit_by_bit() {
+    let mut t = Tokens::default();
+    let slow = t.sent(1);
+    for i in 0..50_000u32 {
+        let seq = t.next(1);
+        t.told(1, &alloc::format!("rec{i}"), seq);
+    }
+    let seq = t.next(1);
+    assert!(!t.current(1, "rec77", slow) && t.current(1, "rec77", seq));
+    assert_eq!(t.told_between(1, slow, seq).count(), 50_000);
+    let next = t.sent(1);
+    t.landed(slow);
+    let left = t.remembered();
+    assert!(left < 50_000 && left > 49_000, "{left} after one landing");
+    for _ in 0..200 {
+        let other = t.sent(1);
+        t.landed(other);
+    }
+    assert_eq!(t.remembered(), 0, "nothing under way was sent before them");
+    let seq = t.next(1);
+    t.note(1, "rec77", seq);
+    assert!(!t.current(1, "rec77", next));
+    t.landed(next);
+    let over = t.over.len();
+    t.next(1);
+    assert_eq!(t.over.len(), over - 1);
+}
+
 #[test]
 fn a_long_listings_own_fills_are_not_remembered() {
     let mut t = Tokens::default();

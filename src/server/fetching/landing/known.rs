@@ -2,7 +2,6 @@
 
 use crate::server::desk::job::Question;
 use crate::server::fetching::landing::question::newer;
-use crate::server::fetching::landing::SLICE;
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{Entity, EntityIx, State};
@@ -15,6 +14,7 @@ use hashbrown::{HashMap, HashSet};
 use podium_core::entry::{hash, Entry, Header};
 use podium_core::register::START;
 use podium_core::{index, key};
+use std::ops::ControlFlow;
 
 /// What is known beside the answer while its sets are written.
 pub(super) struct Known {
@@ -58,9 +58,10 @@ impl Known {
         let places = if set.is_some() { PLACES } else { LOOK };
         let mut from = Some(START);
         while let Some(at) = from {
-            let (ids, next) = cell::with(|st, _| st.get(ix).map(|e| e.records.told_part(at, places, set)))
-                .flatten()
-                .unwrap_or_default();
+            let (ids, next) =
+                cell::with(|st, _| st.get(ix).map(|e| e.records.told_part(at, places, set)))
+                    .flatten()
+                    .unwrap_or_default();
             known.look_at(q, &ids, table, |held, e, id| {
                 told_sets(held, e, id, |h| h.is_unlisted())
             });
@@ -77,22 +78,21 @@ impl Known {
         sets: impl Fn(ffi::Ctx, &Entity, &str) -> Option<Vec<Vec<u8>>>,
     ) -> Vec<CompactString> {
         let mut unknown = Vec::new();
-        for part in ids.chunks(LOOK) {
-            cell::with(|st, ctx| {
-                let Some(e) = st.get(q.lane.ix) else { return };
-                for id in part {
-                    let Some(sets) = sets(ctx, e, id) else {
-                        unknown.push(id.clone());
-                        continue;
-                    };
-                    for suffix in sets {
-                        if table || suffix == *q.suffix {
-                            self.told.entry(suffix).or_default().push(id.clone());
-                        }
-                    }
+        cell::in_slices(ids, |st, ctx, id| {
+            let Some(e) = st.get(q.lane.ix) else {
+                return ControlFlow::Break(());
+            };
+            let Some(sets) = sets(ctx, e, id) else {
+                unknown.push(id.clone());
+                return ControlFlow::Continue(());
+            };
+            for suffix in sets {
+                if table || suffix == *q.suffix {
+                    self.told.entry(suffix).or_default().push(id.clone());
                 }
-            });
-        }
+            }
+            ControlFlow::Continue(())
+        });
         unknown
     }
     /// What was told, or seen by later fetches, while the question was under way. (What is newer still is looked at when
@@ -118,14 +118,11 @@ impl Known {
             }
         });
         self.later.extend(ids);
-        for part in unknown.chunks(SLICE) {
-            cell::with(|st, ctx| {
-                for id in part {
-                    self.later.remove(id);
-                    doubt_dropped(st, ctx, ix, self, id, sent);
-                }
-            });
-        }
+        cell::in_slices(&unknown, |st, ctx, id| {
+            self.later.remove(id);
+            doubt_dropped(st, ctx, ix, self, id, sent);
+            ControlFlow::Continue(())
+        });
     }
     /// Did the question return it, matching or not?
     pub(super) fn saw(&self, id: &str) -> bool {

@@ -24,6 +24,7 @@ use crate::server::valkey::ffi;
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use podium_core::entry::Encoded;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// A question was answered to its last page.
@@ -47,10 +48,9 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing)
     let all: Vec<(CompactString, Encoded)> = records.into_iter().collect();
     for chunk in all.chunks(SLICE) {
         let _ahead = ahead(lane, sent, chunk.iter().map(|(id, s)| (id, Some(s))));
-        cell::with(|st, ctx| {
-            for (id, s) in chunk {
-                put(st, ctx, lane, id, s);
-            }
+        cell::in_slices(chunk, |st, ctx, (id, s)| {
+            put(st, ctx, lane, id, s);
+            ControlFlow::Continue(())
         });
     }
     let mut matching: HashMap<CompactString, Arc<[u8]>> = all
@@ -114,15 +114,14 @@ pub(crate) fn question(q: &Question, sent: u64, asked_ms: u64, listing: Listing)
 
 /// Records of a table of which no cell could be read: each may belong to any set.
 pub(crate) fn doubt_all(lane: &Lane, ids: &[CompactString]) {
-    for part in ids.chunks(SLICE) {
-        cell::with(|st, ctx| {
-            let in_force = st.get(lane.ix).map(|e| e.generation);
-            for id in part.iter().filter(|_| in_force == Some(lane.generation)) {
-                let seq = clock::next();
-                change::doubt(st, ctx, lane.ix, id, seq, seq);
-            }
-        });
-    }
+    cell::in_slices(ids, |st, ctx, id| {
+        if st.get(lane.ix).map(|e| e.generation) != Some(lane.generation) {
+            return ControlFlow::Break(());
+        }
+        let seq = clock::next();
+        change::doubt(st, ctx, lane.ix, id, seq, seq);
+        ControlFlow::Continue(())
+    });
 }
 
 /// What was told or seen of an entity later than `sent`.

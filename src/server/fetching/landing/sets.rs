@@ -5,7 +5,7 @@ use crate::server::fetching::landing::known::{doubt_dropped, Known};
 use crate::server::fetching::landing::question::newer;
 use crate::server::state::cell;
 use crate::server::state::clock;
-use crate::server::state::entities::{Complete, EntityIx, State};
+use crate::server::state::entities::{Complete, Entity, EntityIx, State};
 use crate::server::state::lane;
 use crate::server::state::lane::Lane;
 use crate::server::state::schemas;
@@ -40,8 +40,9 @@ pub(super) fn head(asked_ms: u64, fresh_until: u64, sent: u64) -> Sentinel {
     }
 }
 
-/// Members written per hold of the lock.
-const MEMBERS: usize = 500;
+/// Members written per hold of the lock, and read.
+const MEMBERS: usize = 100;
+const LISTED: usize = 1_000;
 
 /// Is the entity as the question found it, and the question's own key left alone?
 fn current(st: &State, q: &Question, suffix: &[u8], sent: u64) -> bool {
@@ -71,7 +72,9 @@ pub(super) fn store_set(
     let sent = head.seq;
     let mut build = None;
     let mut at = 0;
-    let mut before: Option<Vec<CompactString>> = None;
+    let standing = Standing::read(ix, suffix);
+    let same = standing.ids == ids;
+    let mut tell = false;
     loop {
         let step = cell::with(|st, ctx| {
             if !current(st, q, suffix, sent) {
@@ -81,14 +84,14 @@ pub(super) fn store_set(
                 number
             } else {
                 if let Some(e) = st.get(ix) {
-                    match store::read_set(ctx, e, suffix) {
+                    let (there, members, _) = store::set_state(ctx, e, suffix);
+                    if there.is_some_and(|there| there.seq > sent) {
                         // A later question answered first.
-                        store::Set::Complete { sentinel, .. } if sentinel.seq > sent => {
-                            return Some(true)
-                        }
-                        store::Set::Complete { ids, .. } => before = Some(ids),
-                        _ => {}
+                        return Some(true);
                     }
+                    // Another set than there was, or nobody can say.
+                    let is_it = |there| same && members == ids.len() && standing.is(e, &there);
+                    tell = there.is_some_and(|there| !is_it(there));
                 }
                 let Some(number) = store::begin_set(st, ctx, ix, suffix) else {
                     return Some(false);
@@ -109,12 +112,8 @@ pub(super) fn store_set(
             // What is known better by now than when the answer was put together. An empty set is there only once it is finished;
             // nobody reads it in between.
             amend(st, ctx, q.lane.ix, known, suffix, sent);
-            if let (true, Some(before)) = (ok, &before) {
-                if *before != ids {
-                    if let Some(e) = st.get(ix) {
-                        store::signal_landed(ctx, e, suffix);
-                    }
-                }
+            if let Some(e) = st.get(ix).filter(|_| ok && tell) {
+                store::signal_landed(ctx, e, suffix);
             }
             Some(ok)
         });
@@ -123,6 +122,42 @@ pub(super) fn store_set(
             Some(None) => {}
             None => return false,
         }
+    }
+}
+
+/// A set as it stood before it was written anew, read in slices.
+#[derive(Default)]
+struct Standing {
+    head: Option<Sentinel>,
+    ids: Vec<CompactString>,
+    moves: u64,
+}
+
+impl Standing {
+    fn read(ix: EntityIx, suffix: &[u8]) -> Standing {
+        let mut standing = Standing::default();
+        loop {
+            let part = cell::with(|st, ctx| {
+                let e = st.get(ix)?;
+                if standing.head.is_none() {
+                    standing.moves = e.moves.get();
+                }
+                store::read_part(ctx, e, suffix, standing.ids.last(), LISTED)
+            });
+            let Some((head, part)) = part.flatten() else {
+                return standing;
+            };
+            let last = part.len() < LISTED;
+            standing.head = Some(head);
+            standing.ids.extend(part);
+            if last {
+                return standing;
+            }
+        }
+    }
+    /// Is it the set that is there, and did nothing move meanwhile?
+    fn is(&self, e: &Entity, there: &Sentinel) -> bool {
+        self.head.as_ref() == Some(there) && self.moves == e.moves.get()
     }
 }
 

@@ -103,6 +103,7 @@ pub(crate) fn reindex(
         own_write(|| {
             s.key.zadd(&member);
             if s.key.len() > was {
+                e.moves.set(e.moves.get() + 1);
                 ffi::replicate(ctx, c"ZADD", &[&s.name, b"0", id.as_bytes()]);
                 notify(ctx, ZSET_EVENT, c"zadd", &s.string);
             }
@@ -145,6 +146,7 @@ pub(crate) fn leave_set(ctx: Ctx, e: &Entity, suffix: &[u8], id: &str, seq: u64)
     };
     own_write(|| {
         if s.key.zrem(&RString::new(id.as_bytes())) {
+            e.moves.set(e.moves.get() + 1);
             ffi::replicate(ctx, c"ZREM", &[&s.name, id.as_bytes()]);
             notify(ctx, ZSET_EVENT, c"zrem", &s.string);
         }

@@ -90,7 +90,13 @@ pub(crate) fn call(ctx: Ctx, command: &CStr, replicate: bool, args: &[&[u8]]) ->
 /// Sends a command to replicas and the AOF without running it here.
 pub(crate) fn replicate(ctx: Ctx, command: &CStr, args: &[&[u8]]) {
     let strings: Vec<RString> = args.iter().map(|a| RString::new(a)).collect();
-    let mut raws: Vec<RawString> = strings.iter().map(RString::raw).collect();
+    let all: Vec<&RString> = strings.iter().collect();
+    replicate_all(ctx, command, &all);
+}
+
+/// The same with strings that are there already: their bytes are not copied.
+pub(crate) fn replicate_all(ctx: Ctx, command: &CStr, args: &[&RString]) {
+    let mut raws: Vec<RawString> = args.iter().map(|s| s.raw()).collect();
     // SAFETY: as in `call`.
     unsafe {
         if let Some(f) = raw::RedisModule_Replicate {

@@ -7,13 +7,16 @@ pub(crate) mod pieces;
 pub(crate) mod server;
 pub(crate) mod slot;
 
-pub(crate) use crate::server::valkey::ffi::call::{call, notify, replicate, signal_modified};
+pub(crate) use crate::server::valkey::ffi::call::{
+    call, notify, replicate, replicate_all, signal_modified,
+};
 pub(crate) use crate::server::valkey::ffi::key::{ahead, Key, KeyKind, NameSlot};
 pub(crate) use crate::server::valkey::ffi::server::{
     cached_now_ms, is_cluster, is_loading, is_replica, log, may_wait, memory, next_pass, now_ms,
     random_u64, removable, tracks, writable, Level,
 };
 
+use crate::server::valkey::lock::Held;
 use redis_module::raw;
 use std::ffi::c_int;
 use std::ptr;
@@ -88,6 +91,7 @@ required!(
     RedisModule_GetSelectedDb,
     RedisModule_GetServerInfo,
     RedisModule_HashSet,
+    RedisModule_HoldString,
     RedisModule_InfoAddFieldCString,
     RedisModule_InfoAddFieldLongLong,
     RedisModule_InfoAddSection,
@@ -188,6 +192,26 @@ impl RString {
 
 impl Drop for RString {
     fn drop(&mut self) {
+        rm!(RedisModule_FreeString(ptr::null_mut(), self.0));
+    }
+}
+
+/// An argument of a command that outlives it. Its bytes may be read anywhere; it is let go under the server's lock, and never
+/// if whoever has it panics.
+pub(crate) struct Kept(RawString);
+// SAFETY: what it points to is not changed by anybody while it is held; its reference count is touched under the lock only.
+unsafe impl Send for Kept {}
+
+impl Kept {
+    /// On the main thread.
+    pub(crate) fn new(s: RawString) -> Kept {
+        Kept(rm!(RedisModule_HoldString(ptr::null_mut(), s)))
+    }
+    pub(crate) fn bytes(&self) -> &[u8] {
+        // SAFETY: it is held.
+        unsafe { bytes(self.0) }
+    }
+    pub(crate) fn let_go(self, _: &Held) {
         rm!(RedisModule_FreeString(ptr::null_mut(), self.0));
     }
 }

@@ -148,6 +148,8 @@ pub struct Index {
     pub(super) postings: usize,
     pub(super) pending: Pending,
     pub(super) out: VecDeque<Gone>,
+    /// The key of the dead.
+    pub(super) no_key: Arc<[u8]>,
 }
 
 impl Index {

@@ -103,6 +103,13 @@ impl Nodes {
     pub(super) fn flags(&self, at: u32) -> u8 {
         self.all.get(at).map_or(0, |n| n.flags)
     }
+    /// As [`Slab::free_some`].
+    pub(super) fn free_some(&mut self) -> bool {
+        self.all.free_some()
+    }
+    pub(super) fn has_rest(&self) -> bool {
+        self.all.has_rest()
+    }
     pub(super) fn places(&self) -> u32 {
         self.all.len()
     }

@@ -8,6 +8,8 @@ pub(super) struct Slab<T> {
     chunks: Vec<Vec<T>>,
     free: Vec<u32>,
     len: u32,
+    /// Chunks of which nothing is taken any more: to be freed one by one.
+    rest: Vec<Vec<T>>,
 }
 
 impl<T> Default for Slab<T> {
@@ -16,6 +18,7 @@ impl<T> Default for Slab<T> {
             chunks: Vec::new(),
             free: Vec::new(),
             len: 0,
+            rest: Vec::new(),
         }
     }
 }
@@ -52,8 +55,17 @@ impl<T> Slab<T> {
         self.free.push(at);
         if self.free.len() == self.len as usize {
             // (Of many that are gone no memory is kept.)
-            *self = Slab::default();
+            (self.free, self.len) = (Vec::new(), 0);
+            self.rest.append(&mut self.chunks);
         }
+    }
+    /// Frees a part of what is not taken any more; true: there is more.
+    pub(super) fn free_some(&mut self) -> bool {
+        self.rest.pop();
+        self.has_rest()
+    }
+    pub(super) fn has_rest(&self) -> bool {
+        !self.rest.is_empty()
     }
     /// Places taken so far, given back or not.
     pub(super) fn len(&self) -> u32 {

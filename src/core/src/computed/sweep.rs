@@ -37,7 +37,7 @@ impl Index {
         answer.state = State::Dead;
         let deps = packed::count(&mem::take(&mut answer.deps));
         answer.uses = [].into();
-        let key = mem::replace(&mut answer.key, [].into());
+        let key = mem::replace(&mut answer.key, self.no_key.clone());
         self.live -= 1;
         self.live_deps -= deps;
         if deps == 0 {
@@ -120,13 +120,14 @@ impl Index {
                 (sweep.node, sweep.at) = (sweep.node + 1, 0);
             }
         }
-        if sweep.node < self.nodes.places() {
-            self.pending.sweep = Some(sweep);
-            return;
-        }
-        for slot in sweep.slots {
+        while budget > 0 && sweep.node >= self.nodes.places() {
+            budget -= 1;
+            let Some(slot) = sweep.slots.pop() else {
+                return;
+            };
             self.answers.give_back(slot);
         }
+        self.pending.sweep = Some(sweep);
     }
     /// Things that answers used, slots taken, and postings: what memory goes by.
     pub fn sizes(&self) -> (usize, usize, usize) {

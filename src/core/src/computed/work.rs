@@ -12,7 +12,11 @@ const DROP: usize = if cfg!(test) { 4 } else { 100 };
 impl Index {
     /// Is marking left to be done? Then [`work`](Self::work) is to be called soon.
     pub fn has_work(&self) -> bool {
-        !self.pending.is_empty() || self.pending.sweep.is_some() || self.sweep_due()
+        !self.pending.is_empty()
+            || self.pending.sweep.is_some()
+            || self.sweep_due()
+            || self.answers.has_rest()
+            || self.nodes.has_rest()
     }
     /// Is any of that the dropping of answers?
     pub fn drops(&self) -> bool {
@@ -31,6 +35,9 @@ impl Index {
         }
         if budget > 0 {
             self.sweep(budget);
+            // (A chunk of each: some 20 us.)
+            self.answers.free_some();
+            self.nodes.free_some();
         }
         self.has_work()
     }

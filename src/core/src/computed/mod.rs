@@ -6,7 +6,7 @@
 //! something changes, a cycle is harmless, and an answer stays correct though those it was made of were evicted since.
 //!
 //! Reading order: [`thing`] (what can be used), [`uses`] (what a computation used), [`index`] (from things to answers; its
-//! parts `nodes`, `postings`, `packed`, `slab`, [`cut`], `suspend`, [`pending`], `work`, `sweep`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
+//! parts `insert`, `nodes`, `postings`, `packed`, `slab`, [`cut`], `suspend`, [`pending`], `work`, `sweep`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
 //! [`answers`] (all of them under one roof: what the server calls), [`answer`] and [`early`] (what a read gets),
 //! [`resource`] (the spec), [`stored`] (the stored form).
 
@@ -16,6 +16,7 @@ pub mod changes;
 pub mod cut;
 pub mod early;
 pub mod index;
+mod insert;
 pub mod lease;
 mod nodes;
 mod packed;

@@ -104,48 +104,81 @@ pub struct Entry<'a> {
     split: usize,
 }
 
+/// Length of a default view, too long for its two bytes.
+const LONG_VIEW: u16 = u16::MAX;
+
+#[cold]
+fn long_view(mut rest: &[u8]) -> Option<(usize, &[u8])> {
+    Some((number::take_len(&mut rest)?, rest))
+}
+
 /// Is this a record or a tombstone in an earlier form? Then it is there no more: what it was is fetched again.
 pub fn is_former(buf: &[u8]) -> bool {
     FORMER.iter().any(|f| buf.starts_with(f))
 }
 
+/// Length of an id as Airtable makes them.
+const USUAL: usize = 17;
+
 /// A record's name: whose it is, and its id.
 #[inline]
 fn parts(name: &[u8]) -> Option<(&[u8], &[u8])> {
-    /// Of a colon, before an id as Airtable makes them.
-    const USUAL: usize = 18;
-    let usual = name.len().wrapping_sub(USUAL);
-    let colon = match name.get(usual) {
-        Some(b':') => usual,
-        _ => name.iter().rposition(|b| *b == b':')?,
-    };
+    if let Some((front, id)) = name.split_last_chunk::<USUAL>() {
+        if let Some((b':', entity)) = front.split_last() {
+            return Some((entity, id));
+        }
+    }
+    let colon = name.iter().rposition(|b| *b == b':')?;
     Some((name.get(..colon)?, name.get(colon + 1..)?))
 }
 
+/// Does a record's JSON begin with its id?
+#[inline]
+fn is_of(json: &[u8], id: &[u8]) -> bool {
+    let Some((opening, rest)) = json.split_first_chunk() else {
+        return false;
+    };
+    if opening != OPENING {
+        return false;
+    }
+    // Two of a known length are compared without a call.
+    if let (Ok(id), Some((own, rest))) = (<&[u8; USUAL]>::try_from(id), rest.split_first_chunk()) {
+        return id == own && rest.first() == Some(&b'"');
+    }
+    rest.strip_prefix(id)
+        .is_some_and(|rest| rest.first() == Some(&b'"'))
+}
+
 /// The JSON of every record and view begins with this, and its id.
-const OPENING: &[u8] = b"{\"id\":\"";
+const OPENING: &[u8; 7] = b"{\"id\":\"";
 
 impl<'a> Entry<'a> {
     /// Reads a record stored under `name`; `None`: the body is not ours (or was moved here from another name).
     ///
     /// The name is not stored: its id stands in the JSON, and whose it is in the header.
-    #[inline]
+    #[inline(always)] // A hit looks at a part of it: what it does not look at is not even worked out.
     pub fn read(buf: &'a [u8], name: &[u8]) -> Option<Entry<'a>> {
         let (entity, id) = parts(name)?;
-        let mut p = head::read(buf, RECORD, Owner::of(entity))?;
-        let own = p.json.strip_prefix(OPENING)?.strip_prefix(id)?;
-        if own.first() != Some(&b'"') {
+        let p = head::read(buf, RECORD, Owner::of(entity))?;
+        if !is_of(p.json, id) {
             return None;
         }
-        let split = match p.flags & (VIEW_FIRST | VIEW_APART) {
-            0 => p.json.len(),
-            _ => number::take_len(&mut p.between).filter(|at| *at <= p.json.len())?,
-        };
+        let (mut split, mut between) = (p.json.len(), p.between);
+        if p.flags & (VIEW_FIRST | VIEW_APART) != 0 {
+            let (len, rest) = between.split_first_chunk()?;
+            (split, between) = match u16::from_le_bytes(*len) {
+                LONG_VIEW => long_view(rest)?,
+                len => (usize::from(len), rest),
+            };
+            if split > p.json.len() {
+                return None;
+            }
+        }
         Some(Entry {
             buf,
             header: p.header,
             flags: p.flags,
-            between: p.between,
+            between,
             json: p.json,
             split,
         })
@@ -246,11 +279,15 @@ impl<'a> Entry<'a> {
     }
     fn values(&self) -> Option<(&'a [u8], &'a [u8])> {
         let mut rest = self.between;
-        if self.flags & VALUES == 0 {
-            return Some((&[], rest));
+        match (self.flags & VALUES, self.flags & LENGTHS) {
+            (0, _) => Some((&[], rest)),
+            // They are the last.
+            (_, 0) => Some((rest, &[])),
+            _ => {
+                let len = number::take_len(&mut rest)?;
+                rest.split_at_checked(len)
+            }
         }
-        let len = number::take_len(&mut rest)?;
-        rest.split_at_checked(len)
     }
     fn lengths(&self) -> Option<&'a [u8]> {
         self.values().map(|(_, lengths)| lengths)
@@ -261,16 +298,18 @@ impl<'a> Entry<'a> {
         let Some((mut rest, _)) = self.values() else {
             return none;
         };
-        while let (Some(of), Some(n)) = (number::take_len(&mut rest), number::take_len(&mut rest)) {
-            let found = of >> 1 == usize::from(field);
+        let mut at = 0;
+        while let (Some(of), Some(n)) = (number::take(&mut rest), number::take(&mut rest)) {
+            let found = of >> 1 == u64::from(field);
             if of & 1 == 0 {
+                at = number::at(n, at);
                 if found {
-                    let cell = self.cells().get(n..).unwrap_or(&[]);
+                    let cell = self.cells().get(at as usize..).unwrap_or(&[]);
                     return Texts(Stand::Cell(Spelled::new(cell)));
                 }
                 continue;
             }
-            let Some((kept, behind)) = rest.split_at_checked(n) else {
+            let Some((kept, behind)) = rest.split_at_checked(n as usize) else {
                 return none;
             };
             if found {
@@ -282,7 +321,11 @@ impl<'a> Entry<'a> {
     }
     /// Does the field hold this value?
     pub fn has(&self, field: u16, value: &[u8]) -> bool {
-        self.texts(field).any(|t| t == value)
+        let mut texts = self.texts(field);
+        match &texts.0 {
+            Stand::Cell(cell) if cell.first_is(value) => true,
+            _ => texts.any(|t| t == value),
+        }
     }
     /// The bytes as stored.
     pub fn bytes(&self) -> &'a [u8] {
@@ -336,7 +379,13 @@ pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
     let mut brace = usize::MAX;
     let mut json = [whole, &[]];
     if let Some(view) = &shaped.default_view {
-        number::put(&mut between, view.len() as u64);
+        match u16::try_from(view.len()) {
+            Ok(len) if len != LONG_VIEW => between.extend_from_slice(&len.to_le_bytes()),
+            _ => {
+                between.extend_from_slice(&LONG_VIEW.to_le_bytes());
+                number::put(&mut between, view.len() as u64);
+            }
+        }
         let open = view.split_last().map_or(&[][..], |(_, open)| open);
         match whole.strip_prefix(open) {
             Some(rest) if rest.first() == Some(&b',') => {
@@ -345,13 +394,16 @@ pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
             _ => (flags, json) = (VIEW_APART, [view, whole]),
         }
     }
+    let lengths = shaped.cut && !shaped.spans.is_empty();
     let values = values(shaped, brace);
     if !values.is_empty() {
         flags |= VALUES;
-        number::put(&mut between, values.len() as u64);
+        if lengths {
+            number::put(&mut between, values.len() as u64);
+        }
         between.extend_from_slice(&values);
     }
-    if shaped.cut && !shaped.spans.is_empty() {
+    if lengths {
         flags |= LENGTHS;
         for s in &shaped.spans {
             let len = u64::from(s.end.saturating_sub(s.start));
@@ -361,16 +413,19 @@ pub fn encode(name: &[u8], h: &Header, shaped: &Shaped) -> Vec<u8> {
     head::write(RECORD, Owner::of(entity), h, flags, &between, &json)
 }
 
-/// For each field that has texts: where in the cells they are spelled, or the texts.
+/// For each field that has texts: where in the cells they are spelled, counted from the one before, or the texts.
 fn values(shaped: &Shaped, brace: usize) -> Vec<u8> {
     let mut out = Vec::new();
+    let mut before = 0;
     for FieldValues { field, at, texts } in &shaped.values {
         let at = *at as usize;
         let cell = shaped.whole.get(at..).unwrap_or(&[]);
         let field = u64::from(*field) << 1;
         if Spelled::new(cell).eq(texts.iter().map(Vec::as_slice)) {
+            let at = (at + usize::from(at >= brace)) as u64;
             number::put(&mut out, field);
-            number::put(&mut out, (at + usize::from(at >= brace)) as u64);
+            number::put(&mut out, number::apart(at, before));
+            before = at;
             continue;
         }
         let mut kept = Vec::new();

@@ -39,7 +39,7 @@ pub fn early(lifetime_ms: u64, left_ms: u64, fetch_ms: u64, chance: u64) -> bool
 /// Width of a slot of [`Soon`], in ms.
 const SLOT_MS: u64 = 4_096;
 /// Ids kept at most; later ends are forgotten first.
-const MOST: usize = 100_000;
+pub const NOTED: usize = 1_000;
 /// Taken, and not seen again so much later: it may be taken once more.
 const AGAIN_MS: u64 = 60_000;
 
@@ -59,7 +59,7 @@ impl Soon {
         if self.slot_of.get(id) == Some(&slot) {
             return;
         }
-        if self.slot_of.len() >= MOST && !self.slot_of.contains_key(id) && !self.make_room(slot) {
+        if self.slot_of.len() >= NOTED && !self.slot_of.contains_key(id) && !self.make_room(slot) {
             return;
         }
         let id = CompactString::new(id);
@@ -133,6 +133,24 @@ impl Soon {
         out
     }
 
+    /// Is there room for what ends before `until`, or is all that is noted of that kind? What ended is let go.
+    pub fn has_room(&mut self, now: u64, until: u64) -> bool {
+        while let Some(first) = self.slots.first_entry() {
+            if first.key().saturating_add(1).saturating_mul(SLOT_MS) > now {
+                break;
+            }
+            let (slot, ids) = first.remove_entry();
+            self.held -= ids.len();
+            for id in ids {
+                if self.slot_of.get(&id) == Some(&slot) {
+                    self.slot_of.remove(&id);
+                }
+            }
+        }
+        let last = self.slots.last_key_value();
+        self.slot_of.len() < NOTED
+            || last.is_some_and(|(slot, _)| slot.saturating_mul(SLOT_MS) >= until)
+    }
     /// Ids noted.
     pub fn len(&self) -> usize {
         self.slot_of.len()
@@ -233,19 +251,22 @@ mod tests {
     #[test]
     fn its_size_is_bounded_and_the_latest_give_way() {
         let mut soon = Soon::default();
-        for n in 0..MOST as u64 + 1000 {
+        assert!(soon.has_room(0, 1));
+        for n in 0..NOTED as u64 + 1000 {
             soon.note(&format!("rec{n}"), 10_000_000_000 - n * SLOT_MS / 10);
         }
-        assert_eq!(soon.len(), MOST);
+        assert_eq!(soon.len(), NOTED);
         for round in 0..5u64 {
             for n in 0..1000u64 {
                 soon.note(
-                    &format!("rec{}", MOST as u64 + n),
+                    &format!("rec{}", NOTED as u64 + n),
                     5_000_000_000 + (round * 1000 + n) * SLOT_MS,
                 );
             }
         }
-        assert!(soon.held <= 2 * soon.len() + 257 && soon.len() == MOST);
+        assert!(soon.held <= 2 * soon.len() + 257 && soon.len() == NOTED);
+        assert!(soon.has_room(0, 1) && !soon.has_room(0, u64::MAX));
         assert_eq!(soon.take(10, 0, u64::MAX).len(), 10);
+        assert!(soon.has_room(u64::MAX, u64::MAX) && soon.is_empty() && soon.held == 0);
     }
 }

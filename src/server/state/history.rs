@@ -10,7 +10,7 @@ use podium_core::entry::hash;
 pub(crate) enum How {
     /// A client's.
     #[default]
-    Told,
+    Told = 1,
     Fetch,
     Write,
     /// The change feed's.
@@ -24,6 +24,17 @@ pub(crate) enum How {
     /// A computed answer was thrown away, as something that it used changed or it was invalidated.
     Dropped,
 }
+
+const ALL: [How; 8] = [
+    How::Told,
+    How::Fetch,
+    How::Write,
+    How::Feed,
+    How::Link,
+    How::Removed,
+    How::Fill,
+    How::Dropped,
+];
 
 impl How {
     pub(crate) fn as_str(self) -> &'static str {
@@ -51,16 +62,31 @@ pub(crate) enum About {
     Doubt = 3,
 }
 
+/// Of a thing: half the hash of its name and of what is noted of it (its place is in the other half); 56 bits of the number
+/// in the order of sends and changes, which is its time in unix us; and by whose word. The last is 0 where nothing is noted.
 #[derive(Clone, Copy, Default)]
-struct Note {
-    /// Hash of the thing's name and what is noted of it; 0: nothing.
-    of: u64,
-    /// The number in the order of sends and changes, which is its time in unix us.
-    seq: u64,
-    how: How,
+struct Note([u32; 3]);
+
+impl Note {
+    fn new(of: u64, how: How, seq: u64) -> Note {
+        Note([
+            (of >> 32) as u32,
+            (seq >> 24) as u32,
+            (seq << 8) as u32 | how as u32,
+        ])
+    }
+    fn is_of(self, of: u64) -> bool {
+        self.0[0] == (of >> 32) as u32 && self.how().is_some()
+    }
+    fn seq(self) -> u64 {
+        u64::from(self.0[1]) << 24 | u64::from(self.0[2] >> 8)
+    }
+    fn how(self) -> Option<How> {
+        ALL.into_iter().find(|h| *h as u32 == self.0[2] & 0xff)
+    }
 }
 
-/// Places in the table; a power of two. 24 bytes each.
+/// Places in the table; a power of two. 12 bytes each.
 const PLACES: usize = 16_384;
 
 /// Notes on things, by the names of their keys.
@@ -71,7 +97,7 @@ pub(crate) struct History {
 
 fn mixed(about: About, name: &[u8]) -> u64 {
     let h = (hash(name) ^ about as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    (h ^ (h >> 29)).max(1)
+    h ^ (h >> 29)
 }
 
 /// The name under which the doubt about a record is noted: with another generation of its entity it is over.
@@ -86,21 +112,22 @@ impl History {
         }
         let of = mixed(about, name);
         if let Some(place) = self.notes.get_mut(of as usize & (PLACES - 1)) {
-            *place = Note { of, seq, how };
+            *place = Note::new(of, how, seq);
         }
     }
     /// What is noted, which is over with what came under `seq`.
     pub(crate) fn settle(&mut self, about: About, name: &[u8], seq: u64) -> Option<How> {
         let of = mixed(about, name);
         let note = self.notes.get_mut(of as usize & (PLACES - 1))?;
-        let over = note.of == of && note.seq <= seq;
-        over.then(|| std::mem::take(note).how)
+        let over = note.is_of(of) && note.seq() <= seq;
+        over.then(|| std::mem::take(note).how()).flatten()
     }
     /// By whose word, and under which number.
     pub(crate) fn of(&self, about: About, name: &[u8]) -> Option<(How, u64)> {
         let of = mixed(about, name);
         let note = self.notes.get(of as usize & (PLACES - 1))?;
-        (note.of == of).then_some((note.how, note.seq))
+        let how = note.how().filter(|_| note.is_of(of))?;
+        Some((how, note.seq()))
     }
 }
 

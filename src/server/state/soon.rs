@@ -44,12 +44,22 @@ impl Shelf {
         else {
             return Vec::new();
         };
-        let ttl = settings::windows(lane::ttl_s(&lane.spec), None).ttl_ms;
         if soon.is_empty() || !settings::enabled() {
             return Vec::new();
         }
         let now = ffi::now_ms();
-        soon.take(room, now, now.saturating_add(ttl / 8))
+        soon.take(room, now, now.saturating_add(lane::window_ms(&lane.spec)))
+    }
+    /// May more be noted that ends within `window` ms? What ended is let go for it.
+    pub(crate) fn has_room(
+        &mut self,
+        ix: EntityIx,
+        generation: LaneKey,
+        now: u64,
+        window: u64,
+    ) -> bool {
+        let of = self.entities.get_mut(&ix).filter(|(g, _)| *g == generation);
+        of.is_none_or(|(_, soon)| soon.has_room(now, now.saturating_add(window)))
     }
     /// An entity is gone.
     pub(crate) fn forget(&mut self, keep: impl Fn(EntityIx) -> bool) {

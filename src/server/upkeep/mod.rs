@@ -1,5 +1,6 @@
 //! The upkeep thread: unlinks what generations left behind, writes what could not be written, keeps settings and clock current.
 
+pub(crate) mod ahead;
 pub(crate) mod evicted;
 pub(crate) mod info;
 pub(crate) mod rebuild;
@@ -34,8 +35,10 @@ pub(crate) fn stop() -> Result<(), String> {
 
 fn run() {
     let mut swept = Instant::now();
+    let mut hands = ahead::Hands::default();
     while THREAD.next(Instant::now() + TICK).is_some() {
         let _ = catch_unwind(AssertUnwindSafe(|| round(&mut swept)));
+        let _ = catch_unwind(AssertUnwindSafe(|| hands.look()));
         THREAD.rest();
     }
 }

@@ -28,6 +28,21 @@ impl<'a> Spelled<'a> {
     }
 }
 
+impl Spelled<'_> {
+    /// Is the first of them this text, as a text is spelled? Quick; false says nothing.
+    #[inline]
+    pub(super) fn first_is(&self, text: &[u8]) -> bool {
+        let behind = self
+            .rest
+            .strip_prefix(b"\"")
+            .and_then(|r| r.strip_prefix(text));
+        // With a quote in it, it may be more than the first.
+        behind.is_some_and(|b| b.first() == Some(&b'"'))
+            && !text.contains(&b'"')
+            && !text.contains(&b'\\')
+    }
+}
+
 impl<'a> Iterator for Spelled<'a> {
     type Item = &'a [u8];
     #[inline]
@@ -145,6 +160,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_quickly_seen_is_so(cell in prop::sample::select(alloc::vec![r#""a","b":"c"}"#, r#"["a","b"],"c":1}"#, r#"["","a"]}"#, r#""a\","x":1}"#, "1}", "[1]}", ""]), text in prop::sample::select(alloc::vec!["a", "", "a\",\"b", "b", "a\\", "a\\\",\"x", "1"])) {
+            let first = Spelled::new(cell.as_bytes()).next();
+            if Spelled::new(cell.as_bytes()).first_is(text.as_bytes()) {
+                prop_assert_eq!(first, Some(text.as_bytes()));
+            }
+        }
         #[test]
         fn no_bytes_lead_astray(bytes in prop::collection::vec(prop::sample::select(b"\"\\[]{},:a1n\0".to_vec()), 0..40)) {
             let total: usize = Spelled::new(&bytes).map(<[u8]>::len).sum();

@@ -29,14 +29,20 @@ pub(super) fn put(out: &mut Vec<u8>, mut n: u64) {
 /// Takes a number off the front; `None`: it is cut off, or has more than 64 bits.
 #[inline]
 pub(super) fn take(b: &mut &[u8]) -> Option<u64> {
-    let (first, rest) = b.split_first()?;
-    if *first < 0x80 {
-        *b = rest;
-        return Some(u64::from(*first));
+    match **b {
+        [one @ ..0x80, ref rest @ ..] => {
+            *b = rest;
+            Some(u64::from(one))
+        }
+        [low, high @ ..0x80, ref rest @ ..] => {
+            *b = rest;
+            Some(u64::from(low & 0x7f) | u64::from(high) << 7)
+        }
+        _ => take_long(b),
     }
-    take_long(b)
 }
 
+#[cold]
 fn take_long(b: &mut &[u8]) -> Option<u64> {
     let mut n = 0u64;
     for shift in (0..64).step_by(7) {

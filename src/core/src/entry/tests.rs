@@ -334,3 +334,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn no_view_is_too_long() {
+    let spec = spec(json!({"views": {"public": ["note"]}}));
+    for len in [60_000, 65_450, 65_500, 65_535, 65_536, 200_000] {
+        let (shaped, bytes) = stored(
+            &spec,
+            &json!({"name": "x", "note": "y".repeat(len), "tags": ["z"]}),
+            &H,
+        );
+        let e = Entry::read(&bytes, NAME).unwrap();
+        assert_eq!(e.answer(), shaped.default_view.unwrap());
+        assert!(*e.whole() == shaped.whole && e.has(3, b"z"));
+    }
+}

@@ -121,7 +121,7 @@ impl<T: Kept> Table<T> {
     /// One bucket more, which takes over what is its of the one that is next in turn.
     fn grow(&mut self) {
         let new = self.buckets;
-        if new.is_multiple_of(ROW) {
+        if new % ROW == 0 {
             self.rows.push(Vec::new());
         }
         let Some(row) = self.rows.last_mut() else {

@@ -8,7 +8,7 @@ import pytest
 
 from asking import cells, get, ids, spec
 from resp import ReplyError
-from support import eventually
+from support import eventually, mapping
 from world import LINKS, define, item, rid, schema
 
 MANY = 6_000
@@ -272,3 +272,30 @@ def test_a_replica_has_what_was_done_in_slices(spawn):
     assert client.call("WAIT", 1, 5000) == 1
     assert isinstance(count(), ReplyError)
     assert isinstance(copy.attempt("PODIUM.GET", key(5)), ReplyError)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+@pytest.mark.parametrize("options", [["IDS"], [], ["IDS", "META"], ["META"], ["LIMIT", "10", "3000", "META"], ["COUNT", "META"]], ids=lambda words: " ".join(words) or "plain")
+def test_a_long_reply_is_what_a_transaction_gets(server, full, protocol, options):
+    """It is written by a worker where the client may wait, and by the main thread where it may not."""
+    with server.client(protocol) as other:
+        one, after = other.pipeline([("PODIUM.INDEX", GROUP, *options), ("PING",)])
+        assert after == "PONG"
+        other.call("MULTI")
+        other.call("PODIUM.INDEX", GROUP, *options)
+        [at_once] = other.call("EXEC")
+        if "META" in options:
+            assert type(one[1]) is type(at_once[1]) and mapping(one[1]).keys() == mapping(at_once[1]).keys()
+            one, at_once = one[0], at_once[0]
+        assert one == at_once
+        assert one == MANY if "COUNT" in options else len(one) == (3000 if "LIMIT" in options else MANY)
+
+
+def test_who_goes_away_before_a_long_reply_takes_nobody_with_it(server, full):
+    for n in range(30):
+        with server.client() as other:
+            other.send("PODIUM.INDEX", GROUP, *["IDS"] * (n % 2))
+            if n % 3:
+                full.call("PING")
+    assert len(ids(full, GROUP)) == MANY
+    eventually(5, "nobody waits", lambda: server.info("clients")["blocked_clients"] == "0")

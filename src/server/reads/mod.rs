@@ -244,7 +244,7 @@ fn resume(op: &Arc<Op>) {
     let round = op.next_round();
     let body = if let Ask::Index { ix, conditions, .. } = &op.query.ask {
         match collect(op, *ix, conditions) {
-            Some(b) => b,
+            Some(b) => return op.client().finish_aside(b),
             None => return,
         }
     } else {

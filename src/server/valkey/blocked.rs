@@ -1,6 +1,7 @@
 //! A client that is kept waiting: answered exactly once, whatever happens.
 
 use crate::server::valkey::ffi::{rm, Argv, Ctx};
+use crate::server::valkey::lock;
 use crate::server::valkey::reply::{self, Body};
 use crate::server::valkey::tracking;
 use parking_lot::Mutex;
@@ -89,6 +90,28 @@ impl Blocked {
     /// Is it answered already (by a timeout, say)?
     pub(crate) fn is_done(&self) -> bool {
         self.done.load(Ordering::Acquire)
+    }
+    /// As [`finish`](Self::finish), from a worker that does not hold the server's lock: it writes a long reply itself, beside
+    /// the client, to whose replies the server then only adds it.
+    pub(crate) fn finish_aside(&self, body: Body) {
+        if !body.is_long() || self.is_done() {
+            return self.finish(body);
+        }
+        let Some(Client(bc)) = self.client.lock().take() else {
+            return self.finish(body);
+        };
+        // Made under the lock, for the client may go away.
+        let aside = {
+            let _held = lock::lock();
+            rm!(RedisModule_GetThreadSafeContext(bc))
+        };
+        body.send(aside);
+        {
+            let _held = lock::lock();
+            rm!(RedisModule_FreeThreadSafeContext(aside));
+        }
+        *self.client.lock() = Some(Client(bc));
+        self.finish(Body::Written);
     }
     /// Decides the reply; the first one counts. The client is woken; a client that is gone is let go.
     pub(crate) fn finish(&self, body: Body) {

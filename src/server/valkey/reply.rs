@@ -1,6 +1,7 @@
 //! What goes to a client, and how it is written: the only place that spells reply maps and error texts.
 
 use crate::server::valkey::ffi::{pieces, rm, Ctx};
+use compact_str::CompactString;
 use std::ffi::{c_int, CString};
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ pub(crate) enum Body {
     Ok,
     Int(i64),
     Bytes(Vec<u8>),
+    /// A record's id.
+    Id(CompactString),
     /// A range of a shared body: one fetched record serves all who waited for it.
     Shared(Arc<[u8]>, usize, usize),
     /// Bytes that belong to the keyspace: replied before the command returns, or sealed.
@@ -19,6 +22,8 @@ pub(crate) enum Body {
     Map(Vec<(String, Body)>),
     Error(String),
     WithMeta(Box<Body>, Box<Meta>),
+    /// It is written already.
+    Written,
 }
 
 /// A slice of the keyspace's own memory.
@@ -38,6 +43,9 @@ impl InPlace {
     }
 }
 
+/// Parts of a list that the main thread writes by itself.
+const LONG: usize = 500;
+
 impl Body {
     pub(crate) fn error(text: impl Into<String>) -> Body {
         Body::Error(text.into())
@@ -49,6 +57,14 @@ impl Body {
             Body::List(l) => Body::List(l.into_iter().map(Body::seal).collect()),
             Body::WithMeta(b, m) => Body::WithMeta(Box::new(b.seal()), m),
             other => other,
+        }
+    }
+    /// Would writing it hold up the main thread?
+    pub(crate) fn is_long(&self) -> bool {
+        match self {
+            Body::List(l) => l.len() > LONG,
+            Body::WithMeta(b, _) => b.is_long(),
+            _ => false,
         }
     }
     pub(crate) fn with_meta(self, meta: Option<Meta>) -> Body {
@@ -65,6 +81,7 @@ impl Body {
             Body::Ok => rm!(RedisModule_ReplyWithSimpleString(ctx, c"OK".as_ptr())),
             Body::Int(n) => rm!(RedisModule_ReplyWithLongLong(ctx, *n)),
             Body::Bytes(b) => bulk(ctx, b),
+            Body::Id(id) => bulk(ctx, id.as_bytes()),
             Body::Shared(b, at, len) => bulk(ctx, b.get(*at..at + len).unwrap_or(&[])),
             Body::InPlace(s) => bulk(ctx, s.bytes()),
             Body::Error(e) => error(ctx, e),
@@ -88,6 +105,7 @@ impl Body {
                 b.send(ctx);
                 m.send(ctx)
             }
+            Body::Written => crate::server::valkey::ffi::OK,
         }
     }
 }

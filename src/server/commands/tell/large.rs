@@ -184,7 +184,7 @@ fn hindered(ctx: Ctx) -> Option<Tried> {
     if ffi::is_replica(ctx) {
         // The server has told the client so.
         return Some(Tried::Done(Err(
-            "UNBLOCKED this node is a replica by now".into()
+            "ERR this node is a replica by now: tell its primary".into(),
         )));
     }
     (!ffi::removable(ctx)).then_some(Tried::Paused)

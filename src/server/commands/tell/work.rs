@@ -138,7 +138,9 @@ impl Work {
             let ctx = held.ctx();
             if ffi::is_replica(ctx) {
                 // The server has told the client so; what is left is another's to do.
-                return client.finish(Body::error("UNBLOCKED this node is a replica by now"));
+                return client.finish(Body::error(
+                    "ERR this node is a replica by now: tell its primary",
+                ));
             }
             if !ffi::removable(ctx) {
                 // Writes are paused: as if it had been sent now, it waits until they are not.

@@ -1,6 +1,6 @@
 //! Links have two ends: what the link cells of a page gained and lost is in doubt at its own end too.
 
-use crate::server::feed::apply::{entities_of, reread, SLICE};
+use crate::server::feed::apply::{entities_of, reread};
 use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
@@ -9,11 +9,12 @@ use crate::server::store;
 use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
+use crate::server::valkey::lock::{self, Slice};
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use hashbrown::{HashMap, HashSet};
 use podium_core::feed::{LinkCell, Page, Schema, TableChanges};
+use std::ops::ControlFlow;
 
 /// The record at the other end of a link.
 struct End {
@@ -36,15 +37,12 @@ pub(super) fn doubt(
     }
     let mut ends: HashMap<&str, Vec<End>> = HashMap::new();
     let own = entities_of(base, schema, table);
-    for part in changes.links.chunks(SLICE) {
-        cell::with(|st, _| {
-            for cell in part {
-                if let Some((to, column)) = schema.link(table, &cell.field) {
-                    gather(st, &own, cell, column, ends.entry(to).or_default());
-                }
-            }
-        });
-    }
+    cell::in_slices(&changes.links, |st, _, cell| {
+        if let Some((to, column)) = schema.link(table, &cell.field) {
+            gather(st, &own, cell, column, ends.entry(to).or_default());
+        }
+        ControlFlow::Continue(())
+    });
     for (to, ends) in ends {
         let targets: Vec<Target> = targets(base, schema, to, table);
         if targets.is_empty() {
@@ -58,16 +56,18 @@ pub(super) fn doubt(
             .flat_map(|(_, c)| c.records.iter().map(|(id, _)| id.as_str()))
             .collect();
         let mut done: HashSet<(EntityIx, &str)> = HashSet::new();
-        for part in ends.chunks(SLICE) {
-            let held = lock::lock();
-            let ctx = held.ctx();
-            if !ffi::removable(ctx) {
-                return None;
-            }
-            cell::enter(|st| {
-                for t in &targets {
+        for t in &targets {
+            let mut left = ends.iter().peekable();
+            while left.peek().is_some() {
+                let held = lock::lock();
+                let ctx = held.ctx();
+                if !ffi::removable(ctx) {
+                    return None;
+                }
+                cell::enter(|st| {
+                    let slice = Slice::begin();
                     let mut wanted = Vec::new();
-                    for end in part {
+                    for end in left.by_ref() {
                         if done.contains(&(t.ix, end.id.as_str())) {
                             continue;
                         }
@@ -77,10 +77,13 @@ pub(super) fn doubt(
                             Doubted::Reread => wanted.push(end.id.clone()),
                         }
                         done.insert((t.ix, &end.id));
+                        if slice.over() {
+                            break;
+                        }
                     }
                     reread(st, t.ix, &wanted);
-                }
-            });
+                })?;
+            }
         }
     }
     Some(())

@@ -16,7 +16,7 @@ use crate::server::store::form;
 use crate::server::store::{self, By, Copy};
 use crate::server::upstream::figures::Cause;
 use crate::server::valkey::ffi::{self, Ctx};
-use crate::server::valkey::lock;
+use crate::server::valkey::lock::{self, Slice};
 use crate::server::valkey::settings;
 use compact_str::CompactString;
 use podium_core::entry::Entry;
@@ -24,8 +24,6 @@ use podium_core::feed::{Fate, Page, Schema, TableChanges};
 use podium_core::key;
 use podium_core::pace::Class;
 
-/// Records dropped per hold of the server's lock.
-const SLICE: usize = 64;
 /// Doubts settled per entity and poll.
 const REREAD: usize = 1_000;
 
@@ -39,24 +37,29 @@ pub(super) fn page(base: &str, schema: &Schema, page: &Page, sent: u64) -> Optio
                 // Cells may have another name, another type, or be gone.
                 cell::with(|st, ctx| change::entity(st, ctx, ix));
             }
-            for part in changes.records.chunks(SLICE) {
+            let mut left = changes.records.iter().peekable();
+            while left.peek().is_some() {
                 let held = lock::lock();
                 let ctx = held.ctx();
                 if !ffi::removable(ctx) {
                     return None;
                 }
                 cell::enter(|st| {
-                    let wanted: Vec<CompactString> = part
-                        .iter()
-                        .filter(|(id, fate)| {
-                            st.by_word_of(How::Feed, |st| {
-                                change(st, ctx, ix, id, *fate, table, changes, schema, sent)
-                            })
-                        })
-                        .map(|(id, _)| id.clone())
-                        .collect();
+                    let slice = Slice::begin();
+                    let mut wanted: Vec<CompactString> = Vec::new();
+                    for (id, fate) in left.by_ref() {
+                        let again = st.by_word_of(How::Feed, |st| {
+                            change(st, ctx, ix, id, *fate, table, changes, schema, sent)
+                        });
+                        if again {
+                            wanted.push(id.clone());
+                        }
+                        if slice.over() {
+                            break;
+                        }
+                    }
                     reread(st, ix, &wanted);
-                });
+                })?;
             }
         }
         if !changes.records.is_empty() {

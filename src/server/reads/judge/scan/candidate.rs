@@ -35,6 +35,11 @@ impl Judge<'_> {
             }
             _ => None,
         };
+        if scan.at == 0 {
+            // Growing would copy what was found so far, under the lock.
+            let most = enough.unwrap_or(usize::MAX);
+            scan.found.reserve(scan.candidates.len().min(most));
+        }
         for _ in 0..n {
             if enough.is_some_and(|m| scan.found.len() + scan.lacking.len() >= m) {
                 scan.cut |= scan.at < scan.candidates.len();

@@ -183,7 +183,7 @@ impl Judge<'_> {
                     .into_iter()
                     .map(|i| match i.body {
                         unsure @ Body::Error(_) => unsure,
-                        _ => Body::Bytes(i.id.as_bytes().to_vec()),
+                        _ => Body::Id(i.id),
                     })
                     .collect(),
             ),

@@ -148,9 +148,18 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
         return slots::mark_came(st, entity);
     } else if let Some(resource) = key::own_entity(name, resources::RESOURCE) {
         let resource = resource.to_string();
-        if !resources::load(ctx, st, &resource) && st.replica {
+        if slots::resource_has_come(st, &resource) {
+            return false;
+        }
+        if resources::load(ctx, st, &resource) {
+            return slots::resource_came(ctx, st, &resource);
+        }
+        if st.replica {
             change::resource(st, &resource);
         }
+    } else if let Some(resource) = slots::dropped_of(name) {
+        let resource = resource.to_string();
+        return slots::heed_dropped(st, &resource, |name| slots::remove_soon(ctx, name));
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
         own_keys::load_doubts(ctx, st, &entity);
@@ -221,7 +230,7 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
             }
             crate::server::feed::role_changed(st);
             // Who waits is told; what is stored is looked at anew by who decides from here on.
-            crate::server::upkeep::rebuild::forget_answers(st);
+            crate::server::upkeep::learning::forget_answers(st);
             st.answers.lost = !st.replica;
             own_keys::evicted::role_changed(st);
         });

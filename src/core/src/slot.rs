@@ -62,6 +62,28 @@ pub fn probe(name: &[u8], secret: u64) -> Vec<u8> {
     out
 }
 
+/// Bits of a token that say what hash tag it is for.
+const TAG_BITS: u32 = 24;
+
+fn mark_of(name: &[u8]) -> u64 {
+    crate::entry::hash(hashed(name)) << (64 - TAG_BITS)
+}
+
+/// A token from 64 bits of chance that says whose computation it is for: that of a key with this one's hash tag.
+pub fn token(name: &[u8], chance: u64) -> u64 {
+    mark_of(name) | (chance >> TAG_BITS)
+}
+
+/// Is a token for computations from keys with the hash tag of this one?
+pub fn is_token_for(name: &[u8], token: u64) -> bool {
+    (token ^ mark_of(name)) >> (64 - TAG_BITS) == 0
+}
+
+/// Is what decides about the slot the same in both names?
+pub fn together(name: &[u8], other: &[u8]) -> bool {
+    hashed(name) == hashed(other)
+}
+
 /// The part of a key's name that its slot is computed from: what its first braces hold, if anything; else all of it.
 fn hashed(name: &[u8]) -> &[u8] {
     let Some(open) = name.iter().position(|b| *b == b'{') else {
@@ -101,6 +123,20 @@ e7d1eec 127.0.0.1:30001@31001 myself,master - 0 0 1 connected 0-99 200 300-5460 
         assert_eq!(ground(bare, 5), Ground::Away);
         assert_eq!(ground("", 5), Ground::Unknown);
         assert_eq!(ground("myself nonsense\n[5->-", 5), Ground::Unknown);
+    }
+
+    #[test]
+    fn a_token_says_what_hash_tag_it_is_for() {
+        for chance in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
+            let t = token(b"{shop}page:a", chance);
+            assert!(is_token_for(b"{shop}items:recA", t));
+            assert!(is_token_for(b"{shop}page:b", t));
+            assert!(!is_token_for(b"{other}items:recA", t));
+            assert!(!is_token_for(b"items:recA", t));
+        }
+        assert_ne!(token(b"{a}x", 1 << 24), token(b"{a}x", 2 << 24));
+        assert!(together(b"tag:{shop}user:17", b"{shop}page:a"));
+        assert!(!together(b"tag:user:17", b"{shop}page:a"));
     }
 
     #[test]

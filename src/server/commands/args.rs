@@ -188,7 +188,9 @@ pub(crate) fn record_key(st: &State, name: &[u8]) -> Result<RecordKey, String> {
                 name: name.into(),
             })
         }
-        _ => Err(reply::bad_record_key(name)),
+        _ => Err(cluster::unsettled_key(name)
+            .filter(|_| key::split(name).is_some_and(|(e, _)| st.by_name(e).is_none()))
+            .unwrap_or_else(|| reply::bad_record_key(name))),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::server::reads::computed;
 use crate::server::state::cell;
 use crate::server::state::entities::State;
 use crate::server::state::query::{Ask, Options, Query, View};
+use crate::server::store::cluster;
 use crate::server::valkey::ffi::{self, args, bytes, cached_now_ms, rm, Argv, Ctx, Key};
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
@@ -183,6 +184,7 @@ fn parse_get(ctx: Ctx, st: &State, a: &[&[u8]]) -> Result<Query, String> {
     let k = args::record_key(st, a.get(1).copied().unwrap_or(b""))?;
     check_entity(ctx, st, k.ix, &options)?;
     check_computed(k.ix, &options)?;
+    check_for(&options, &[&k.name])?;
     Ok(Query {
         ask: Ask::Get(k),
         options,
@@ -195,6 +197,15 @@ fn check_computed(ix: u32, options: &Options) -> Result<(), String> {
         return Err(args::syntax(b"VIEW", "is no option for a computed answer"));
     }
     Ok(())
+}
+
+/// In a cluster a read is for a computation of its own hash tag: of others this node knows nothing.
+fn check_for(options: &Options, names: &[&[u8]]) -> Result<(), String> {
+    let Some(token) = options.for_token else {
+        return Ok(());
+    };
+    let apart = names.iter().find_map(|n| cluster::not_for(token, n));
+    apart.map_or(Ok(()), Err)
 }
 
 fn check_entity(ctx: Ctx, st: &State, ix: u32, options: &Options) -> Result<(), String> {
@@ -226,6 +237,10 @@ unsafe fn mget_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
             .iter()
             .map(|n| args::record_key(st, n))
             .collect::<Result<Vec<_>, _>>()?;
+        check_for(
+            &options,
+            &keys.iter().map(|k| &k.name[..]).collect::<Vec<_>>(),
+        )?;
         let mut checked = Vec::new();
         for k in &keys {
             if !checked.contains(&k.ix) {
@@ -314,6 +329,7 @@ fn parse_index(ctx: Ctx, st: &State, keys: &[&[u8]], options: Options) -> Result
         }
     }
     let ix = ix.ok_or("ERR syntax error: no key")?;
+    check_for(&options, keys)?;
     let e = st.get(ix).ok_or("ERR internal error")?;
     rights::check_view(ctx, e, &options.view)?;
     if let Some((field, _)) = &options.sort {

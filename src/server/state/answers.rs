@@ -40,6 +40,14 @@ pub(crate) struct Answers {
     pub(crate) removed: Vec<(EntityIx, CompactString)>,
     /// Every stored answer is to be looked for: another role, or a data set that was loaded.
     pub(crate) lost: bool,
+    /// Those of a slot that came here are to be learned; until then they are not served.
+    pub(crate) to_learn: bool,
+    /// Answers of a slot that is leaving went to another node while they are in the index here.
+    pub(crate) departed: bool,
+    /// Some of those were dropped: to be told with the next breath.
+    pub(crate) to_say: Vec<Box<[u8]>>,
+    /// They are being learned.
+    pub(crate) learning: bool,
     /// Answers that are stored: how many, and the bytes of their values, by resource.
     sizes: HashMap<Arc<str>, (u64, u64)>,
     /// Bytes of the value at each place of the index.
@@ -56,6 +64,10 @@ impl Default for Answers {
             arrived: Vec::new(),
             removed: Vec::new(),
             lost: false,
+            to_learn: false,
+            departed: false,
+            to_say: Vec::new(),
+            learning: false,
             sizes: HashMap::new(),
             lengths: Vec::new(),
         }

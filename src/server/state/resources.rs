@@ -1,5 +1,7 @@
 //! Resources: the named kinds of computed answers.
 
+use crate::server::state::standing::Standing;
+use crate::server::valkey::ffi;
 use hashbrown::HashMap;
 use podium_core::computed::resource::Resource as Spec;
 use std::sync::Arc;
@@ -30,6 +32,11 @@ pub(crate) struct Resource {
     /// process that finds them does not know which. 0: all that are stored hold.
     pub(crate) unsure_before: u64,
     pub(crate) figures: Figures,
+    /// In a cluster: where its keys are.
+    pub(crate) standing: Standing,
+    /// Some of its answers went to another node, while changes of what they used are still told here: how many of those that were
+    /// dropped since the other node was told of; `None`: none went.
+    pub(crate) departed: Option<usize>,
 }
 
 /// What a plain hit needs to know of a resource, by its generation, and the hits that were not counted yet.
@@ -113,8 +120,17 @@ impl Resources {
             generation,
             unsure_before: 0,
             figures: Figures::default(),
+            standing: Standing::Home,
+            departed: None,
         };
         self.by_name.insert(name, r);
+    }
+    /// What was stored of it so far is answered no more.
+    pub(crate) fn renew(&mut self, name: &str) {
+        self.cool();
+        if let Some(r) = self.by_name.get_mut(name) {
+            r.generation = ffi::random_u64();
+        }
     }
     pub(crate) fn remove(&mut self, name: &str) -> Option<Resource> {
         self.cool();

@@ -339,6 +339,25 @@ pub(crate) fn sets_outdated(st: &mut State, ix: EntityIx) {
     st.new_sets_generation(ix);
 }
 
+/// The same where another node's word is taken over: what answers used of the entity is compared when they are learned.
+pub(crate) fn sets_taken_over(st: &mut State, ix: EntityIx) {
+    asked_in_vain(ix);
+    st.new_sets_generation(ix);
+}
+
+/// Another node decides about an entity from here on: nothing of it is believed here, but nothing changed.
+pub(crate) fn entity_given(st: &mut State, ix: EntityIx) {
+    asked_in_vain(ix);
+    st.new_generation(ix);
+}
+
+/// Of an entity something changed that nobody can say more of: computed answers that used anything of it are dropped.
+pub(crate) fn answers_outdated(st: &mut State, ix: EntityIx) {
+    if !st.answers.idle() {
+        answers::cut(st, &[Cut::Entity(ix)]);
+    }
+}
+
 /// Everything of an entity is outdated, in memory: whoever calls this writes it down.
 pub(crate) fn entity_outdated(st: &mut State, ix: EntityIx) {
     entity_under_way(st, ix);
@@ -352,12 +371,15 @@ pub(crate) fn entity_removed(st: &mut State, name: &str) -> Option<Entity> {
     Some(e)
 }
 
+/// What was asked of an entity so far is not stored.
+fn asked_in_vain(ix: EntityIx) {
+    let mut order = clock::order();
+    let seq = order.next(clock::now_us());
+    order.note_entity(ix, seq);
+}
+
 fn entity_under_way(st: &mut State, ix: EntityIx) {
-    {
-        let mut order = clock::order();
-        let seq = order.next(clock::now_us());
-        order.note_entity(ix, seq);
-    }
+    asked_in_vain(ix);
     if !st.answers.idle() {
         answers::cut(st, &[Cut::Entity(ix)]);
         answers::entity_doubt(st, ix, 0);

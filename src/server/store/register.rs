@@ -106,6 +106,7 @@ fn note_answer(st: &mut State, event: &Event, name: &[u8]) {
             rounds::answers_wake();
         }
         Event::New | Event::Written => {}
+        Event::Removed if cluster::answers::went(st, name) => {}
         Event::Removed => change::answer_left(st, name, true),
         Event::Gone => change::answer_left(st, name, false),
     }

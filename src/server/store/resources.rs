@@ -1,9 +1,13 @@
 //! The specs of resources in the keyspace: `podium:resource:<name>`, saved, replicated and migrated like any other key.
 
 use crate::server::state::entities::State;
+use crate::server::state::standing::Standing;
+use crate::server::store::answers;
 use crate::server::store::change;
 use crate::server::store::own_keys::{evicted, hash_of, write};
+use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, Ctx};
+use podium_core::computed::cut::Cut;
 use podium_core::computed::resource::Resource as Spec;
 use podium_core::key;
 
@@ -73,10 +77,15 @@ pub(crate) fn load(ctx: Ctx, st: &mut State, name: &str) -> bool {
     };
     match Spec::parse(json) {
         Ok(Some(spec)) => {
+            let new = st.resources.get(name).is_none();
             put_in_force(st, name, spec, json, Some(generation));
             let unsure = field(UNSURE).and_then(|v| std::str::from_utf8(v).ok());
+            let looks = slot::in_cluster() && !st.replica;
             if let Some(r) = st.resources.get_mut(name) {
                 r.unsure_before = unsure.and_then(|v| v.parse().ok()).unwrap_or(0);
+                if new && looks {
+                    r.standing = Standing::New;
+                }
             }
             true
         }
@@ -89,6 +98,12 @@ pub(crate) fn load(ctx: Ctx, st: &mut State, name: &str) -> bool {
     }
 }
 
+/// The answers stored of a resource so far are over; computations under way are not.
+pub(crate) fn forget_answers(st: &mut State, name: &str) {
+    let prefix = [name.as_bytes(), b":"].concat();
+    answers::cut(st, &[Cut::Prefix(&prefix)]);
+}
+
 /// Puts a resource in force, in memory; true if it changed anything. `stored`: the generation it was stored with.
 pub(crate) fn put_in_force(
     st: &mut State,
@@ -97,6 +112,7 @@ pub(crate) fn put_in_force(
     json: &[u8],
     stored: Option<u64>,
 ) -> bool {
+    let before = st.resources.get(name).map(|r| (r.standing, r.departed));
     let same = st
         .resources
         .get(name)
@@ -108,5 +124,8 @@ pub(crate) fn put_in_force(
     }
     let generation = stored.unwrap_or_else(ffi::random_u64);
     st.resources.put(name, spec, json, generation);
+    if let (Some((standing, departed)), Some(r)) = (before, st.resources.get_mut(name)) {
+        (r.standing, r.departed) = (standing, departed);
+    }
     true
 }

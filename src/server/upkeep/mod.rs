@@ -3,6 +3,7 @@
 pub(crate) mod ahead;
 pub(crate) mod evicted;
 pub(crate) mod info;
+pub(crate) mod learning;
 pub(crate) mod rebuild;
 pub(crate) mod saved;
 pub(crate) mod slots;
@@ -13,6 +14,7 @@ use crate::server::state::rounds::THREAD;
 use crate::server::state::soon;
 use crate::server::store;
 use crate::server::store::own_keys;
+use crate::server::upkeep::learning::Learning;
 use crate::server::valkey::ffi;
 use crate::server::valkey::lock;
 use crate::server::valkey::settings;
@@ -70,22 +72,34 @@ fn register() {
     }
 }
 
-/// Learns what the stored answers used: of a data set that another node looked after so far.
+/// Learns what the stored answers used: of a data set, or of a slot, that another node looked after so far.
 fn learn() {
-    let mut learning: Option<crate::server::upkeep::rebuild::Learning> = None;
+    let mut learning: Option<Learning> = None;
     loop {
         let held = lock::lock();
         let more = cell::enter(|st| {
-            if !st.answers.lost || st.replica || st.loading || !ffi::removable(held.ctx()) {
+            let due = st.answers.lost || st.answers.to_learn || learning.is_some();
+            if !due || st.replica || st.loading || !ffi::removable(held.ctx()) {
                 return false;
             }
-            let learning =
-                learning.get_or_insert_with(crate::server::upkeep::rebuild::Learning::new);
+            let all = st.answers.lost;
+            if learning.as_ref().is_some_and(|l| all && !l.is_of_all()) {
+                learning = None;
+            }
+            let learning = learning.get_or_insert_with(|| {
+                if all {
+                    Learning::of_all()
+                } else {
+                    Learning::of_those_that_came(st)
+                }
+            });
             learning.some(held.ctx(), st, BUCKETS)
         });
         if more != Some(true) || THREAD.stopping() {
             // It is the server's: let go under the lock.
             drop(learning.take());
+            // Broken off: begun anew.
+            cell::enter(|st| st.answers.to_learn |= std::mem::take(&mut st.answers.learning));
             return;
         }
         drop(held);

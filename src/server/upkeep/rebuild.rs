@@ -2,17 +2,13 @@
 
 use crate::server::desk::budget;
 use crate::server::feed;
-use crate::server::reads::computed;
 use crate::server::state::clock;
-use crate::server::state::entities::{EntityIx, State};
-use crate::server::store::answers;
+use crate::server::state::entities::State;
 use crate::server::store::change;
 use crate::server::store::own_keys::{self, load_spec, SPEC, UNSAVED};
 use crate::server::store::resources::{self, RESOURCE};
 use crate::server::store::specs::put_in_force;
 use crate::server::valkey::ffi::{self, rm, Ctx, Key, KeyKind, RString};
-use crate::server::valkey::reply::Body;
-use compact_str::CompactString;
 use podium_core::key::{self, Name};
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
@@ -34,7 +30,7 @@ impl Drop for Cursor {
 }
 
 /// Walks a bucket of the keyspace, in database 0; false: it was the last.
-fn step(ctx: Ctx, cursor: &Cursor, each: &mut dyn FnMut(Ctx, &[u8])) -> bool {
+pub(crate) fn step(ctx: Ctx, cursor: &Cursor, each: &mut dyn FnMut(Ctx, &[u8])) -> bool {
     struct Walk<'a>(&'a mut dyn FnMut(Ctx, &[u8]));
     unsafe extern "C" fn visit(
         ctx: Ctx,
@@ -106,7 +102,7 @@ pub(crate) fn rebuild(ctx: Ctx, st: &mut State) {
     }
     budget::load(ctx, st);
     feed::load_all(ctx, st, &feeds);
-    load_answers(ctx, st);
+    crate::server::upkeep::learning::load_answers(ctx, st);
 }
 
 /// The resources of the data set are in force; on a replica no others.
@@ -123,117 +119,6 @@ fn load_resources(ctx: Ctx, st: &mut State, names: &[String]) {
     for name in names {
         resources::load(ctx, st, name);
     }
-}
-
-/// Nothing is known of computed answers any more: who waits is told that there is none, and leases are over.
-pub(crate) fn forget_answers(st: &mut State) {
-    let mut old = std::mem::take(&mut st.answers);
-    old.core.end(b"", clock::next());
-    loop {
-        let handed = old.core.hand_out(1_000, ffi::now_ms(), 0, ffi::random_u64);
-        if handed.is_empty() {
-            break;
-        }
-        for h in handed {
-            let meta = h.waiter.meta;
-            h.waiter.client.finish(computed::nothing(&h.key, meta));
-        }
-    }
-    for (_, c) in old.counting.drain() {
-        if let Some(client) = c.client {
-            client.finish(Body::Int(c.n));
-        }
-    }
-}
-
-/// A walk through the keyspace that learns what the stored answers used, and then compares what is cached of that with what it
-/// was. On a replica none is made: the primary throws away.
-pub(crate) struct Learning {
-    cursor: Cursor,
-    comparing: bool,
-}
-
-impl Learning {
-    pub(crate) fn new() -> Learning {
-        Learning {
-            cursor: Cursor::new(),
-            comparing: false,
-        }
-    }
-    /// Looks at up to `steps` of the keyspace's buckets. False: it is through, and the answers may be served.
-    pub(crate) fn some(&mut self, ctx: Ctx, st: &mut State, steps: usize) -> bool {
-        let mut names: Vec<Vec<u8>> = Vec::new();
-        let comparing = self.comparing;
-        let more = (0..steps).all(|_| {
-            step(ctx, &self.cursor, &mut |_, name| {
-                let concerns = match key::split(name) {
-                    Some(("tomb", _)) => comparing,
-                    Some((e, _)) if comparing => st.by_name(e).is_some(),
-                    Some((r, _)) => st.resources.get(r).is_some(),
-                    None => false,
-                };
-                if concerns {
-                    names.push(name.to_vec());
-                }
-            })
-        });
-        for name in &names {
-            if comparing {
-                compare(ctx, st, name);
-            } else {
-                answers::load(st, ctx, name);
-            }
-        }
-        if more {
-            return true;
-        }
-        if !comparing && !st.answers.idle() {
-            *self = Learning {
-                cursor: Cursor::new(),
-                comparing: true,
-            };
-            return true;
-        }
-        // What came into doubt before is so still.
-        let doubts: Vec<(EntityIx, CompactString, u64)> = st
-            .entities()
-            .flat_map(|e| e.doubts.iter().map(|(id, seq)| (e.ix, id.into(), seq)))
-            .collect();
-        for (ix, id, seq) in doubts {
-            answers::doubted(st, ix, &id, seq);
-        }
-        // What its stored answers used is in their bytes by entity: a record or an index of it may be among that.
-        st.entities_mut().for_each(|e| e.answers_use_it = true);
-        st.answers.lost = false;
-        crate::server::state::rounds::answers_wake();
-        false
-    }
-}
-
-/// Compares what a key holds with what loaded answers used of it.
-fn compare(ctx: Ctx, st: &mut State, name: &[u8]) {
-    let (entity, id, suffix) = match key::parse(name) {
-        Some(Name::Record { entity, id } | Name::Tomb { entity, id }) => (entity, Some(id), 0),
-        Some(Name::All { entity } | Name::Index { entity, .. }) => (entity, None, entity.len() + 1),
-        _ => return,
-    };
-    let Some(ix) = st.by_name(entity).map(|e| e.ix) else {
-        return;
-    };
-    match id {
-        Some(id) => answers::compare(st, ctx, ix, id),
-        None => change::set_stored(st, ctx, ix, name.get(suffix..).unwrap_or(&[]), 0),
-    }
-}
-
-/// The answers of a data set that was loaded, all at once.
-pub(crate) fn load_answers(ctx: Ctx, st: &mut State) {
-    forget_answers(st);
-    if st.replica || st.resources.is_empty() {
-        return;
-    }
-    let mut learning = Learning::new();
-    while learning.some(ctx, st, 1_000) {}
 }
 
 /// Notes keys that were there before their entity's spec: up to `steps` of the keyspace's buckets. False: there is no more.

@@ -78,6 +78,8 @@ pub struct Answers<W> {
     index: Index,
     changes: Changes,
     leases: Leases<W>,
+    /// Answers are coming that are learned later: what changes from this number on is remembered.
+    watching: Option<u64>,
 }
 
 impl<W> Default for Answers<W> {
@@ -86,6 +88,7 @@ impl<W> Default for Answers<W> {
             index: Index::default(),
             changes: Changes::default(),
             leases: Leases::default(),
+            watching: None,
         }
     }
 }
@@ -106,7 +109,27 @@ impl<W> Answers<W> {
     }
     /// Does somebody compute? Then changes of what no answer used are told as well.
     pub fn computing(&self) -> bool {
-        self.leases.oldest().is_some()
+        self.oldest().is_some()
+    }
+    /// The number from which on changes are remembered.
+    fn oldest(&self) -> Option<u64> {
+        let leased = self.leases.oldest();
+        leased.map_or(self.watching, |l| {
+            Some(self.watching.map_or(l, |w| w.min(l)))
+        })
+    }
+    /// From this number on stored answers are coming here that are learned later ([`load_since`](Self::load_since)): what changes
+    /// meanwhile is remembered. Watched already: since then.
+    pub fn watch(&mut self, seq: u64) {
+        self.watching.get_or_insert(seq);
+    }
+    /// They were learned.
+    pub fn unwatch(&mut self) {
+        self.watching = None;
+        self.forget();
+    }
+    pub fn is_watching(&self) -> bool {
+        self.watching.is_some()
     }
     /// Is the change of a thing anybody's concern? What is not need not be told. (Of a record ask for its groups as well: one that
     /// joins a set was used by nobody.)
@@ -358,6 +381,27 @@ impl<W> Answers<W> {
     ) -> Result<Place, Outdated> {
         self.index.insert(key, deps, uses)
     }
+    /// The same of one that came while it was [watched](Self::watch): `own` is its own thing, with its key. `None`: nothing was
+    /// watched, so nobody knows what changed since.
+    ///
+    /// # Errors
+    /// Something it used changed since, or it was thrown away itself.
+    pub fn load_since(
+        &mut self,
+        own: Dep,
+        deps: Vec<Dep>,
+        of: &[EntityUse],
+    ) -> Option<Result<Place, Outdated>> {
+        let since = self.watching?;
+        let key = own.name.clone()?;
+        let thing = own.thing;
+        let mut uses = Uses::default();
+        uses.add_answer(own, deps.clone(), of, since, true);
+        if self.changes.outdate(&uses, since) {
+            return Some(Err(Outdated(thing)));
+        }
+        Some(self.index.insert(&key, &deps, of))
+    }
     /// A key is not there any more ([`Index::remove`]).
     pub fn remove(&mut self, at: Place) {
         self.index.remove(at);
@@ -367,6 +411,16 @@ impl<W> Answers<W> {
         let released = self.leases.release(token, key, now_ms, old);
         self.forget();
         released
+    }
+    /// Nobody computes keys that start so any more: who waits is told. Stored answers stay ([`Leases::ended`]).
+    pub fn end_leases(&mut self, prefix: &[u8]) {
+        self.leases.ended(prefix);
+        self.forget();
+    }
+    /// The same of one key.
+    pub fn end_leases_of(&mut self, key: &[u8]) {
+        self.leases.ended_key(key);
+        self.forget();
     }
     /// A connection is closed ([`Leases::closed`]).
     pub fn closed(&mut self, client: Client) {
@@ -389,7 +443,7 @@ impl<W> Answers<W> {
         n: usize,
         now_ms: u64,
         seq: u64,
-        chance: impl FnMut() -> u64,
+        chance: impl FnMut(&[u8]) -> u64,
     ) -> Vec<Handed<W>> {
         self.leases.hand_out(n, now_ms, seq, chance)
     }
@@ -415,7 +469,7 @@ impl<W> Answers<W> {
     }
     /// What nobody who computes can have used is not remembered.
     fn forget(&mut self) {
-        let oldest = self.leases.oldest();
+        let oldest = self.oldest();
         self.changes.forget(oldest);
         if oldest.is_none() {
             self.index.forget_unused_doubts();

@@ -334,6 +334,10 @@ impl Index {
     pub fn has_gone(&self) -> bool {
         !self.out.is_empty()
     }
+    /// The first of them, and whether there are more.
+    pub fn first_gone(&self, n: usize) -> (impl Iterator<Item = &Gone>, bool) {
+        (self.out.iter().take(n), self.out.len() > n)
+    }
     /// Up to `n` of the dropped answers whose keys are still to be deleted.
     pub fn take_gone(&mut self, n: usize) -> Vec<Gone> {
         let n = n.min(self.out.len());

@@ -20,6 +20,7 @@ use crate::server::state::cell;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::query::RecordKey;
 use crate::server::store::cluster;
+use crate::server::upkeep::slots;
 use crate::server::valkey::ffi::{self, Argv, Ctx};
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body};
@@ -49,7 +50,9 @@ enum Target {
 fn computed_target(st: &State, name: &[u8]) -> Option<Result<Target, String>> {
     if let Some(tag) = name.strip_prefix(b"tag:") {
         if st.by_name("tag").is_none() && st.resources.get("tag").is_none() {
-            return Some(check_tag(tag).map(|()| Target::Tag(tag.to_vec())));
+            let checked =
+                check_tag(tag).and_then(|()| cluster::unsettled_tag(st, name).map_or(Ok(()), Err));
+            return Some(checked.map(|()| Target::Tag(tag.to_vec())));
         }
     }
     st.resources.of_key(name)?;
@@ -64,6 +67,8 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
         return 0;
     };
     let r = cell::enter(|st| {
+        // What is left of a slot that went, and is coming again, knows nothing of what is at the other node.
+        slots::look(ctx, st);
         let mut targets = Vec::with_capacity(a.len());
         for name in distinct(&a) {
             if name == b"*" {
@@ -92,6 +97,9 @@ unsafe fn invalidate_inner(ctx: Ctx, argv: Argv, argc: c_int) -> c_int {
                     Target::Index(ix, suffix)
                 }
                 _ => {
+                    if let Some(again) = cluster::unsettled_key(name) {
+                        return Err(again);
+                    }
                     return Err(format!(
                         "BADKEY '{}' names neither a record (<entity>:<id>), an index (<entity>:<field>:<value>) nor an entity (<entity>:*)",
                         key::shown(name)

@@ -146,6 +146,12 @@ fn record(
     dep(Kind::Record, &name, content, Some(e.ix))
 }
 
+/// In a cluster: is something named that another node may be told of? The error is the whole reply.
+fn elsewhere(g: &Given) -> Option<String> {
+    let used = g.used.iter().find_map(|u| cluster::apart(g.key, u, "USED"));
+    used.or_else(|| g.tags.iter().find_map(|t| cluster::tag_apart(g.key, t)))
+}
+
 /// Stores an answer; false: the lease is over, or something it was computed from changed. The error is the whole reply.
 pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> {
     let now_ms = ffi::now_ms();
@@ -164,6 +170,23 @@ pub(crate) fn fill(st: &mut State, ctx: Ctx, g: &Given) -> Result<bool, String> 
             g.value.len(),
             spec.max_bytes
         ));
+    }
+    if let Some(why) = elsewhere(g) {
+        return Err(why);
+    }
+    if !cluster::may_fill(st, g.key) {
+        match g.token {
+            Some(token) => drop(st.answers.core.release(token, g.key, now_ms, false)),
+            // What is there is older than what was to be stored.
+            None if !g.bad_token => drop(store::remove_key(ctx, g.key)),
+            None => {}
+        }
+        let detail = "its slot is moving to another node";
+        log::event("cache_skip", g.key, &[("detail", detail.into())]);
+        if let Some(r) = st.resources.of_key_mut(g.key) {
+            r.figures.refused += 1;
+        }
+        return Ok(false);
     }
     let mut named = Vec::new();
     let mut until = u64::MAX;

@@ -6,7 +6,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::rounds::ANSWERS;
-use crate::server::store::{answers, resources};
+use crate::server::store::{answers, cluster, resources};
 use crate::server::valkey::blocked::Blocked;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::lock;
@@ -73,7 +73,7 @@ fn slice(st: &mut State, ctx: Ctx, replies: &mut Vec<(Arc<Blocked>, Body)>) -> (
         st.answers.arrived.drain(..n).collect()
     };
     for name in &arrived {
-        answers::load(st, ctx, name);
+        answers::came(st, ctx, name);
     }
     for key in st.answers.core.tick(now, HANDED * 20) {
         if let Some(r) = st.resources.of_key_mut(&key) {
@@ -81,14 +81,16 @@ fn slice(st: &mut State, ctx: Ctx, replies: &mut Vec<(Arc<Blocked>, Body)>) -> (
         }
     }
     let mut more = st.answers.core.work(MARKS);
+    cluster::answers::say_all(st, ctx);
     more |= answers::delete_some(st, ctx, answers::DELETED_AT_ONCE);
-    if !answers::a_rest_is_stored(st) && !st.answers.lost && ffi::removable(ctx) {
+    let settled = !st.answers.lost && !st.answers.core.is_watching();
+    if settled && !answers::a_rest_is_stored(st) && ffi::removable(ctx) {
         resources::are_sure(st, ctx);
     }
     let handed = st
         .answers
         .core
-        .hand_out(HANDED, now, clock::next(), ffi::random_u64);
+        .hand_out(HANDED, now, clock::next(), computed::chance);
     more |= handed.len() == HANDED || !st.answers.arrived.is_empty();
     for h in handed {
         hand(st, ctx, h, now, replies);
@@ -150,6 +152,13 @@ fn hand(
         Got::Old => (Source::Stale, Detail::Released, None),
         Got::Nothing | Got::Ended => (Source::Miss, Detail::NoLease, None),
     };
+    if let Some(again) = matches!(h.got, Got::Ended)
+        .then(|| cluster::gone_on(&h.key))
+        .flatten()
+    {
+        replies.push((client, Body::error(again)));
+        return;
+    }
     if matches!(h.got, Got::Ended) && st.resources.of_key(&h.key).is_none() {
         replies.push((client, Body::error(computed::no_resource(&h.key))));
         return;

@@ -13,8 +13,9 @@ use crate::server::state::answers::Waiting;
 use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::query::RecordKey;
-use crate::server::store::answers;
+use crate::server::store::{answers, cluster};
 use crate::server::valkey::blocked::Blocked;
+use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, Ctx};
 use crate::server::valkey::log;
 use crate::server::valkey::reply::{self, Body, CacheWord, Fwd, InPlace, Meta};
@@ -41,6 +42,15 @@ pub(crate) enum Leased {
     Need(Vec<Want>),
     /// Somebody computes it.
     Wait,
+}
+
+/// What the token of a lease on a key is made from. In a cluster it says whose reads can be for it.
+pub(crate) fn chance(name: &[u8]) -> u64 {
+    if slot::in_cluster() {
+        podium_core::slot::token(name, ffi::random_u64())
+    } else {
+        ffi::random_u64()
+    }
 }
 
 /// A token as clients see it.
@@ -261,6 +271,15 @@ impl Judge<'_> {
                 _ => Reply::Nothing(Source::Miss),
             };
         }
+        let leases =
+            |r: &Reply| matches!(r, Reply::Lease(_) | Reply::ValueAndLease(..) | Reply::Wait);
+        if leases(&reply) && !cluster::may_compute(st, name) {
+            // Reads for a computation would be answered by both nodes, and only one knows its token.
+            reply = match reply {
+                Reply::ValueAndLease(source, _) => Reply::Value(source, Detail::None),
+                _ => Reply::Nothing(Source::Miss),
+            };
+        }
         let (source, mut detail, value, lease) = match reply {
             Reply::Settle => return Leased::Need(wants),
             Reply::Wait => return Leased::Wait,
@@ -305,7 +324,7 @@ fn ask(st: &State, name: &[u8], client: u64, now_ms: u64) -> Ask {
         now_ms,
         seq: clock::next(),
         lease_ms: st.resources.of_key(name).map_or(1, |r| r.spec.lease_ms),
-        chance: ffi::random_u64(),
+        chance: chance(name),
     }
 }
 
@@ -360,6 +379,10 @@ fn count(st: &mut State, name: &[u8], source: Source) {
 /// The error for a key of no resource.
 pub(crate) fn no_resource(name: &[u8]) -> String {
     let resource = key::split(name).map_or("", |(r, _)| r);
+    // Its spec may be with the other node.
+    if let Some(again) = cluster::unsettled_key(name) {
+        return again;
+    }
     format!(
         "NOENTITY there is no resource '{resource}': define it with PODIUM.SPEC SET {resource} '{{\"computed\":true}}'"
     )

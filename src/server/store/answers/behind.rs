@@ -7,7 +7,7 @@ use crate::server::state::cell;
 use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::store::answers::{a_rest_is_stored, delete_some};
-use crate::server::store::{change, resources};
+use crate::server::store::{change, cluster, resources};
 use crate::server::valkey::ffi::{self, rm, Ctx};
 use crate::server::valkey::lock;
 use std::ffi::c_void;
@@ -53,6 +53,7 @@ fn act(st: &mut State, ctx: Ctx) {
         let seq = clock::next();
         change::doubt(st, ctx, ix, &id, seq, seq);
     }
+    cluster::answers::say_all(st, ctx);
     delete_some(st, ctx, AT_ONCE);
     if a_rest_is_stored(st) {
         resources::are_unsure(st, ctx, clock::next());

@@ -4,8 +4,10 @@
 //! are read, written and deleted, and the gate ([`super::change`]) passes on what changed.
 
 pub(crate) mod behind;
+pub(crate) mod learned;
 pub(crate) mod told;
 
+pub(crate) use crate::server::store::answers::learned::{came, learn, load, place};
 pub(crate) use crate::server::store::answers::told::{
     compare, doubt, doubted, entity_doubt, left, record, removed, set, set_answered, set_changed,
 };
@@ -14,7 +16,8 @@ use crate::server::state::clock;
 use crate::server::state::entities::State;
 use crate::server::state::history::{About, How};
 use crate::server::state::resources::Resource;
-use crate::server::store::{self};
+use crate::server::store::{self, cluster};
+use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::{self, notify, Ctx, Key, KeyKind, RString};
 use crate::server::valkey::lock::own_write;
 use crate::server::valkey::tracking;
@@ -61,6 +64,9 @@ pub(crate) fn stir(st: &mut State) {
     if st.answers.core.has_work() {
         st.answers.core.work(AT_ONCE);
     }
+    if slot::in_cluster() {
+        cluster::answers::at_once(st);
+    }
     if has_rest(st) {
         crate::server::state::rounds::answers_wake();
     }
@@ -93,6 +99,10 @@ pub(crate) fn delete_some(st: &mut State, ctx: Ctx, n: usize) -> bool {
         let Some(bytes) = read(ctx, &g.key, its).flatten() else {
             continue;
         };
+        if st.resources.of_key(&g.key).is_none() && !slot::stays(&g.key) {
+            // What is left of a slot that is another node's is its business.
+            continue;
+        }
         if let Some(r) = st.resources.of_key_mut(&g.key) {
             r.figures.dropped += 1;
         }
@@ -252,59 +262,6 @@ pub(crate) fn write(
     let seq = header.seq;
     st.history.note(About::Change, name, How::Fill, seq);
     true
-}
-
-/// Takes over a stored answer that another process wrote, or that came here: the index learns what it used, and the place is
-/// written into it. False: it is no answer any more.
-pub(crate) fn load(st: &mut State, ctx: Ctx, name: &[u8]) -> bool {
-    let of_key = st.resources.of_key(name);
-    let Some((generation, unsure)) = of_key.map(|r| (r.generation, r.unsure_before)) else {
-        return false;
-    };
-    let process = st.answers.process;
-    let found = read(ctx, name, |s| {
-        let ours = s.header.generation == generation && s.place(process).is_none();
-        ours.then(|| s.used())
-            .flatten()
-            .map(|u| (s.header, u, s.value.len()))
-    });
-    let Some((header, used, bytes)) = found.flatten() else {
-        return false;
-    };
-    let entity = |u: &NamedUse| {
-        Some(EntityUse {
-            entity: st.by_name(&u.entity)?.ix,
-            index_as_of: u.index_as_of,
-        })
-    };
-    let uses: Option<Vec<EntityUse>> = used.entities.iter().map(entity).collect();
-    // Of an entity that is not known any more nobody will say what changes.
-    let Some(uses) = uses else {
-        store::remove_key(ctx, name);
-        return false;
-    };
-    clock::order().observe(header.seq, clock::now_us());
-    if header.seq < unsure {
-        // The process that threw some away ended before their keys were gone.
-        store::remove_key(ctx, name);
-        return false;
-    }
-    match st.answers.core.load(name, &used.deps, &uses) {
-        Ok(place) => {
-            if let Some(r) = st.resources.of_key(name).map(|r| r.name.clone()) {
-                st.answers.count_stored(&r, place.slot, bytes);
-            }
-            let s = RString::new(name);
-            own_write(|| {
-                Key::write(ctx, s.raw()).patch(stored::PLACE, &stored::place_bytes(process, place))
-            });
-            true
-        }
-        Err(_) => {
-            store::remove_key(ctx, name);
-            false
-        }
-    }
 }
 
 /// A resource's answers are thrown away, and who waits for one is told: its spec changed or was deleted.

@@ -4,6 +4,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store::answers::{content, content_of_set, cut, stir, thing};
 use crate::server::store::{self, change::Change, By, Copy, Set};
+use crate::server::valkey::ffi::slot;
 use crate::server::valkey::ffi::Ctx;
 use compact_str::CompactString;
 use hashbrown::HashSet;
@@ -139,7 +140,9 @@ pub(crate) fn removed(st: &mut State, ix: EntityIx, id: &str, seq: u64) {
     }
     let Some(e) = st.get(ix) else { return };
     let own = thing(Kind::Record, &key::record(&e.name, id));
-    if st.answers.core.index().is_used(own) {
+    // (To another node, most likely, where it is the same.)
+    let stays = slot::stays(&key::record(&e.name, id));
+    if stays && st.answers.core.index().is_used(own) {
         st.answers.removed.push((ix, id.into()));
     }
     doubt(st, ix, id, seq);

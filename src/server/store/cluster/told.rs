@@ -32,6 +32,10 @@ pub(crate) fn told_amid(st: &mut State, ctx: Ctx, ix: EntityIx, id: &str, tomb: 
 
 /// Something is told of an entity. What it means for those of its base whose specs are still to come nobody can say then.
 pub(crate) fn told(st: &mut State, ix: EntityIx) {
+    if st.get(ix).is_some_and(|e| e.standing == Standing::Given) {
+        // What it was is known at neither node: answers that used anything of it are not believed at the other.
+        change::answers_outdated(st, ix);
+    }
     let coming = st.get(ix).filter(|e| e.standing == Standing::Arriving);
     if let Some(tag) = coming.map(|e| key::tag(&e.name).to_string()) {
         st.told_amid.insert(tag);

@@ -5,13 +5,13 @@ use alloc::vec::Vec;
 
 impl<W> Leases<W> {
     /// Answers at most `n` who waited: first those who get a lease, one for a key, numbered `seq`; 64 bits of `chance`
-    /// make a token.
+    /// for its key make a token.
     pub fn hand_out(
         &mut self,
         n: usize,
         now_ms: u64,
         seq: u64,
-        mut chance: impl FnMut() -> u64,
+        mut chance: impl FnMut(&[u8]) -> u64,
     ) -> Vec<Handed<W>> {
         let mut out = Vec::new();
         while out.len() < n {
@@ -36,7 +36,7 @@ impl<W> Leases<W> {
                     now_ms,
                     seq,
                     lease_ms: waiter.lease_ms,
-                    chance: chance(),
+                    chance: chance(&key),
                 },
             );
             out.push(Handed {

@@ -122,10 +122,14 @@ impl<W> Leases<W> {
     /// their leases are over, and who waits is told.
     pub fn ended(&mut self, prefix: &[u8]) {
         for key in self.starting_with(prefix) {
-            for token in self.keys.get(&key).map_or(Vec::new(), |k| k.tokens.clone()) {
-                self.drop_lease(token);
-            }
-            self.answer_all(&key, Got::Ended);
+            self.ended_key(&key);
         }
+    }
+    /// The same of one key.
+    pub fn ended_key(&mut self, key: &[u8]) {
+        for token in self.keys.get(key).map_or(Vec::new(), |k| k.tokens.clone()) {
+            self.drop_lease(token);
+        }
+        self.answer_all(key, Got::Ended);
     }
 }

@@ -306,7 +306,7 @@ fn a_refused_fill_gives_the_next_in_line_a_lease() {
     a.wait(b"p:1", 2, &ask, 50);
     seen(&mut a, 1, known(8), 12, &[]);
     assert!(filled(&mut a, t, "p:1", vec![rec(1, known(8))], 13).is_err());
-    let handed = a.hand_out(10, 1, 14, || 99);
+    let handed = a.hand_out(10, 1, 14, |_| 99);
     assert_eq!((handed[0].waiter, handed[0].got), (2, Got::Lease(99)));
     assert!(filled(&mut a, 99, "p:1", vec![rec(1, known(8))], 15).is_ok());
 }
@@ -369,4 +369,73 @@ fn the_place_of_a_dropped_answer_is_no_place_of_another() {
     assert!(slots
         .iter()
         .any(|s| slots.iter().filter(|t| *t == s).count() > 1));
+}
+
+#[test]
+fn what_changes_while_answers_come_outdates_them_when_they_are_learned() {
+    let mut old = A::default();
+    let deps_of = |a: &A, key: &str| {
+        let at = a.index().place(key.as_bytes()).unwrap();
+        a.index().export(at).unwrap()
+    };
+    put(&mut old, "r", vec![rec(1, known(7))], 1);
+    put(&mut old, "s", vec![set(1, &[1, 2])], 2);
+    put(&mut old, "t", vec![use_of(tag(1), Kind::Tag, UNKNOWN)], 3);
+    put(&mut old, "k", vec![rec(2, known(8))], 4);
+    let of = answer(&old, "k");
+    put(&mut old, "of", vec![of], 5);
+    let mine = |key: &str| Dep {
+        thing: own(key),
+        kind: Kind::Computed,
+        content: known(5),
+        name: Some(Arc::from(key.as_bytes())),
+    };
+    let comes = |a: &mut A, key: &str| {
+        let (deps, uses) = deps_of(&old, key);
+        let loaded = a.load_since(mine(key), deps, &uses);
+        loaded.is_some_and(|l| l.is_ok())
+    };
+    let all = ["r", "s", "t", "k", "of"];
+    let here = |a: &mut A| all.map(|key| comes(a, key));
+
+    let mut a = A::default();
+    assert!(!comes(&mut a, "r"), "nobody knows what changed");
+    a.watch(10);
+    assert_eq!(here(&mut a), [true; 5]);
+
+    let told = |f: &dyn Fn(&mut A)| {
+        let mut a = A::default();
+        a.watch(10);
+        f(&mut a);
+        here(&mut a)
+    };
+    let as_it_was = |a: &mut A| assert!(!see(a, 1, known(7), 11, &[], false));
+    assert_eq!(told(&as_it_was), [true; 5]);
+    let another = |a: &mut A| assert!(seen(a, 1, known(9), 11, &[2_001]));
+    assert_eq!(told(&another), [false, false, true, true, true]);
+    let cut = |cut: Cut<'static>| {
+        told(&move |a: &mut A| {
+            a.cut(&[cut], 11);
+        })
+    };
+    assert_eq!(cut(Cut::Thing(tag(1))), [true, true, false, true, true]);
+    let (key, thing) = (&b"k"[..], own("k"));
+    let by_key = cut(Cut::Key { key, thing });
+    assert_eq!(by_key, [true, true, true, false, false]);
+    assert_eq!(cut(Cut::Prefix(key)), [true, true, true, false, false]);
+    assert_eq!(cut(Cut::Entity(0)), [false, false, true, false, false]);
+    assert_eq!(cut(Cut::All), [false; 5]);
+
+    // What was told before they began to come is in what they used, and what is told later finds them.
+    let mut a = A::default();
+    a.watch(20);
+    assert_eq!(here(&mut a), [true; 5]);
+    a.unwatch();
+    assert!(!a.is_watching() && !a.computing());
+    assert!(seen(&mut a, 2, known(9), 21, &[]));
+    let at = |a: &A, key: &str| a.index().place(key.as_bytes());
+    let worth = |a: &mut A, key: &str| at(a, key).map_or(Check::Dropped, |at| a.check(at));
+    assert_eq!(worth(&mut a, "r"), Check::Hit);
+    assert_eq!(worth(&mut a, "k"), Check::Dropped);
+    assert_eq!(worth(&mut a, "of"), Check::Dropped);
 }

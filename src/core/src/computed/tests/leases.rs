@@ -17,7 +17,7 @@ fn ask(client: u64, now_ms: u64, seq: u64) -> Ask {
 
 fn out(l: &mut Leases<u32>, now: u64) -> Vec<(u32, Got)> {
     let mut chance = now * 1_000_000;
-    let all = l.hand_out(usize::MAX, now, now + 1_000, || {
+    let all = l.hand_out(usize::MAX, now, now + 1_000, |_| {
         chance += 1;
         chance
     });
@@ -157,7 +157,7 @@ fn ten_thousand_are_answered_in_slices() {
     l.filled(b"k", lease.seq);
     let (mut slices, mut next) = (0, 0);
     while l.has_answers() {
-        for handed in l.hand_out(100, 10, 9, || 1) {
+        for handed in l.hand_out(100, 10, 9, |_| 1) {
             assert_eq!((handed.waiter, handed.got), (next, Got::Value));
             next += 1;
         }
@@ -277,7 +277,7 @@ proptest! {
                 }
                 Op::HandOut(n) => {
                     let mut chance = seq * 100_000;
-                    for h in l.hand_out(usize::from(n), now, seq, || { chance += 1; chance }) {
+                    for h in l.hand_out(usize::from(n), now, seq, |_| { chance += 1; chance }) {
                         let (k, ..) = waits.remove(&h.waiter).unwrap();
                         prop_assert!(answered.insert(h.waiter));
                         prop_assert_eq!(&*h.key, &[k][..]);
@@ -303,7 +303,7 @@ proptest! {
         now += 1_000;
         for _ in 0..2 {
             l.tick(now, usize::MAX);
-            for h in l.hand_out(usize::MAX, now, seq + 1, || 77) {
+            for h in l.hand_out(usize::MAX, now, seq + 1, |_| 77) {
                 prop_assert!(waits.remove(&h.waiter).is_some());
             }
         }

@@ -4,7 +4,7 @@ use crate::server::state::clock;
 use crate::server::state::entities::Entity;
 use crate::server::state::sorted::Sorted;
 use crate::server::store::sets::{sentinel, set_name};
-use crate::server::valkey::ffi::{Ctx, Key, KeyKind, RString};
+use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
 use podium_core::entry::{Entry, Sentinel};
 use podium_core::question::SortKey;
@@ -39,6 +39,18 @@ pub(crate) fn open(ctx: Ctx, e: &Entity, suffix: &[u8], touch: bool) -> Option<O
         .filter(|h| clock::believes(outside::of_sentinel(h)))?;
     let len = key.len().saturating_sub(1);
     Some(OpenSet { key, head, len })
+}
+
+/// A record's value, as one that answers reads it, asked of the memory ahead of its use; `None`: there is none, or another's.
+///
+/// The bytes belong to the keyspace: see [`store::copy`](crate::server::store::copy).
+pub(crate) fn value(ctx: Ctx, name: &[u8]) -> Option<&'static [u8]> {
+    let string = RString::new(name);
+    let key = Key::read(ctx, string.raw());
+    let body = key.body()?;
+    ffi::ahead(body);
+    // SAFETY: the buffer belongs to the keyspace, not to the handle.
+    Some(unsafe { std::slice::from_raw_parts(body.as_ptr(), body.len()) })
 }
 
 /// Looks at some of what is marked. How many were looked at.

@@ -10,12 +10,12 @@ use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::query::{Condition, Output};
 use crate::server::state::sorted::{discard, Sorted};
 use crate::server::state::standing::Standing;
-use crate::server::store::{self, sorted, Copy};
+use crate::server::store::sorted;
 use crate::server::upstream::figures;
 use crate::server::valkey::reply::Body;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
-use podium_core::entry::Entry;
+use podium_core::entry::{Entry, Header};
 use podium_core::index::ALL;
 use podium_core::sorted::{Life, Lives};
 use podium_core::spec::FieldIx;
@@ -29,6 +29,8 @@ const RECORDS_AT_ONCE: usize = 250;
 const IDS_AT_ONCE: usize = 1_000;
 /// Members near their end that are looked at for one answer.
 const ENDS: usize = 10_000;
+/// Answers for one touch of a member that none of them shows.
+const TURNS: usize = 4;
 /// Fewer members are sorted as fast as they are looked up.
 const FEWEST: usize = 24;
 
@@ -184,10 +186,23 @@ impl Judge<'_> {
             let items = window.iter().map(|(id, _)| item(id, Body::Null));
             return Some(items.collect());
         }
+        // All of them are looked up before the first is read: the memory is asked for one while another is found.
+        let mut name = key::record(&e.name, "");
+        let prefix = name.len();
+        let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(window.len());
+        for (id, _) in &window {
+            name.truncate(prefix);
+            name.extend_from_slice(id.as_bytes());
+            values.push(sorted::value(self.ctx, &name));
+        }
         let mut out = Vec::with_capacity(window.len());
-        for (id, life) in window {
-            match self.shown(e, id, life) {
-                Some(body) => out.push(item(id, body)),
+        for ((id, life), value) in window.into_iter().zip(values) {
+            name.truncate(prefix);
+            name.extend_from_slice(id.as_bytes());
+            let entry = value.and_then(|value| Entry::read(value, &name));
+            // It must be the one that was sorted in.
+            match entry.filter(|entry| self.is_the_one(e, &entry.header, life)) {
+                Some(entry) => out.push(item(id, render(e, &self.options.view, &entry, id))),
                 None => {
                     let id = CompactString::new(id);
                     s.view.mark(&id);
@@ -198,14 +213,8 @@ impl Judge<'_> {
         Some(out)
     }
 
-    /// A member's copy in the view that is asked for, if it is the one that was sorted in.
-    fn shown(&self, e: &Entity, id: &str, life: &Life) -> Option<Body> {
-        let Copy::Record(bytes) = store::copy(self.ctx, e, id, true) else {
-            return None;
-        };
-        let entry = Entry::read(bytes, &key::record(&e.name, id))?;
-        life.is_of(&entry.header)
-            .then(|| render(e, &self.options.view, &entry, id))
+    fn is_the_one(&self, e: &Entity, h: &Header, life: &Life) -> bool {
+        h.generation == e.generation && life.is_of(h)
     }
 
     /// Members that are near their end are fetched anew behind: looked for now and then, since a question looks at none.
@@ -231,8 +240,10 @@ impl Judge<'_> {
     /// which evicts what was not read for long, takes none of them for forgotten.
     fn touch(&self, e: &Entity, s: &mut Sorted) {
         s.turn = s.turn.wrapping_add(1);
-        if let Some(id) = s.view.any(s.turn) {
-            store::copy(self.ctx, e, id, true);
+        if s.turn % TURNS == 0 {
+            if let Some(id) = s.view.any(s.turn / TURNS) {
+                sorted::value(self.ctx, &key::record(&e.name, id));
+            }
         }
     }
 

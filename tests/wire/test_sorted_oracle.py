@@ -45,8 +45,8 @@ def value(rnd):
 
 
 class Game:
-    def __init__(self, client, world, rnd, fed=False):
-        self.client, self.world, self.rnd, self.fed = client, world, rnd, fed
+    def __init__(self, client, server, world, rnd, fed=False):
+        self.client, self.server, self.world, self.rnd, self.fed = client, server, world, rnd, fed
         self.dumps, self.moves = {}, []
         for n in range(1, MEMBERS + 1):
             world.change("items", item(n), **self.cells(n))
@@ -172,6 +172,9 @@ class Game:
         # Settled first: what is asked below is answered from the cache, all of it at one moment.
         if not {"CACHEONLY", "MAXAGE"} & set(more):
             client.attempt(*question)
+        elif self.fed:
+            # What the feed told of is looked up behind.
+            settled(self.server, self.world)
         asked = [question, [*question, "FOR", OVER], ["PODIUM.INDEX", key, *(["CACHEONLY"] if "CACHEONLY" in more else [])]]
         for words in asked:
             client.send(*words)
@@ -217,7 +220,7 @@ def test_a_sorted_answer_is_what_sorting_everything_would_be(server, world, seed
     client = server.client(protocol=2 + seed % 2)
     spec(client, "items", SORTED)
     client.call("DEBUG", "SET-ACTIVE-EXPIRE", "0" if seed < 2 else "1")
-    play(Game(client, world, random.Random(seed)), server, 150)
+    play(Game(client, server, world, random.Random(seed)), server, 150)
     client.call("DEBUG", "SET-ACTIVE-EXPIRE", "1")
 
 
@@ -228,4 +231,4 @@ def test_with_the_feed_too(server, world, seed, request):
     request.getfixturevalue("client")
     spec(client, "items", SORTED)
     request.getfixturevalue("fed")
-    play(Game(client, world, random.Random(100 + seed), fed=True), server, 100)
+    play(Game(client, server, world, random.Random(100 + seed), fed=True), server, 100)

@@ -2,6 +2,7 @@
 
 use crate::server::state::cell::{self, Event};
 use crate::server::state::entities::State;
+use crate::server::state::sorted;
 use crate::server::store::change;
 use crate::server::store::cluster;
 use crate::server::store::resources;
@@ -16,7 +17,9 @@ use std::ffi::{c_char, c_int, c_void, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 const GENERIC: c_int = 1 << 2;
+const STRING: c_int = 1 << 3;
 const HASH: c_int = 1 << 6;
+const ZSET: c_int = 1 << 7;
 const EXPIRED: c_int = 1 << 8;
 const EVICTED: c_int = 1 << 9;
 const NEW: c_int = 1 << 14;
@@ -36,6 +39,7 @@ pub(crate) fn subscribe(ctx: Ctx) -> bool {
         rm!(RedisModule_SubscribeToServerEvent(ctx, event, f)) == OK
     };
     cell::register_by(register::late);
+    sorted::follow_by(follow_writes);
     keys && on(raw::REDISMODULE_EVENT_FLUSHDB, 1, Some(on_flush))
         && on(raw::REDISMODULE_EVENT_LOADING, 1, Some(on_loading))
         && on(
@@ -46,6 +50,42 @@ pub(crate) fn subscribe(ctx: Ctx) -> bool {
         && on(raw::REDISMODULE_EVENT_SWAPDB, 1, Some(on_swap))
         && on(raw::REDISMODULE_EVENT_SHUTDOWN, 1, Some(on_shutdown))
         && on(raw::REDISMODULE_EVENT_CLIENT_CHANGE, 1, Some(on_client))
+}
+
+/// Follows what is written under keys that are there already, and what becomes of their ends.
+fn follow_writes(ctx: Ctx) -> bool {
+    rm!(RedisModule_SubscribeToKeyspaceEvents(
+        ctx,
+        GENERIC | STRING | ZSET,
+        Some(on_write)
+    )) == OK
+}
+
+/// A value was written in place, or a key got another end: what sorted views were made of may be another.
+unsafe extern "C" fn on_write(
+    ctx: Ctx,
+    class: c_int,
+    event: *const c_char,
+    name: RawString,
+) -> c_int {
+    if !sorted::any() || lock::is_own_write() {
+        return OK;
+    }
+    let key = bytes(name);
+    let elsewhere = || rm!(RedisModule_GetSelectedDb(ctx)) != 0;
+    if key.starts_with(b"podium:") || !key.contains(&b':') || elsewhere() {
+        return OK;
+    }
+    // Any other of this kind is the concern of `on_key`.
+    if class == GENERIC && !matches!(CStr::from_ptr(event).to_bytes(), b"expire" | b"persist") {
+        return OK;
+    }
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        if !cell::defer(Event::Touched, key) {
+            cell::enter(|st| register::note(st, &Event::Touched, key));
+        }
+    }));
+    OK
 }
 
 /// A connection is closed: the leases it holds go to the next.
@@ -110,6 +150,7 @@ unsafe extern "C" fn on_key(
             }
             match event {
                 Event::Written | Event::New => follow_own(ctx, st, key),
+                Event::Touched => false,
                 Event::Removed | Event::Gone => {
                     if st.replica {
                         follow_own(ctx, st, key);
@@ -210,6 +251,8 @@ unsafe extern "C" fn on_role(_: Ctx, _: raw::RedisModuleEvent, sub: u64, _: *mut
     let _ = catch_unwind(AssertUnwindSafe(|| {
         cell::enter(|st| {
             st.replica = sub != 0;
+            // What a primary writes is followed key by key, and what it thinks of is not known.
+            st.entities_mut().for_each(|e| e.sorted.clear());
             slots::look_again(st);
             change::everything_under_way();
             // What the primary so far had spent is in the keys it replicated.

@@ -14,7 +14,7 @@ DEFAULTS = {
     "airtable-url": "https://api.airtable.com", "base": "", "token-file": "", "spec-file": "", "webhook-secret-file": "", "enabled": "yes", "ttl": "28800", "jitter-percent": "5",
     "tombstone-ttl": "21600", "empty-ttl": "30", "attachment-ttl": "5400", "stale-while-revalidate": "0", "stale-if-error": "3600", "rate-limit": "4", "fetch-timeout-ms": "4000",
     "connect-timeout-ms": "2000", "max-response-bytes": "16777216", "max-pending": "10000", "max-answer": "10000", "threads": "4", "sweep-interval": "86400", "sync-interval": "30",
-    "monthly-calls": "90000", "warm-limit": "2000", "log-events": "no",
+    "monthly-calls": "90000", "warm-limit": "2000", "sorted-members": "500000", "log-events": "no",
 }
 
 
@@ -38,7 +38,7 @@ def test_defaults(version, spawn):
 @pytest.mark.parametrize("name, new", [
     ("airtable-url", "http://127.0.0.1:1"), ("base", "appOther0000000001"), ("enabled", "no"), ("ttl", "1"), ("jitter-percent", "0"), ("jitter-percent", "50"), ("tombstone-ttl", "10"), ("empty-ttl", "1"),
     ("attachment-ttl", "60"), ("stale-while-revalidate", "5"), ("stale-if-error", "0"), ("rate-limit", "1"), ("rate-limit", "1000"), ("fetch-timeout-ms", "100"), ("connect-timeout-ms", "100"),
-    ("max-response-bytes", "65536"), ("max-pending", "1"), ("max-answer", "1"), ("sweep-interval", "0"), ("sync-interval", "5"), ("monthly-calls", "900"), ("warm-limit", "0"), ("log-events", "yes"),
+    ("max-response-bytes", "65536"), ("max-pending", "1"), ("max-answer", "1"), ("sweep-interval", "0"), ("sync-interval", "5"), ("monthly-calls", "900"), ("warm-limit", "0"), ("sorted-members", "0"), ("log-events", "yes"),
 ])
 def test_set_and_get(client, name, new):
     assert client.call("CONFIG", "SET", f"podium.{name}", new) == "OK"

@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`key`] (names of keys), [`spec`] and [`record`] (what an entity is and how a record is stored),
 //! [`entry`] (the stored form), [`index`] (the sets that it belongs to), [`question`] (index values and what is asked
-//! upstream), [`missing`] (what did not come), [`token`], [`doubt`], [`before`] and [`flight`] (correct under interleaving),
+//! upstream), [`sorted`] (sets in the order of a field), [`missing`] (what did not come), [`token`], [`doubt`], [`before`] and [`flight`] (correct under interleaving),
 //! [`outside`] (numbers that are believed), [`register`] (which records are there), [`slot`] (in a cluster), [`feed`], [`sweep`], [`pace`] (what goes upstream, and
 //! when).
 #![no_std]
@@ -35,7 +35,9 @@ pub mod question;
 pub mod record;
 pub mod refresh;
 pub mod register;
+mod slab;
 pub mod slot;
+pub mod sorted;
 pub mod spec;
 pub mod sweep;
 pub mod token;

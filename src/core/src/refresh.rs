@@ -32,8 +32,22 @@ pub fn early(lifetime_ms: u64, left_ms: u64, fetch_ms: u64, chance: u64) -> bool
     if lifetime_ms < SHORTEST_MS {
         return false;
     }
-    let scale = (fetch_ms * 2).max(lifetime_ms / 200).min(lifetime_ms / 16);
-    left_ms * 1000 <= scale * exponential_milli(chance)
+    left_ms * 1000 <= scale_ms(lifetime_ms, fetch_ms) * exponential_milli(chance)
+}
+
+fn scale_ms(lifetime_ms: u64, fetch_ms: u64) -> u64 {
+    (fetch_ms * 2).max(lifetime_ms / 200).min(lifetime_ms / 16)
+}
+
+/// No copy that lives up to twice as long as this is near its end so long before it, in ms.
+pub fn horizon_ms(lifetime_ms: u64) -> u64 {
+    (lifetime_ms / 16).max(60_000)
+}
+
+/// Of many copies that one answer is made of, those near their end are looked for at most so often, in ms: often enough that
+/// each would be found in time by itself.
+pub fn pause_ms(lifetime_ms: u64, fetch_ms: u64) -> u64 {
+    (scale_ms(lifetime_ms, fetch_ms) / 8).clamp(20, 1_000)
 }
 
 /// Width of a slot of [`Soon`], in ms.
@@ -229,6 +243,16 @@ mod tests {
             chances(10_000).all(|c| !early(4_999, 1, 50, c)),
             "short lives are left alone"
         );
+    }
+
+    #[test]
+    fn nothing_is_near_its_end_before_the_horizon() {
+        for life in [
+            1_000u64, 6_000, 200_000, 239_999, 240_000, 240_001, 28_800_000,
+        ] {
+            assert!(!near_end(2 * life, horizon_ms(life) + 1));
+            assert!((20..=1_000).contains(&pause_ms(life, 250)));
+        }
     }
 
     #[test]

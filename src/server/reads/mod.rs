@@ -8,6 +8,7 @@ pub(crate) mod miss;
 pub(crate) mod order;
 pub(crate) mod settle;
 pub(crate) mod slices;
+pub(crate) mod sorted;
 
 pub(crate) use crate::server::reads::order::order_refresh;
 pub(crate) use crate::server::reads::settle::count_now;
@@ -189,6 +190,14 @@ fn evaluate(
         }
         Ask::Index { ix, conditions, .. } => {
             let name = q.shown_name();
+            let seen = bounded
+                .then(|| judge.by_view(st, *ix, conditions, asked, &name))
+                .flatten();
+            if let Some(answer) = seen {
+                refresh.append(&mut judge.refresh);
+                return Evaluated::Progress(answer);
+            }
+            wishes(ctx, st, &mut judge);
             if bounded && st.get(*ix).is_some_and(|e| any_large(ctx, e, conditions)) {
                 return Evaluated::TooLarge;
             }
@@ -206,12 +215,20 @@ fn evaluate(
         }
     };
     refresh.append(&mut judge.refresh);
+    wishes(ctx, st, &mut judge);
     if let (Progress::Done(_), Some(token), Some(used)) =
         (&progress, q.options.for_token, judge.used.take())
     {
         computed::used::note(st, ctx, token, used, asked, now, !bounded);
     }
     Evaluated::Progress(progress)
+}
+
+/// What a sorted answer leaves to be done behind it.
+fn wishes(ctx: Ctx, st: &mut State, judge: &mut Judge) {
+    if let Some(wish) = judge.wish.take() {
+        sorted::wish(ctx, st, wish);
+    }
 }
 
 /// Is one of the sets too large to be read in one go?

@@ -9,6 +9,7 @@ use crate::server::reads::miss::full;
 use crate::server::reads::order;
 use crate::server::reads::order::order_refresh;
 use crate::server::reads::resume;
+use crate::server::reads::wishes;
 use crate::server::reads::Evaluated;
 use crate::server::reads::HOOKS;
 use crate::server::reads::ROUNDS;
@@ -154,6 +155,7 @@ pub(super) fn collect(
             let mut judge = Judge::new(ctx, brought, options, now);
             let p = judge.finish(st, *scan, &name);
             refresh.append(&mut judge.refresh);
+            wishes(ctx, st, &mut judge);
             if let (Progress::Done(_), Some(token), Some(used)) =
                 (&p, options.for_token, judge.used.take())
             {

@@ -20,6 +20,8 @@ pub(crate) enum Event {
     Gone,
     /// A hash was written.
     Written,
+    /// A value that was there already was written, or its key got another end.
+    Touched,
 }
 
 /// Takes note of an event that was kept aside, once the state is free.

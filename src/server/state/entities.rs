@@ -9,6 +9,7 @@ use crate::server::state::landing::Landing;
 use crate::server::state::questions::Questions;
 use crate::server::state::resources::Resources;
 use crate::server::state::schemas;
+use crate::server::state::sorted::Views;
 use crate::server::state::standing::{Departed, Standing};
 use crate::server::state::waiting::Op;
 use compact_str::CompactString;
@@ -58,6 +59,8 @@ pub(crate) struct Figures {
     pub(crate) collapsed: u64,
     pub(crate) schema_violations: u64,
     pub(crate) stale_sets_prevented: u64,
+    /// Sorted answers for which nothing was sorted.
+    pub(crate) sorted_hits: u64,
 }
 
 impl Figures {
@@ -70,6 +73,7 @@ impl Figures {
         self.collapsed += o.collapsed;
         self.schema_violations += o.schema_violations;
         self.stale_sets_prevented += o.stale_sets_prevented;
+        self.sorted_hits += o.sorted_hits;
     }
 }
 
@@ -91,6 +95,8 @@ pub(crate) struct Entity {
     pub(crate) tombs: Register,
     /// `<field>:<value>` (or `*`) of the index sets whose keys exist.
     pub(crate) sets: HashSet<Box<[u8]>>,
+    /// Some of them in the order of a field.
+    pub(crate) sorted: Views,
     /// Those under construction, and which construction it is.
     pub(crate) building: HashMap<Box<[u8]>, u64>,
     /// Those whose construction was given up: what is left of one says not whose it is, and is ours all the same.
@@ -171,6 +177,7 @@ impl Entity {
             records: Register::default(),
             tombs: Register::default(),
             sets: HashSet::new(),
+            sorted: Views::default(),
             building: HashMap::new(),
             given_up: HashSet::new(),
             builds: 0,
@@ -200,6 +207,7 @@ impl Entity {
     /// An index set is there no more, whoever took it away: values without a set need not be empty. False: there was none.
     pub(crate) fn lose_set(&mut self, suffix: &[u8]) -> bool {
         let was = self.sets.remove(suffix);
+        self.sorted.lose(suffix);
         if was {
             if self.building.remove(suffix).is_some() {
                 self.give_up(suffix.into());
@@ -222,6 +230,7 @@ impl Entity {
         }
         self.complete = None;
         self.sets_lost += 1;
+        self.sorted.clear();
         std::mem::take(&mut self.sets)
     }
     /// Does doubt matter to anything that is there?

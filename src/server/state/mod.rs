@@ -17,5 +17,6 @@ pub(crate) mod resources;
 pub(crate) mod rounds;
 pub(crate) mod schemas;
 pub(crate) mod soon;
+pub(crate) mod sorted;
 pub(crate) mod standing;
 pub(crate) mod waiting;

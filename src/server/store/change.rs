@@ -88,6 +88,7 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
         }
     }
     reindex(st, ctx, ix, id, c.old, c.new, seq, c.by);
+    copy_changed(st, ix, id, c.new);
     if c.new.is_none() && c.old.is_none() {
         // No copy names the sets that hold it.
         let held = st.get(ix).map(|e| holders(ctx, e, id));
@@ -107,6 +108,13 @@ pub(crate) fn record(st: &mut State, ctx: Ctx, c: &Change) {
         soon::shelf().note(ix, generation, id, fresh.header.fresh_until);
     }
     relink_ends(st, ctx, c);
+}
+
+/// What is stored of a record, or its end, may be another by now, whoever wrote it: what was made of it is to be looked at anew.
+pub(crate) fn copy_changed(st: &mut State, ix: EntityIx, id: &str, new: Option<&Entry>) {
+    if let Some(e) = st.get_mut(ix) {
+        e.sorted.changed(id, new);
+    }
 }
 
 /// The other ends of what the record gained and lost, unless they were put in doubt before it landed.
@@ -163,6 +171,7 @@ pub(crate) fn record_outdated(
         e.before.told(id, known_ms);
         e.records.untell(id);
     }
+    copy_changed(st, ix, id, None);
     if let Some(e) = st.get(ix) {
         match sets {
             Some(sets) => sets.iter().for_each(|s| signal_set(ctx, e, s)),

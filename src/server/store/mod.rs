@@ -15,6 +15,7 @@ pub(crate) mod own_keys;
 pub(crate) mod register;
 pub(crate) mod resources;
 pub(crate) mod sets;
+pub(crate) mod sorted;
 pub(crate) mod specs;
 pub(crate) mod targets;
 pub(crate) mod told;

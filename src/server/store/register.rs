@@ -12,7 +12,7 @@ use podium_core::key::{self, Name};
 /// An event that was kept aside while the state was in use.
 pub(crate) fn late(st: &mut State, event: &Event, name: &[u8]) {
     // What expired while it was being written anew is there again.
-    if *event == Event::New || !is_there(name) {
+    if matches!(event, Event::New | Event::Touched) || !is_there(name) {
         note(st, event, name);
     }
 }
@@ -52,6 +52,7 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
             let Some(e) = st.by_name_mut(entity) else {
                 return;
             };
+            e.sorted.lose(suffix);
             match event {
                 // Put in the place of ours, as RENAME does: what was stored is gone.
                 Event::New if !ours && !e.sets.contains(suffix) => {
@@ -64,7 +65,7 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
                 Event::Removed | Event::Gone => {
                     change::set_removed(e, suffix, name, *event == Event::Removed);
                 }
-                Event::Written => {}
+                Event::Written | Event::Touched => {}
             }
             return;
         }
@@ -75,6 +76,10 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
         return;
     };
     let ix = e.ix;
+    change::copy_changed(st, ix, id, None);
+    let Some(e) = st.get_mut(ix) else {
+        return;
+    };
     let keys = if tomb { &mut e.tombs } else { &mut e.records };
     match event {
         Event::New => {
@@ -93,7 +98,7 @@ pub(crate) fn note(st: &mut State, event: &Event, name: &[u8]) {
             keys.remove(id);
             change::record_evicted(e, id);
         }
-        Event::Written => {}
+        Event::Written | Event::Touched => {}
     }
 }
 
@@ -105,7 +110,7 @@ fn note_answer(st: &mut State, event: &Event, name: &[u8]) {
             st.answers.arrived.push(name.into());
             rounds::answers_wake();
         }
-        Event::New | Event::Written => {}
+        Event::New | Event::Written | Event::Touched => {}
         Event::Removed if cluster::answers::went(st, name) => {}
         Event::Removed => change::answer_left(st, name, true),
         Event::Gone => change::answer_left(st, name, false),

@@ -54,6 +54,18 @@ fn cache(f: &Figures) -> List {
             "podium_stale_sets_prevented".into(),
             n(f.stale_sets_prevented),
         ),
+        ("podium_sorted_hits".into(), n(f.sorted_hits)),
+    ]
+}
+
+/// Index sets that are kept in order.
+fn sorted(of: &[&Entity]) -> List {
+    let sum =
+        |f: fn(&Entity) -> usize| Value::Number(of.iter().map(|e| f(e)).sum::<usize>() as i64);
+    vec![
+        ("podium_sorted_views".into(), sum(|e| e.sorted.len())),
+        ("podium_sorted_members".into(), sum(|e| e.sorted.members())),
+        ("podium_sorted_bytes".into(), sum(|e| e.sorted.bytes())),
     ]
 }
 
@@ -73,6 +85,7 @@ pub(crate) fn of_entity(st: &State, e: &Entity) -> List {
         "podium_index_sets".into(),
         Value::Number(e.sets.len() as i64),
     ));
+    out.extend(sorted(&[e]));
     out.push((
         "podium_in_doubt".into(),
         Value::Number(e.doubts.len() as i64),
@@ -134,6 +147,7 @@ pub(crate) fn all(st: &mut State) -> List {
         Value::Number(warm.stopped as i64),
     ));
     out.push(spec_problems(st, None));
+    out.extend(sorted(&st.entities().collect::<Vec<_>>()));
     out.push(("podium_entities".into(), Value::Number(st.len() as i64)));
     st.resources.cool();
     out.extend(computed(st, None));

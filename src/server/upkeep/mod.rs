@@ -114,6 +114,7 @@ fn round(swept: &mut Instant) {
     // Registers that were given up are taken apart here, where nobody waits.
     let discarded = cell::with(|st, _| std::mem::take(&mut st.discarded));
     drop(discarded);
+    crate::server::reads::sorted::tick();
     let mut more = true;
     while more {
         more = cell::with(|st, ctx| {

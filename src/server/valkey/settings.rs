@@ -77,7 +77,9 @@ pub(crate) static SYNC_INTERVAL: Number = Number::new("sync-interval", 30, 1, CE
 pub(crate) static MONTHLY_CALLS: Number = Number::new("monthly-calls", 90_000, 0, i64::MAX);
 pub(crate) static WARM_LIMIT: Number = Number::new("warm-limit", 2_000, 0, 10_000_000);
 
-pub(crate) static NUMBERS: [&Number; 18] = [
+pub(crate) static SORTED_MEMBERS: Number = Number::new("sorted-members", 500_000, 0, 100_000_000);
+
+pub(crate) static NUMBERS: [&Number; 19] = [
     &TTL,
     &JITTER_PERCENT,
     &TOMBSTONE_TTL,
@@ -96,6 +98,7 @@ pub(crate) static NUMBERS: [&Number; 18] = [
     &SYNC_INTERVAL,
     &MONTHLY_CALLS,
     &WARM_LIMIT,
+    &SORTED_MEMBERS,
 ];
 static SWITCHES: [&Number; 2] = [&ENABLED, &LOG_EVENTS];
 

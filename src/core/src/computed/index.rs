@@ -14,8 +14,8 @@
 use super::nodes::{Nodes, CUT, DOUBTFUL};
 use super::packed::Numbers;
 use super::pending::Pending;
-use super::slab::Slab;
 use super::thing::{Content, Dep, EntityIx, EntityUse, Kind, Thing, UNKNOWN};
+use crate::slab::Slab;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;

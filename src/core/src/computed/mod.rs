@@ -6,7 +6,7 @@
 //! something changes, a cycle is harmless, and an answer stays correct though those it was made of were evicted since.
 //!
 //! Reading order: [`thing`] (what can be used), [`uses`] (what a computation used), [`index`] (from things to answers; its
-//! parts `insert`, `nodes`, `postings`, `packed`, `slab`, [`cut`], `suspend`, [`pending`], `work`, `sweep`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
+//! parts `insert`, `nodes`, `postings`, `packed`, [`cut`], `suspend`, [`pending`], `work`, `sweep`), [`changes`] (what changed while somebody computes), [`lease`] (who computes, who waits),
 //! [`answers`] (all of them under one roof: what the server calls), [`answer`] and [`early`] (what a read gets),
 //! [`resource`] (the spec), [`stored`] (the stored form).
 
@@ -23,7 +23,6 @@ mod packed;
 pub mod pending;
 mod postings;
 pub mod resource;
-mod slab;
 pub mod stored;
 mod suspend;
 mod sweep;

@@ -1,8 +1,8 @@
 //! The things that answers used, each with the answers that used it.
 
 use super::postings::Postings;
-use super::slab::Slab;
 use super::thing::{Content, Kind, Thing, UNKNOWN};
+use crate::slab::Slab;
 use alloc::vec::Vec;
 use hashbrown::HashTable;
 

@@ -172,12 +172,14 @@ pub(super) fn days_around(normal: &str) -> [Option<String>; 3] {
 }
 
 /// What a text is ordered by: a moment without its `Z`, which would stand behind the digits of a finer one.
-pub(super) fn order(a: &[u8], b: &[u8]) -> Ordering {
-    fn key(text: &[u8]) -> &[u8] {
-        match text.split_last() {
-            Some((b'Z', rest)) if is_normal(text) => rest,
-            _ => text,
-        }
+pub(super) fn key(text: &[u8]) -> &[u8] {
+    match text.split_last() {
+        Some((b'Z', rest)) if is_normal(text) => rest,
+        _ => text,
     }
+}
+
+/// By that; where it is the same, bytewise.
+pub(super) fn order(a: &[u8], b: &[u8]) -> Ordering {
     key(a).cmp(key(b)).then_with(|| a.cmp(b))
 }

@@ -8,6 +8,7 @@ mod form;
 mod formula;
 mod instant;
 mod number;
+mod sort;
 #[cfg(test)]
 mod tests;
 
@@ -16,13 +17,13 @@ pub(crate) use form::texts;
 pub use formula::{
     by_id, filled_formula, formula, ids_formula, lookup, shown_formula, ById, Through,
 };
+pub use sort::{compare, SortKey};
 
 use crate::spec::{self, Field, FieldIx, Kind, Normal, Spec};
 use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cmp::Ordering;
 use core::fmt;
 use core::str::from_utf8;
 use serde_json::{Map, Value};
@@ -153,23 +154,5 @@ fn strings<'a>(cell: &'a Value, into: &mut Vec<&'a str>) {
         Value::Array(all) => all.iter().for_each(|v| strings(v, into)),
         Value::Object(o) => into.extend(o.get("id").and_then(Value::as_str)),
         _ => {}
-    }
-}
-
-/// The order of SORT: numbers as numbers, false before true, moments by their instant, other text bytewise. Where a field
-/// holds anything, numbers come before the rest.
-pub fn compare(field: &Field, a: &[u8], b: &[u8]) -> Ordering {
-    let number = |text| from_utf8(text).ok().filter(|t| number::is_number(t));
-    match field.kind {
-        Kind::Text if !field.may_be_number() => instant::order(a, b),
-        Kind::Integer | Kind::Number | Kind::Any | Kind::Array | Kind::Text => {
-            match (number(a), number(b)) {
-                (Some(x), Some(y)) => number::compare(x, y).unwrap_or_else(|| a.cmp(b)),
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (None, None) => instant::order(a, b),
-            }
-        }
-        _ => instant::order(a, b),
     }
 }

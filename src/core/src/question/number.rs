@@ -126,23 +126,27 @@ pub(super) fn compare(a: &str, b: &str) -> Option<Ordering> {
         (Some(x), Some(y)) if x > y => return Some(Ordering::Greater),
         _ => {}
     }
-    let (x, y) = (Decimal::read(a)?, Decimal::read(b)?);
-    let (dx, px) = x.parts();
-    let (dy, py) = y.parts();
-    let size = |d: &str, n: &Decimal| match (d.is_empty(), n.negative) {
-        (true, _) => 0,
-        (false, true) => -1,
-        (false, false) => 1,
-    };
-    let (sx, sy) = (size(&dx, &x), size(&dy, &y));
+    let ((sx, px, dx), (sy, py, dy)) = (parts(a)?, parts(b)?);
     Some(sx.cmp(&sy).then_with(|| {
         let by_size = px.cmp(&py).then_with(|| dx.cmp(&dy));
-        if sx < 0 {
-            by_size.reverse()
-        } else {
-            by_size
+        match sx {
+            Ordering::Less => by_size.reverse(),
+            Ordering::Equal => Ordering::Equal,
+            Ordering::Greater => by_size,
         }
     }))
+}
+
+/// How a number stands to zero, where its point is, and its digits: what numbers are ordered by. `None`: it is none.
+pub(super) fn parts(text: &str) -> Option<(Ordering, i64, String)> {
+    let n = Decimal::read(text).filter(|_| starts_as_number(text))?;
+    let (digits, point) = n.parts();
+    let sign = match (digits.is_empty(), n.negative) {
+        (true, _) => Ordering::Equal,
+        (false, true) => Ordering::Less,
+        (false, false) => Ordering::Greater,
+    };
+    Some((sign, point, digits))
 }
 
 /// Rust's floats read "inf" and "nan" as well.

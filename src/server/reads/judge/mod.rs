@@ -8,6 +8,7 @@ pub(crate) use crate::server::reads::judge::scan::Start;
 use crate::server::reads::computed::used::Used;
 use crate::server::reads::computed::COMPUTED;
 use crate::server::reads::judge::render::{render, render_shared};
+use crate::server::reads::judge::scan::view::Wish;
 
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::outcome::{Brought, LandedRecord, Seen};
@@ -65,6 +66,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) doubtful: Vec<Want>,
     /// What is answered, where a computation uses it.
     pub(crate) used: Option<Used>,
+    /// A set whose members are worth being kept in order.
+    pub(crate) wish: Option<Wish>,
 }
 
 impl<'a> Judge<'a> {
@@ -79,6 +82,7 @@ impl<'a> Judge<'a> {
             preread: None,
             doubtful: Vec::new(),
             used: options.for_token.map(|_| Used::begin()),
+            wish: None,
         }
     }
 }

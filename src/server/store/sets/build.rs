@@ -56,6 +56,7 @@ pub(crate) fn begin_set(st: &mut State, ctx: Ctx, ix: EntityIx, suffix: &[u8]) -
         }
     });
     e.given_up.remove(suffix);
+    e.sorted.lose(suffix);
     e.sets.insert(suffix.into());
     e.builds += 1;
     e.building.insert(suffix.into(), e.builds);

@@ -118,6 +118,9 @@ pub(crate) fn reindex(
             joined.push(suffix.clone());
         }
     }
+    if let Some(e) = st.get_mut(ix) {
+        joined.iter().for_each(|suffix| e.sorted.joined(suffix, id));
+    }
     // Whatever is known of the record elsewhere: the set is another now.
     for suffix in joined.iter().chain(&newborn) {
         answers::set_changed(st, ix, suffix);

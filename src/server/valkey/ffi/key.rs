@@ -78,6 +78,10 @@ impl Key {
     pub(crate) fn expire_at(&self, at: u64) -> bool {
         rm!(RedisModule_SetAbsExpire(self.0, at as i64)) == OK
     }
+    /// When the key ends, unix ms; `u64::MAX`: never.
+    pub(crate) fn ends_at(&self) -> u64 {
+        u64::try_from(rm!(RedisModule_GetAbsExpire(self.0))).unwrap_or(u64::MAX)
+    }
     pub(crate) fn len(&self) -> usize {
         if self.0.is_null() {
             return 0;

@@ -72,13 +72,13 @@ impl Judge<'_> {
         if tracking::somebody_waits() {
             scan.keys(st).iter().for_each(|key| tracking::read(key));
         }
-        let total = scan.found.len();
+        let total = scan.cut_from.unwrap_or(scan.found.len());
         self.use_found(st, &mut scan);
         let Some(e) = st.get_mut(scan.ix) else {
             return Progress::Done(Body::error(cluster::no_entity(entity_of(name))));
         };
         let behind = e.feed.behind;
-        if let Some((field, descending)) = &self.options.sort {
+        if let (Some((field, descending)), None) = (&self.options.sort, scan.cut_from) {
             let spec = e.spec.clone();
             let by = spec.field(field).and_then(|f| spec.get(f));
             let descending = *descending;
@@ -112,7 +112,7 @@ impl Judge<'_> {
         if let (Output::Count, Some(unsure)) = (self.options.output, error_in(&scan.found)) {
             return Progress::Done(Body::error(unsure));
         }
-        if let Some((offset, count)) = self.options.limit {
+        if let (Some((offset, count)), None) = (self.options.limit, scan.cut_from) {
             let skip = (offset as usize).min(scan.found.len());
             scan.found.drain(..skip);
             if count >= 0 {
@@ -146,10 +146,16 @@ impl Judge<'_> {
             name,
             &[("records", total.into())],
         );
+        e.figures.sorted_hits += u64::from(scan.cut_from.is_some());
         match word {
             CacheWord::Hit => e.figures.hits += 1,
             CacheWord::Stale => e.figures.stale_hits += 1,
             _ => count_fetch(e, word, self.brought),
+        }
+        // (Whether all of it is there and fresh is seen when it is looked at.)
+        let kept = matches!(word, CacheWord::Hit | CacheWord::Miss) && scan.stored;
+        if kept && scan.cut_from.is_none() && self.used.is_none() {
+            self.wish = self.sorted_wish(e, &scan, total);
         }
         let meta = self.options.meta.then(|| {
             let mut m = self.meta(name, word, scan.oldest, scan.shortest);

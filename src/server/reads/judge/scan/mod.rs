@@ -1,11 +1,12 @@
 //! An index question being answered, and how far that has come.
 //!
 //! Reading order: `start` (which records are candidates), `candidate` (which of them belong, and what is lacking), `finish`
-//! (what it came to).
+//! (what it came to); `view` (none of that, where the set's members are kept in order).
 
 pub(crate) mod candidate;
 pub(crate) mod finish;
 pub(crate) mod start;
+pub(crate) mod view;
 
 use crate::server::reads::judge::Want;
 use crate::server::state::entities::{EntityIx, State};
@@ -53,6 +54,8 @@ pub(crate) struct Scan {
     rescued: bool,
     /// It, or members of it, are read often and near their end.
     ending: Vec<Want>,
+    /// What was found is sorted and cut already, from so many.
+    cut_from: Option<usize>,
 }
 
 /// A set that a question is about.
@@ -121,6 +124,7 @@ impl Scan {
             stale_members: false,
             rescued: false,
             ending: Vec::new(),
+            cut_from: None,
         }
     }
     /// The keys of the sets it is made of.

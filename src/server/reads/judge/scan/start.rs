@@ -19,7 +19,7 @@ use hashbrown::HashMap;
 use podium_core::computed::thing::UNKNOWN;
 use podium_core::doubt::cheaper_to_refetch;
 use podium_core::entry::Sentinel;
-use podium_core::freshness::{self, Use};
+use podium_core::freshness::{self, Use, Windows};
 use podium_core::key::{self, Name};
 use podium_core::spec::Spec;
 use std::sync::Arc;
@@ -150,20 +150,8 @@ impl Judge<'_> {
                             .saturating_add(settings::EMPTY_TTL.seconds_as_ms());
                         sentinel.fresh_until = sentinel.fresh_until.min(until);
                     }
-                    let vouched = e.feed.vouches(sentinel.seq, self.now);
-                    let usable =
-                        match freshness::judge(&w, sentinel.fresh_until, u64::MAX, self.now) {
-                            _ if vouched => Use::Fresh,
-                            by_time => by_time,
-                        };
-                    let fresh_until =
-                        sentinel
-                            .fresh_until
-                            .max(if vouched { e.feed.vouched_until } else { 0 });
-                    let stale = match usable {
-                        Use::Fresh if self.young_enough(sentinel.asked_ms) => false,
-                        Use::WhileRevalidate if self.options.max_age.is_none() => true,
-                        _ => continue,
+                    let Some((stale, fresh_until)) = self.set_serves(e, &w, &sentinel) else {
+                        continue;
                     };
                     consider(Scan {
                         stale,
@@ -214,14 +202,7 @@ impl Judge<'_> {
         if e.doubts.any_since(scan.confirmed) {
             let mut open = Vec::new();
             let mut seen_meanwhile = Vec::new();
-            for id in e.doubts.between(scan.confirmed, asked) {
-                let matters = |links: &Vec<Through>| {
-                    let by = |c: &Condition| e.follows(c.field, &c.value, links);
-                    conditions.iter().any(by)
-                };
-                if e.strays.get(id).is_some_and(|links| !matters(links)) {
-                    continue;
-                }
+            for id in may_match(e, conditions, scan.confirmed, asked) {
                 let id = CompactString::new(id);
                 match self.brought.records.get(&(ix, id.clone())) {
                     Some(b) if b.sent > scan.confirmed => match &b.seen {
@@ -269,19 +250,45 @@ impl Judge<'_> {
         }
         scan.candidates.sort_unstable();
         scan.candidates.dedup();
-        let ending = !scan.own
-            && !scan.stale
-            && crate::server::reads::ahead::is_due(scan.asked_ms, scan.fresh_until, self.now);
-        if (scan.stale || ending) && !self.options.cache_only {
-            self.refresh
-                .push(Want::Question(ix, most_selective(&e.spec, conditions)));
-        }
+        self.renew_set(e, conditions, &scan);
         if let Some(used) = &self.used {
             // What stands for a set, or is past its freshness, is not what is known now.
             let current = scan.relied_on.is_none() && !scan.stale;
             (scan.began, scan.sets) = (current.then_some(used.began), parts);
         }
         Start::Scan(Box::new(scan))
+    }
+
+    /// Does a set answer, by its own times? Is it stale then, and until when is it fresh?
+    pub(super) fn set_serves(
+        &self,
+        e: &Entity,
+        w: &Windows,
+        sentinel: &Sentinel,
+    ) -> Option<(bool, u64)> {
+        let vouched = e.feed.vouches(sentinel.seq, self.now);
+        let usable = match freshness::judge(w, sentinel.fresh_until, u64::MAX, self.now) {
+            _ if vouched => Use::Fresh,
+            by_time => by_time,
+        };
+        let vouched_until = if vouched { e.feed.vouched_until } else { 0 };
+        let stale = match usable {
+            Use::Fresh if self.young_enough(sentinel.asked_ms) => false,
+            Use::WhileRevalidate if self.options.max_age.is_none() => true,
+            _ => return None,
+        };
+        Some((stale, sentinel.fresh_until.max(vouched_until)))
+    }
+
+    /// A set that is past its freshness, or read often near its end, is asked for anew behind.
+    pub(super) fn renew_set(&mut self, e: &Entity, conditions: &[Condition], scan: &Scan) {
+        let ending = !scan.own
+            && !scan.stale
+            && crate::server::reads::ahead::is_due(scan.asked_ms, scan.fresh_until, self.now);
+        if (scan.stale || ending) && !self.options.cache_only {
+            let suffix = most_selective(&e.spec, conditions);
+            self.refresh.push(Want::Question(scan.ix, suffix));
+        }
     }
 
     /// Airtable failed to answer a question: a stale set answers if nothing in it is in doubt.
@@ -323,6 +330,21 @@ impl Judge<'_> {
         }
         Start::Done(Body::error(fault.line))
     }
+}
+
+/// Records that somebody said changed since a set was confirmed and before its reader asked, and that may match by now.
+pub(super) fn may_match<'e>(
+    e: &'e Entity,
+    conditions: &'e [Condition],
+    confirmed: u64,
+    asked: u64,
+) -> impl Iterator<Item = &'e str> {
+    let matters = move |links: &Vec<Through>| {
+        let by = |c: &Condition| e.follows(c.field, &c.value, links);
+        conditions.iter().any(by)
+    };
+    let in_doubt = e.doubts.between(confirmed, asked);
+    in_doubt.filter(move |id| e.strays.get(*id).is_none_or(&matters))
 }
 
 /// What a question of our own returned, and what was told since it was sent and before this reader asked. `None`: not all

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 const CHUNK: usize = 1024;
 
-pub(super) struct Slab<T> {
+pub(crate) struct Slab<T> {
     chunks: Vec<Vec<T>>,
     free: Vec<u32>,
     len: u32,
@@ -25,11 +25,11 @@ impl<T> Default for Slab<T> {
 
 impl<T> Slab<T> {
     /// A place that was given back, if there is one.
-    pub(super) fn reuse(&mut self) -> Option<u32> {
+    pub(crate) fn reuse(&mut self) -> Option<u32> {
         self.free.pop()
     }
     /// A new place.
-    pub(super) fn push(&mut self, value: T) -> u32 {
+    pub(crate) fn push(&mut self, value: T) -> u32 {
         let at = self.len;
         if self.chunks.last().is_none_or(|c| c.len() == CHUNK) {
             self.chunks.push(Vec::with_capacity(CHUNK));
@@ -41,17 +41,17 @@ impl<T> Slab<T> {
         at
     }
     #[inline]
-    pub(super) fn get(&self, at: u32) -> Option<&T> {
+    pub(crate) fn get(&self, at: u32) -> Option<&T> {
         let at = at as usize;
         self.chunks.get(at / CHUNK)?.get(at % CHUNK)
     }
     #[inline]
-    pub(super) fn get_mut(&mut self, at: u32) -> Option<&mut T> {
+    pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut T> {
         let at = at as usize;
         self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK)
     }
     /// Nobody refers to the place any more.
-    pub(super) fn give_back(&mut self, at: u32) {
+    pub(crate) fn give_back(&mut self, at: u32) {
         self.free.push(at);
         if self.free.len() == self.len as usize {
             // (Of many that are gone no memory is kept.)
@@ -68,10 +68,10 @@ impl<T> Slab<T> {
         !self.rest.is_empty()
     }
     /// Places taken so far, given back or not.
-    pub(super) fn len(&self) -> u32 {
+    pub(crate) fn len(&self) -> u32 {
         self.len
     }
-    pub(super) fn in_use(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         self.len as usize - self.free.len()
     }
 }

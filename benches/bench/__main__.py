@@ -19,6 +19,13 @@ from .run import BEGUN, Run
 PAGE = ROOT / "benches" / "README.md"
 
 
+def positive(word: str, kind=int):
+    number = kind(word)
+    if number <= 0:
+        raise argparse.ArgumentTypeError(f"'{word}' is not above 0")
+    return number
+
+
 def options() -> argparse.Namespace:
     rows = "\n".join(f"  {name:9} {what}" for name, (what, _) in ROWS.items())
     parser = argparse.ArgumentParser(prog="scripts/bench", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"rows:\n{rows}\n\n"
@@ -26,8 +33,8 @@ def options() -> argparse.Namespace:
                                      description="What Podium costs, as ratios to the native commands that its own stand for, taken within one run.")
     parser.add_argument("--valkey", default="all", help="8.0, 9.1 or all; --quick and the tables below: 9.1 unless said otherwise")
     parser.add_argument("--only", default="", metavar="ROW[,ROW]", help="only these rows")
-    parser.add_argument("--pairs", type=int, default=0, help="alternating pairs of runs whose median counts (7; --quick 3)")
-    parser.add_argument("--seconds", type=float, default=0, help="length of one run of a pair (1.0; --quick 0.15)")
+    parser.add_argument("--pairs", type=positive, default=None, help="alternating pairs of runs whose median counts (7; --quick 3)")
+    parser.add_argument("--seconds", type=lambda word: positive(word, float), default=None, help="length of one run of a pair (1.0; --quick 0.15)")
     parser.add_argument("--quick", action="store_true", help="in about a minute: fewer records, shorter runs")
     parser.add_argument("--million", action="store_true", help="how the main rows grow up to a million records")
     parser.add_argument("--instructions", action="store_true", help="instructions of a hit, by part (valgrind)")
@@ -67,6 +74,7 @@ def main() -> int:
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     failed = False
     blocks: dict[str, str] = {}
+    short: dict[str, str] = {}
     if asked.million or asked.instructions or asked.compare:
         run = Run(asked.versions[0], pace, asked.quick)
         try:
@@ -78,7 +86,7 @@ def main() -> int:
                 blocks["instructions"] = instructions.table_of(run)
             if asked.compare:
                 from .compare import beside
-                blocks["compare"] = beside(run)
+                short["compare"] = blocks["compare"] = beside(run)
         finally:
             run.close()
     else:
@@ -92,15 +100,17 @@ def main() -> int:
                 run.close()
         failed = any(one.failed.startswith("failed") for measures in found.values() for one in measures)
         blocks["quick" if asked.quick else "rows"] = table.measures(found)
+        short["rows"] = table.measures(table.firsts(found))
     about = f"Medians of {pace.pairs} pairs of {pace.seconds:g} s, with the range of the pairs."
     for block, content in blocks.items():
-        shown = f"{content}\n\n{machine.line(asked.versions, when, '' if block in ('instructions', 'compare') else about)}"
+        place = machine.line(asked.versions, when, "" if block in ("instructions", "compare") else about)
+        shown = f"{content}\n\n{place}"
         print(f"\n{shown}")
         whole = not asked.only and not failed and not (asked.quick and block != "quick")
         if (whole or asked.write) and not asked.no_write:
             table.write(PAGE, block, shown)
-            if block == "compare":
-                table.write(ROOT / "README.md", block, shown)
+            if block in short:
+                table.write(ROOT / "README.md", block, f"{short[block]}\n\n{place}")
     print(f"\n{time.monotonic() - BEGUN:.0f} s")
     return 1 if failed else 0
 

@@ -51,12 +51,12 @@ class Pace:
 
     def requests(self, port: int, command: list[str], keys: int, pipeline: int) -> int:
         """So many fill a run. Finding out warms caches and connections as well, and is not counted."""
-        once = 500
+        once = 100
         while True:
             found = rate(port, command, keys=keys, pipeline=pipeline, requests=once)
             # A run that is over before the clock ticks has no rate.
             if math.isfinite(found) and once >= found * self.seconds / 8:
-                return max(500, int(found * self.seconds))
+                return max(100, int(found * self.seconds))
             once = min(once * 20, int(found * self.seconds / 4) + 1) if math.isfinite(found) else once * 20
 
     def ratios(self, port: int, native: list[list[str]], ours: list[list[str]], *, keys: int, pipeline: int) -> tuple[list[float], float]:

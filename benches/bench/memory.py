@@ -45,20 +45,19 @@ def raw_string(run: Run, count: int) -> float:
 
 
 def s8(run: Run):
-    """What a member of an index set takes: the same records, with their sets and without."""
-    bare = with_sets(run, COUNT, 20, complete=False)
+    """What a member of an index set takes: the same records with the field indexed, and not."""
+    bare = with_sets(run, COUNT, COUNT, indexed=False)
     for group in (20, 200, COUNT):
-        taken = (with_sets(run, COUNT, group, complete=True) - bare) / COUNT
+        taken = (with_sets(run, COUNT, group, indexed=True) - bare) / COUNT
         yield said(Measure("S8", f"bytes of a value and an id, sets of {grouped(group)}", [taken], "≤ 24", "B", f"{grouped(COUNT)} records", 1))
 
 
-def with_sets(run: Run, count: int, group: int, complete: bool) -> int:
-    """Bytes that so many records take, in so large sets or in none."""
+def with_sets(run: Run, count: int, group: int, indexed: bool) -> int:
+    """Bytes that so many records take: in the set of all, and each in one by its event or in none."""
     with run.scene() as at:
-        at.define("p0500", complete=complete)
+        at.define("p0500", complete=True, indexed=indexed)
         before = at.memory()
         at.tell("p0500", range(count), group=group)
-        if complete:
+        if indexed:
             assert at.client.call("PODIUM.INDEX", "p0500:event:" + model.event(0, group), "COUNT") == group
         return at.memory() - before
-

@@ -27,9 +27,10 @@ PUBLIC = ["id", "name", "slug", "description", "points", "event", "repo_url", "d
 SHORT = ["id", "name", "points"]
 
 
-def spec(base: str = EMPTY, default_view: bool = True, linked: bool = False, **more) -> str:
-    """The spec of any of the entities. `linked`: with a link to somebody, whose record hears of every change."""
+def spec(base: str = EMPTY, default_view: bool = True, linked: bool = False, indexed: bool = True, **more) -> str:
+    """The spec of any of the entities. `linked`: with a link to somebody, whose record hears of every change; `indexed`: by event."""
     schema = json.loads(json.dumps(SCHEMA))
+    schema["properties"]["event"]["indexed"] = indexed
     if linked:
         schema["properties"]["owner"] = {"type": "array", "maxItems": 1, "items": {"type": "string", "pattern": "^rec"}}
     views = {"public": PUBLIC, "short": SHORT} if default_view else {}

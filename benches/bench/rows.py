@@ -22,8 +22,8 @@ ROWS = {
 
 def wanted(names: str) -> list[str]:
     """The rows that `--only` names, in the table's order; raises `ValueError` for a name that is none."""
-    asked = {name.strip().lower() for name in names.split(",") if name.strip()}
-    known = {name.lower(): name for name in ROWS}
-    if unknown := sorted(asked - known.keys()):
+    asked = {name.strip().lower(): name.strip() for name in names.split(",") if name.strip()}
+    known = {name.lower() for name in ROWS}
+    if unknown := [name for lower, name in asked.items() if lower not in known]:
         raise ValueError(f"no row '{unknown[0]}': {', '.join(ROWS)}")
     return [name for name in ROWS if not asked or name.lower() in asked]

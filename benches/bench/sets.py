@@ -70,7 +70,7 @@ def points_of(at: Scene, keys: list[str]) -> list[int]:
 
 def changing(run: Run, at: Scene, count: int, target: str, question: list[str], by_hand_is: list[list[str]], board: str) -> Measure:
     """One record's points before each question. The main thread's CPU time counts: the client's does not disturb."""
-    batch, values = 50, []
+    batch, values = 20 if run.quick else 50, []
 
     def ours(round: int) -> bytes:
         numbers = [(round * batch + n) * 31 % count for n in range(batch)]
@@ -84,7 +84,7 @@ def changing(run: Run, at: Scene, count: int, target: str, question: list[str], 
             parts += [("SET", f"n0500:{model.rid(n)}", model.told(n, group=count, points=score), "EX", 28800), ("ZADD", board, score, model.rid(n)), *by_hand_is]
         return b"".join(Client.encode(*words) for words in parts)
 
-    rounds = 4 if run.quick else 20
+    rounds = 2 if run.quick else 20
     with socket.create_connection(("127.0.0.1", at.port), timeout=60) as link:
         spent = lambda: main_thread_seconds(at.pid)  # noqa: E731
         for pair in range(-1, run.pace.pairs):

@@ -36,6 +36,15 @@ def measures(found: dict[str, list[Measure]]) -> str:
     return markdown(["", "what", *(f"Valkey {version}" for version in versions), "to reach", "native, or of what"], lines)
 
 
+def firsts(found: dict[str, list[Measure]]) -> dict[str, list[Measure]]:
+    """The first measure of each row only: the short version."""
+    kept: dict[str, list[Measure]] = {}
+    for version, measured in found.items():
+        seen: set[str] = set()
+        kept[version] = [one for one in measured if one.row not in seen and not seen.add(one.row)]
+    return kept
+
+
 def put(page: str, block: str, content: str) -> str:
     """The page with what stands between the marks of a block replaced."""
     begin, end = f"<!-- bench:{block} -->", f"<!-- /bench:{block} -->"

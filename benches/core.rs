@@ -1,11 +1,18 @@
-//! What the pure layer costs: reading a stored record, cutting a view, shaping a fetched record, a herd on one flight.
+//! What the pure layer costs: stored records, index sets, flights, what answers used, leases, the scheduler.
 //!
 //! `cargo bench --bench core`. Figures are ns per operation, and the ratio to reading a stored record's header, which is all
 //! that a hit does of ours; only the ratios travel between machines.
 
-use compact_str::CompactString;
+use compact_str::{format_compact, CompactString};
+use podium_core::computed::answers::{Answers, Fill, Named};
+use podium_core::computed::index::Index;
+use podium_core::computed::lease::{Ask, Leases};
+use podium_core::computed::thing::{known, Dep, EntityUse, Kind};
+use podium_core::computed::uses::Used;
 use podium_core::entry::{self, Entry, Header};
 use podium_core::flight::{Flights, Joined};
+use podium_core::index;
+use podium_core::pace::{Class, Limits, Next, Outcome, Scheduler};
 use podium_core::record::{self, Source};
 use podium_core::spec::Spec;
 use serde_json::{json, Map, Value};
@@ -35,7 +42,29 @@ fn cells() -> Map<String, Value> {
     v.as_object().cloned().unwrap_or_default()
 }
 
+/// Prints a line, with the ratio to the first.
+struct Table {
+    read: f64,
+}
+
+impl Table {
+    fn show(&self, what: &str, ns: f64) {
+        println!("{what:<58} {ns:>12.1} ns {:>10.1} x", ns / self.read);
+    }
+}
+
 fn main() {
+    let Some(table) = records() else {
+        return eprintln!("the spec is refused");
+    };
+    flights(&table);
+    used(&table);
+    leases(&table);
+    scheduler(&table);
+}
+
+/// A record: its stored form read, made, cut and asked for its sets.
+fn records() -> Option<Table> {
     let schema = json!({
         "schema": {"type": "object", "properties": {
             "name": {"type": "string", "indexed": true},
@@ -45,11 +74,9 @@ fn main() {
             "owner": {"type": "array", "maxItems": 1, "items": {"type": "string", "pattern": "^rec"}},
             "description": {"type": "string"},
         }},
-        "views": {"card": ["name", "points"]},
+        "views": {"public": ["id", "name", "points", "tags", "event", "description"], "card": ["name", "points"]},
     });
-    let Ok(spec) = Spec::parse("projects", schema.to_string().as_bytes()) else {
-        return eprintln!("the spec is refused");
-    };
+    let spec = Spec::parse("projects", schema.to_string().as_bytes()).ok()?;
     let (id, name) = ("recProjectxxx0001", b"projects:recProjectxxx0001");
     let cells = cells();
     let shaped = record::shape(&spec, id, &cells, Source::Airtable);
@@ -62,14 +89,13 @@ fn main() {
         told_at: 0,
     };
     let stored = entry::encode(name, &header, &shaped);
-    let Some(view) = spec.view("card") else {
-        return eprintln!("no view");
-    };
+    let view = spec.view("card")?;
 
     let read = time(1_000_000, || {
         black_box(Entry::read(black_box(&stored), name).map(|e| e.answer().len()));
     });
-    let show = |what: &str, ns: f64| println!("{what:<44} {ns:>12.1} ns {:>10.1} x", ns / read);
+    let table = Table { read };
+    let show = |what: &str, ns: f64| table.show(what, ns);
     show("read a stored record", read);
     show(
         "does it hold an index value",
@@ -93,10 +119,30 @@ fn main() {
         }),
     );
     show(
+        "the names of its index sets",
+        time(100_000, || {
+            if let Some(e) = Entry::read(&stored, name) {
+                black_box(index::sets(&spec, &e).count());
+            }
+        }),
+    );
+    show(
+        "does it belong to a set",
+        time(500_000, || {
+            if let Some(e) = Entry::read(&stored, name) {
+                black_box(index::belongs(&spec, &e, b"event:recEventxxxxx0001"));
+            }
+        }),
+    );
+    Some(table)
+}
+
+fn flights(table: &Table) {
+    table.show(
         "1,000 join a flight, and it lands",
         time(500, || {
             let mut flights: Flights<CompactString, u32> = Flights::default();
-            let thing = CompactString::new(id);
+            let thing = CompactString::new("recProjectxxx0001");
             let mut lead = 0;
             for w in 0..1000 {
                 if let Joined::Lead(f) = flights.join(&thing, Some(w), |_| true) {
@@ -104,6 +150,135 @@ fn main() {
                 }
             }
             black_box(flights.land(lead).len());
+        }),
+    );
+}
+
+/// What an answer used: a hundred records and a set, a new number a thing so that none is used by two.
+fn deps(from: u64) -> Vec<Dep> {
+    let dep = |n: u64| Dep {
+        thing: known(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+        kind: if n % 101 == 100 { Kind::Set } else { Kind::Record },
+        content: known(n),
+        name: None,
+    };
+    (from * 101..(from + 1) * 101).map(dep).collect()
+}
+
+const OF_ENTITY: [EntityUse; 1] = [EntityUse {
+    entity: 1,
+    index_as_of: Some(1),
+}];
+
+/// From things to the answers that used them, with 10,000 answers there.
+fn used(table: &Table) {
+    let mut index = Index::default();
+    let mut places = Vec::new();
+    for n in 0..10_000u64 {
+        if let Ok(place) = index.insert(format!("page:{n:06}").as_bytes(), &deps(n), &OF_ENTITY) {
+            places.push(place);
+        }
+    }
+    let mut at = 0usize;
+    let mut hit = || {
+        at = (at + 7919) % places.len().max(1);
+        black_box(places.get(at).map(|place| index.check(*place)));
+    };
+    table.show("is an answer still good (a hit's look, 10,000 there)", time(200_000, &mut hit));
+    let own = deps(20_000);
+    table.show(
+        "an answer that used 101 things comes in the place of its old",
+        time(1_000, || {
+            black_box(index.insert(b"page:own", &own, &OF_ENTITY).is_ok());
+        }),
+    );
+    let unused = known(7);
+    table.show("a change of what no answer used", time(200_000, || index.changed(black_box(unused))));
+    let mut n = 0u64;
+    table.show(
+        "a change drops the one answer that used the thing",
+        time(1_000, || {
+            n += 1;
+            if let Some(dep) = deps(n % 10_000).first() {
+                index.changed(dep.thing);
+            }
+            black_box(index.take_gone(8).len());
+        }),
+    );
+    while index.work(1_000) {}
+}
+
+/// Who computes and who waits, and a whole computation: lease, a read for it, fill.
+fn leases(table: &Table) {
+    let ask = |n: u64| Ask {
+        client: n,
+        now_ms: n,
+        seq: n,
+        lease_ms: 10_000,
+        chance: n.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    };
+    let (mut table_of, mut n) = (Leases::<u64>::default(), 0u64);
+    table.show(
+        "a lease is taken, 10 wait, it is filled",
+        time(5_000, || {
+            n += 1;
+            let token = table_of.take(b"page:1", &ask(n));
+            for waiter in 0..10 {
+                table_of.wait(b"page:1", waiter, &ask(n), 5_000);
+            }
+            black_box(table_of.end(token, b"page:1", n).is_some());
+            table_of.filled(b"page:1", n);
+            black_box(table_of.hand_out(100, n, n, || 0).len());
+        }),
+    );
+    let mut answers = Answers::<u64>::default();
+    let named: Vec<Named> = deps(1)
+        .into_iter()
+        .map(|dep| Named::Thing(Used { dep, entity: Some(1) }))
+        .collect();
+    table.show(
+        "a computation: lease, a read of 101 things for it, fill",
+        time(1_000, || {
+            n += 1;
+            let token = answers.take(b"page:2", &ask(n));
+            answers.used(token, named.clone(), n, n);
+            let fill = Fill {
+                key: b"page:2",
+                thing: known(2),
+                content: known(n),
+                named: Vec::new(),
+                now_ms: n,
+                seq: n,
+            };
+            black_box(answers.fill(token, fill, |_| known(3)).is_ok());
+            black_box(answers.take_gone(8).len());
+        }),
+    );
+}
+
+/// A hundred ids are wanted, gathered into a call, and it is done.
+fn scheduler(table: &Table) {
+    let ids: Vec<CompactString> = (0..100).map(|n| format_compact!("rec{n:014}")).collect();
+    let mut scheduler: Scheduler<()> = Scheduler::new(Limits::default());
+    let mut now = 1_000u64;
+    table.show(
+        "100 ids are wanted, make one call, and it is done",
+        time(2_000, || {
+            now += 1_000;
+            for id in &ids {
+                scheduler.want(0, 1, id.clone(), Class::Read, now);
+            }
+            scheduler.flush(now);
+            while let Next::Call(call) = scheduler.next(now) {
+                scheduler.done(call.id, Outcome::Ok, now, 42);
+            }
+        }),
+    );
+    table.show(
+        "a step with nothing to do",
+        time(200_000, || {
+            now += 1;
+            black_box(matches!(scheduler.next(now), Next::Wait(_)));
         }),
     );
 }

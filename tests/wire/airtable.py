@@ -18,13 +18,13 @@ TOKEN = "patTEST.secret"
 
 
 class Emulator:
-    """A spawned `airtable-emulator`. Its limits are off unless a test turns them on."""
+    """A spawned `airtable-emulator`, with further options of its own. Its limits are off unless a test turns them on."""
 
-    def __init__(self):
+    def __init__(self, *options: str):
         self.dir = tempfile.TemporaryDirectory(prefix="podium-emulator-")
         port_file = Path(self.dir.name) / "port"
         self.log = open(Path(self.dir.name) / "log", "wb")
-        self.process = subprocess.Popen([str(BINARY), "--port", "0", "--no-limits", "--port-file", str(port_file)], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([str(BINARY), "--port", "0", "--no-limits", "--port-file", str(port_file), *options], stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log)
         try:
             written = eventually(15, "the emulator's port file", lambda: self._ended() or (port_file.exists() and port_file.read_text().strip()))

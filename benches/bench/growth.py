@@ -1,0 +1,51 @@
+"""How the main rows grow: the same at ten thousand, a hundred thousand and a million records."""
+
+from __future__ import annotations
+
+from . import model
+from .figures import Measure, grouped
+from .hits import get, mget
+from .loading import restart, upserts
+from .memory import records
+from .run import Run
+from .sets import best, by_hand
+from .table import markdown
+
+COUNTS = (10_000, 100_000, 1_000_000)
+
+
+def measured(run: Run, count: int):
+    """The rows at so many records, whose names do not hold the number."""
+    with run.scene() as at:
+        at.define("p0500", complete=True)
+        at.tell("p0500", range(count))
+        native = at.mirror("p0500", range(count))
+        sets = count // model.GROUP
+        yield "GET, unpipelined", run.pair(at, "S1", "GET", get(native), get("p0500"), keys=count)
+        yield "GET, pipelined by 16", run.pair(at, "S2", "GET by 16", get(native), get("p0500"), keys=count, pipeline=16)
+        yield "MGET of 100", run.pair(at, "S4", "MGET", mget(native, 100), mget("p0500", 100), keys=count)
+        by_hand(at, range(count), "n0500")
+        yield "INDEX of 20 to MGET of 20", run.pair(at, "S5", "INDEX", mget(native, 20), ["PODIUM.INDEX", "p0500:event:event-__rand_int__"], keys=sets)
+        count_of, everything = ["GET", "c0500:event:event-000000000000"], ["PODIUM.INDEX", "p0500:*", "COUNT"]
+        yield "COUNT of all to GET", run.pair(at, "S5", "COUNT of all", count_of, everything, keys=sets, pipeline=16)
+    with run.scene() as at:
+        names = ("INDEX SORT LIMIT 0 10 of one set of all: cost, to ZRANGE REV + MGET", "… after each change: CPU, to SET + ZADD + ZRANGE + MGET")
+        yield from zip(names, best(run, at, count, ""))
+    for name, one in zip(("bytes a record over a raw string, default view", "… without views"), records(run, count)):
+        yield name, one
+    for one in upserts(run, "UPSERT to SET EX", count):
+        yield "UPSERT to SET EX", one
+    for name, one in zip(("restart until the first hit: time, to raw strings", "… until all is indexed"), restart(run, count)):
+        yield name, one
+
+
+def million(run: Run, counts=COUNTS) -> str:
+    """The table: a line a row, a column a number of records."""
+    found: dict[str, dict[int, Measure]] = {}
+    for count in counts:
+        for name, one in measured(run, count):
+            found.setdefault(name, {})[count] = one
+    lines = [[name, *((by[count].shown() if count in by else "–") for count in counts)] for name, by in found.items()]
+    return f"Valkey {run.version}\n\n" + markdown(["what", *(grouped(count) for count in counts)], lines)
+
+

@@ -16,10 +16,14 @@ use std::sync::Arc;
 pub(crate) const MOST_OF_ENTITY: usize = 64;
 pub(crate) const MOST: usize = 1_000;
 
+/// In place of a field: in the order of ids, as an index is answered without SORT.
+pub(crate) const BY_ID: FieldIx = FieldIx::MAX;
+
 /// A sorted view of one index set by one field.
 pub(crate) struct Sorted {
     /// `<field>:<value>` or `*`.
     pub(crate) suffix: Box<[u8]>,
+    /// A field, or [`BY_ID`].
     pub(crate) by: FieldIx,
     /// What the set is about; `None`: all records.
     about: Option<(FieldIx, Box<[u8]>)>,

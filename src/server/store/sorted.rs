@@ -2,7 +2,7 @@
 
 use crate::server::state::clock;
 use crate::server::state::entities::Entity;
-use crate::server::state::sorted::Sorted;
+use crate::server::state::sorted::{Sorted, BY_ID};
 use crate::server::store::sets::{sentinel, set_name};
 use crate::server::valkey::ffi::{self, Ctx, Key, KeyKind, RString};
 use compact_str::CompactString;
@@ -94,8 +94,8 @@ fn look(ctx: Ctx, e: &Entity, s: &Sorted, set: &OpenSet, id: &str) -> Seen {
             false => Seen::Outside(Life::outside(key_until)),
         };
     }
-    let by = e.spec.get(s.by);
-    let sorted = match (entry.texts(s.by).next(), by) {
+    let sorted = match (entry.texts(s.by).next(), e.spec.get(s.by)) {
+        (_, None) if s.by == BY_ID => Some(None),
         (Some(text), Some(by)) => SortKey::of(by, text).map(Some),
         (None, Some(_)) => Some(None),
         (_, None) => None,

@@ -1,4 +1,5 @@
-//! A sorted question answered from a set whose members are kept in order: at the cost of what it returns. Wherever anything
+//! A question that sorts, or that asks for ids or their number alone, answered from a set whose members are kept in order: at
+//! the cost of what it returns. Wherever anything
 //! about the set or a member of it is unsure, the general way decides.
 
 use crate::server::reads::ahead;
@@ -8,7 +9,7 @@ use crate::server::reads::judge::scan::{Item, Scan};
 use crate::server::reads::judge::{Judge, Progress, Want};
 use crate::server::state::entities::{Entity, EntityIx, State};
 use crate::server::state::query::{Condition, Output};
-use crate::server::state::sorted::{discard, Sorted};
+use crate::server::state::sorted::{discard, Sorted, BY_ID};
 use crate::server::state::standing::Standing;
 use crate::server::store::sorted;
 use crate::server::upstream::figures;
@@ -62,12 +63,11 @@ impl Judge<'_> {
         asked: u64,
         name: &[u8],
     ) -> Option<Progress> {
-        let (field, _) = self.options.sort.as_ref()?;
         let e = st.get_mut(ix).filter(|e| !e.sorted.is_empty())?;
         if self.options.no_cache || self.used.is_some() || !settings::enabled() {
             return None;
         }
-        let (suffix, by) = (only_set(conditions)?, e.spec.field(field)?);
+        let (suffix, by) = (only_set(conditions)?, self.order_of(e)?);
         let mut s = e.sorted.take(&suffix, by)?;
         s.asked_ms = self.now;
         let asked = match st.get(ix).filter(|_| !st.replica && !st.loading) {
@@ -247,11 +247,20 @@ impl Judge<'_> {
         }
     }
 
-    /// Is a set that was sorted whole worth being kept in order?
+    /// The order in which a set is to be kept for this question: of the field it sorts by, or of ids, where only they or their
+    /// number are asked for. `None`: its members are looked up anyway.
+    fn order_of(&self, e: &Entity) -> Option<FieldIx> {
+        match (&self.options.sort, self.options.output) {
+            (Some((field, _)), _) => e.spec.field(field),
+            (None, Output::Ids | Output::Count) => Some(BY_ID),
+            (None, Output::Records) => None,
+        }
+    }
+
+    /// Is a set that was gone through whole worth being kept in order?
     pub(super) fn sorted_wish(&self, e: &Entity, scan: &Scan, members: usize) -> Option<Wish> {
-        let (field, _) = self.options.sort.as_ref()?;
         let suffix = only_set(&scan.conditions)?;
-        let by = e.spec.field(field)?;
+        let by = self.order_of(e)?;
         (members >= FEWEST).then_some(Wish {
             ix: scan.ix,
             suffix,

@@ -228,7 +228,7 @@ fn leases(table: &Table) {
             }
             black_box(table_of.end(token, b"page:1", n).is_some());
             table_of.filled(b"page:1", n);
-            black_box(table_of.hand_out(100, n, n, || 0).len());
+            black_box(table_of.hand_out(100, n, n, |_| 0).len());
         }),
     );
     let mut answers = Answers::<u64>::default();

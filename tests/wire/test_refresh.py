@@ -8,7 +8,7 @@ import time
 
 from asking import get, ids, meta, mget
 from support import eventually
-from world import item
+from world import item, rid
 
 
 def read_for(server, seconds, *command):
@@ -99,3 +99,23 @@ def test_what_was_dropped_does_not_come_back_with_another_call(client, world):
     get(client, f"items:{item(60)}")
     assert client.call("EXISTS", keys[0]) == 0 and client.call("EXISTS", keys[1]) == 0
     assert client.call("PTTL", keys[2]) > 20_000
+
+
+def test_of_many_records_all_are_taken_along_in_turn(client, world):
+    many = [rid("mny", n) for n in range(1300)]
+    for n, id in enumerate(many):
+        world.create("items", id, name=f"M{n}", n=n, group="many")
+    for name, value in (("ttl", 80), ("jitter-percent", 0), ("rate-limit", 100)):
+        client.call("CONFIG", "SET", f"podium.{name}", value)
+    assert client.call("PODIUM.INDEX", "items:group:many", "COUNT") == len(many)
+    ends = {id: client.call("PEXPIRETIME", f"items:{id}") for id in many}
+    eventually(85, "an eighth of their life is left", lambda: client.call("PTTL", f"items:{many[-1]}") < 8000)
+    before = world.airtable.count()
+    renewed = lambda: sum(client.call("PEXPIRETIME", f"items:{id}") > end + 60_000 for id, end in ends.items())  # noqa: E731
+
+    def all_renewed():
+        assert get(client, f"items:{item(1)}", "NOCACHE")["n"] == 1
+        return renewed() == len(many)
+
+    eventually(10, "each of them has come along", all_renewed)
+    assert world.airtable.count() - before < 120, "with calls that were made anyway"

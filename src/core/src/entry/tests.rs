@@ -3,7 +3,7 @@
 use super::*;
 use crate::freshness::ATTACHMENT_DEAD_MS;
 use crate::question::texts;
-use crate::record::{project, shape, Source};
+use crate::record::{project, shape, Shaped, Source};
 use alloc::format;
 use alloc::string::{String, ToString};
 use proptest::prelude::*;

@@ -169,9 +169,15 @@ impl Branch {
             Node::Fork(branches) => {
                 let at = place(branches, m, member);
                 let more = branches.get_mut(at).and_then(|b| b.insert(m, member));
-                if let Some(more) = more {
-                    branches.insert(at + 1, more);
-                }
+                let Some(more) = more else {
+                    self.first = branches.first().map_or(0, |b| b.first);
+                    self.count += 1;
+                    if let Some(life) = m.life(member) {
+                        self.lives = self.lives.and(Lives::of(life));
+                    }
+                    return None;
+                };
+                branches.insert(at + 1, more);
                 let mut right = None;
                 if branches.len() > FORK {
                     let keep = if at + 2 > FORK { FORK } else { FORK / 2 };
@@ -201,7 +207,11 @@ impl Branch {
                 let was = branches.get_mut(at).is_some_and(|b| b.remove(m, member));
                 if was {
                     tidy(branches, at);
-                    self.sum_up();
+                    self.first = branches.first().map_or(0, |b| b.first);
+                    self.count -= 1;
+                    if m.life(member).is_none_or(|l| self.lives.leans_on(l)) {
+                        self.sum_up();
+                    }
                 }
                 was
             }

@@ -94,6 +94,7 @@ def main() -> int:
             if asked.compare:
                 from .compare import beside
                 short["compare"] = blocks["compare"] = beside(run)
+                failed = "failed: " in blocks["compare"]
         finally:
             run.close()
     else:

@@ -1,4 +1,4 @@
-//! What the pure layer costs: stored records, index sets, flights, what answers used, leases, the scheduler.
+//! What the pure layer costs: stored records, index sets, sorted views, flights, what answers used, leases, the scheduler.
 //!
 //! `cargo bench --bench core`. Figures are ns per operation, and the ratio to reading a stored record's header, which is all
 //! that a hit does of ours; only the ratios travel between machines.
@@ -13,7 +13,9 @@ use podium_core::entry::{self, Entry, Header};
 use podium_core::flight::{Flights, Joined};
 use podium_core::index;
 use podium_core::pace::{Class, Limits, Next, Outcome, Scheduler};
+use podium_core::question::SortKey;
 use podium_core::record::{self, Source};
+use podium_core::sorted::{Life, Seen, View};
 use podium_core::spec::Spec;
 use serde_json::{json, Map, Value};
 use std::hint::black_box;
@@ -54,9 +56,10 @@ impl Table {
 }
 
 fn main() {
-    let Some(table) = records() else {
+    let Some((table, spec)) = records() else {
         return eprintln!("the spec is refused");
     };
+    sorted(&table, &spec);
     flights(&table);
     used(&table);
     leases(&table);
@@ -64,7 +67,7 @@ fn main() {
 }
 
 /// A record: its stored form read, made, cut and asked for its sets.
-fn records() -> Option<Table> {
+fn records() -> Option<(Table, Spec)> {
     let schema = json!({
         "schema": {"type": "object", "properties": {
             "name": {"type": "string", "indexed": true},
@@ -134,7 +137,48 @@ fn records() -> Option<Table> {
             }
         }),
     );
-    Some(table)
+    Some((table, spec))
+}
+
+/// The order of a set of 10,000 members by a number.
+fn sorted(table: &Table, spec: &Spec) {
+    let field = spec
+        .field("points")
+        .and_then(|at| spec.fields().get(usize::from(at)));
+    let header = Header {
+        generation: 1,
+        asked_ms: 2,
+        fresh_until: 3,
+        dead_at: u64::MAX,
+        seq: 4,
+        told_at: 0,
+    };
+    let (Some(field), Some(life)) = (field, Life::of(&header, u64::MAX)) else {
+        return eprintln!("nothing to sort by");
+    };
+    let ids: Vec<CompactString> = (0..10_000).map(|n| format_compact!("rec{n:014}")).collect();
+    let mut view = View::with_capacity(ids.len());
+    let seen = |n: usize| Seen::In(SortKey::of(field, format_compact!("{n}").as_bytes()), life);
+    for (n, id) in ids.iter().enumerate() {
+        view.settle(id, seen(n * 7919 % 9973));
+    }
+    table.show(
+        "the ten best of a sorted view of 10,000",
+        time(20_000, || {
+            black_box(view.window(true, 0, 10).len());
+        }),
+    );
+    let mut n = 0usize;
+    table.show(
+        "a member of it changes its place",
+        time(20_000, || {
+            n += 1;
+            if let Some(id) = ids.get(n * 31 % 10_000) {
+                view.mark(id);
+                view.settle(id, seen(n * 13 % 9973));
+            }
+        }),
+    );
 }
 
 fn flights(table: &Table) {
@@ -240,7 +284,7 @@ fn leases(table: &Table) {
             }
             black_box(table_of.end(token, b"page:1", n).is_some());
             table_of.filled(b"page:1", n);
-            black_box(table_of.hand_out(100, n, n, || 0).len());
+            black_box(table_of.hand_out(100, n, n, |_| 0).len());
         }),
     );
     let mut answers = Answers::<u64>::default();

@@ -1,4 +1,4 @@
-//! What the pure layer costs: stored records, index sets, flights, what answers used, leases, the scheduler.
+//! What the pure layer costs: stored records, index sets, sorted views, flights, what answers used, leases, the scheduler.
 //!
 //! `cargo bench --bench core`. Figures are ns per operation, and the ratio to reading a stored record's header, which is all
 //! that a hit does of ours; only the ratios travel between machines.
@@ -13,7 +13,9 @@ use podium_core::entry::{self, Entry, Header};
 use podium_core::flight::{Flights, Joined};
 use podium_core::index;
 use podium_core::pace::{Class, Limits, Next, Outcome, Scheduler};
+use podium_core::question::SortKey;
 use podium_core::record::{self, Source};
+use podium_core::sorted::{Life, Seen, View};
 use podium_core::spec::Spec;
 use serde_json::{json, Map, Value};
 use std::hint::black_box;
@@ -54,9 +56,10 @@ impl Table {
 }
 
 fn main() {
-    let Some(table) = records() else {
+    let Some((table, spec)) = records() else {
         return eprintln!("the spec is refused");
     };
+    sorted(&table, &spec);
     flights(&table);
     used(&table);
     leases(&table);
@@ -64,7 +67,7 @@ fn main() {
 }
 
 /// A record: its stored form read, made, cut and asked for its sets.
-fn records() -> Option<Table> {
+fn records() -> Option<(Table, Spec)> {
     let schema = json!({
         "schema": {"type": "object", "properties": {
             "name": {"type": "string", "indexed": true},
@@ -134,7 +137,48 @@ fn records() -> Option<Table> {
             }
         }),
     );
-    Some(table)
+    Some((table, spec))
+}
+
+/// The order of a set of 10,000 members by a number.
+fn sorted(table: &Table, spec: &Spec) {
+    let field = spec
+        .field("points")
+        .and_then(|at| spec.fields().get(usize::from(at)));
+    let header = Header {
+        generation: 1,
+        asked_ms: 2,
+        fresh_until: 3,
+        dead_at: u64::MAX,
+        seq: 4,
+        told_at: 0,
+    };
+    let (Some(field), Some(life)) = (field, Life::of(&header, u64::MAX)) else {
+        return eprintln!("nothing to sort by");
+    };
+    let ids: Vec<CompactString> = (0..10_000).map(|n| format_compact!("rec{n:014}")).collect();
+    let mut view = View::with_capacity(ids.len());
+    let seen = |n: usize| Seen::In(SortKey::of(field, format_compact!("{n}").as_bytes()), life);
+    for (n, id) in ids.iter().enumerate() {
+        view.settle(id, seen(n * 7919 % 9973));
+    }
+    table.show(
+        "the ten best of a sorted view of 10,000",
+        time(20_000, || {
+            black_box(view.window(true, 0, 10).len());
+        }),
+    );
+    let mut n = 0usize;
+    table.show(
+        "a member of it changes its place",
+        time(20_000, || {
+            n += 1;
+            if let Some(id) = ids.get(n * 31 % 10_000) {
+                view.mark(id);
+                view.settle(id, seen(n * 13 % 9973));
+            }
+        }),
+    );
 }
 
 fn flights(table: &Table) {
@@ -158,7 +202,11 @@ fn flights(table: &Table) {
 fn deps(from: u64) -> Vec<Dep> {
     let dep = |n: u64| Dep {
         thing: known(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-        kind: if n % 101 == 100 { Kind::Set } else { Kind::Record },
+        kind: if n % 101 == 100 {
+            Kind::Set
+        } else {
+            Kind::Record
+        },
         content: known(n),
         name: None,
     };
@@ -184,7 +232,10 @@ fn used(table: &Table) {
         at = (at + 7919) % places.len().max(1);
         black_box(places.get(at).map(|place| index.check(*place)));
     };
-    table.show("is an answer still good (a hit's look, 10,000 there)", time(200_000, &mut hit));
+    table.show(
+        "is an answer still good (a hit's look, 10,000 there)",
+        time(200_000, &mut hit),
+    );
     let own = deps(20_000);
     table.show(
         "an answer that used 101 things comes in the place of its old",
@@ -193,14 +244,19 @@ fn used(table: &Table) {
         }),
     );
     let unused = known(7);
-    table.show("a change of what no answer used", time(200_000, || index.changed(black_box(unused))));
-    let mut n = 0u64;
+    table.show(
+        "a change of what no answer used",
+        time(200_000, || index.changed(black_box(unused))),
+    );
+    let firsts: Vec<u64> = (0..10_000)
+        .filter_map(|n| deps(n).first().map(|dep| dep.thing))
+        .collect();
+    let mut things = firsts.iter();
     table.show(
         "a change drops the one answer that used the thing",
         time(1_000, || {
-            n += 1;
-            if let Some(dep) = deps(n % 10_000).first() {
-                index.changed(dep.thing);
+            if let Some(thing) = things.next() {
+                index.changed(*thing);
             }
             black_box(index.take_gone(8).len());
         }),
@@ -234,7 +290,12 @@ fn leases(table: &Table) {
     let mut answers = Answers::<u64>::default();
     let named: Vec<Named> = deps(1)
         .into_iter()
-        .map(|dep| Named::Thing(Used { dep, entity: Some(1) }))
+        .map(|dep| {
+            Named::Thing(Used {
+                dep,
+                entity: Some(1),
+            })
+        })
         .collect();
     table.show(
         "a computation: lease, a read of 101 things for it, fill",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 import traceback
@@ -31,7 +32,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/bench", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"rows:\n{rows}\n\n"
                                      "A run of all rows writes its table into benches/README.md too; one of some rows (--only) does not, unless --write is given.",
                                      description="What Podium costs, as ratios to the native commands that its own stand for, taken within one run.")
-    parser.add_argument("--valkey", default="all", help="8.0, 9.1 or all; --quick and the tables below: 9.1 unless said otherwise")
+    parser.add_argument("--valkey", help="8.0, 9.1 or all (both; --quick: 9.1; for --million, --instructions and --compare one, 9.1)")
     parser.add_argument("--only", default="", metavar="ROW[,ROW]", help="only these rows")
     parser.add_argument("--pairs", type=positive, default=None, help="alternating pairs of runs whose median counts (7; --quick 3)")
     parser.add_argument("--seconds", type=lambda word: positive(word, float), default=None, help="length of one run of a pair (1.0; --quick 0.15)")
@@ -49,7 +50,11 @@ def options() -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     special = found.million or found.instructions or found.compare
-    found.versions = (["9.1"] if found.quick or special else list(SERVERS)) if found.valkey == "all" else found.valkey.split(",")
+    if found.valkey is None:
+        found.valkey = "9.1" if found.quick or special else "all"
+    found.versions = list(SERVERS) if found.valkey == "all" else found.valkey.split(",")
+    if special and len(found.versions) > 1:
+        parser.error(f"--million, --instructions and --compare take one version, not '{found.valkey}'")
     if unknown := [version for version in found.versions if version not in SERVERS]:
         parser.error(f"--valkey takes {', '.join(SERVERS)} or all, not '{unknown[0]}'")
     return found
@@ -70,6 +75,8 @@ def main() -> int:
     asked = options()
     if asked.check:
         return 0
+    # What was started is ended, however this ends.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     pace = Pace(asked.pairs or (3 if asked.quick else 7), asked.seconds or (0.15 if asked.quick else 1.0))
     when = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     failed = False
@@ -87,6 +94,7 @@ def main() -> int:
             if asked.compare:
                 from .compare import beside
                 short["compare"] = blocks["compare"] = beside(run)
+                failed = "failed: " in blocks["compare"]
         finally:
             run.close()
     else:

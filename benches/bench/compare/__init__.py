@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 from ..run import Run
 from ..table import markdown
 from . import keyed, nginx, om
@@ -18,8 +20,14 @@ def measured(run: Run, which) -> Figures:
     """The figures of one of them; what cannot be had here says so in its line."""
     if why := which.lacks():
         return Figures(which.name, lacks=why)
-    one = which(run)
+    one = None
     try:
+        one = which(run)
         return one.figures()
+    except Exception as error:  # noqa: BLE001
+        # The others are measured all the same.
+        traceback.print_exc()
+        return Figures(which.name, lacks=f"failed: {type(error).__name__}")
     finally:
-        one.close()
+        if one is not None:
+            one.close()

@@ -46,7 +46,7 @@ class Keyed(Contender):
 
 class Podium(Keyed):
     name = "Podium, redis-py"
-    told = "feed, webhook, writes"
+    told = "by feed, webhook, write"
 
     def __init__(self, run):
         super().__init__(run)
@@ -75,7 +75,7 @@ class Podium(Keyed):
 
 class CacheAside(Keyed):
     name = "Valkey, redis-py: cache-aside by key"
-    told = "its lifetime's end"
+    told = "when its lifetime ends"
     has_index = False
 
     def __init__(self, run):

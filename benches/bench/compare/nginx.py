@@ -31,7 +31,6 @@ http {{
   keepalive_requests 100000000;
   client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi; uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
   proxy_cache_path {dir}/cache levels=1:2 keys_zone=airtable:64m inactive=8h max_size=4g use_temp_path=off;
-  open_file_cache max=100000 inactive=8h;
   server {{
     listen 127.0.0.1:{port};
     location / {{
@@ -49,7 +48,7 @@ http {{
 
 class Nginx(Contender):
     name = "nginx proxy_cache, http.client"
-    told = "its lifetime's end"
+    told = "when its lifetime ends"
 
     @classmethod
     def lacks(cls) -> str:

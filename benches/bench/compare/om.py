@@ -52,7 +52,7 @@ def runs() -> bool:
 
 class RedisOm(Contender):
     name = "Redis Stack, redis-om"
-    told = "nobody (no lifetime of its own)"
+    told = "when the application saves it"
 
     @classmethod
     def lacks(cls) -> str:

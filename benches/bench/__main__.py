@@ -9,7 +9,8 @@ import time
 import traceback
 from datetime import datetime, timezone
 
-from support import ROOT, SERVERS
+from airtable import BINARY
+from support import MODULE, ROOT, SERVERS
 
 from . import machine, table
 from .figures import Measure
@@ -75,6 +76,9 @@ def main() -> int:
     asked = options()
     if asked.check:
         return 0
+    if missing := [path for path in (MODULE, BINARY) if not path.exists()]:
+        print(f"{missing[0]} is not there: run scripts/bench without --no-build", file=sys.stderr)
+        return 2
     # What was started is ended, however this ends.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     pace = Pace(asked.pairs or (3 if asked.quick else 7), asked.seconds or (0.15 if asked.quick else 1.0))

@@ -19,11 +19,6 @@ def grouped(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def milliseconds(seconds: float) -> str:
-    """A duration to three digits, at most."""
-    return f"{seconds * 1000:,.0f} ms" if seconds < 10 else f"{seconds:,.1f} s"
-
-
 @dataclass
 class Measure:
     """One line of the table. `value` is the median of `values`, in `unit`: a ratio has none."""
@@ -62,8 +57,3 @@ class Measure:
         if len(self.values) == 1:
             return self.number(self.value)
         return f"{self.number(self.value)} ({min(self.values):,.{self.digits}f}–{max(self.values):,.{self.digits}f})"
-
-
-def growth(small: float, large: float) -> str:
-    """How a cost at a larger number compares, e.g. `× 1.3`."""
-    return "–" if not small else f"× {large / small:.2f}"

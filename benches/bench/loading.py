@@ -58,10 +58,11 @@ def warming(run: Run, count: int) -> Measure:
 def restart(run: Run, count: int):
     """From a snapshot on disk: the module's records with the module, raw strings of the same JSON without."""
     first_native, first, indexed = [], [], []
-    with run.scene(save=True) as at:
+    # Nothing saves by itself: the snapshot is the one that is asked for.
+    with run.scene() as at:
         at.define("p0500", complete=True)
         at.tell("p0500", range(count))
-        bare = Server(run.version, module=False, save=True)
+        bare = Server(run.version, module=False)
         try:
             with core(SERVER_CORE):
                 bare.start()

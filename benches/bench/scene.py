@@ -25,9 +25,9 @@ def pinned(server: Server, where: int | None = SERVER_CORE) -> Server:
 class Scene:
     """One server. Keys: `<entity>:rec…` ours, `n…:rec…` what GET answers, `w…` with VIEW *, `s…` with VIEW short; by size."""
 
-    def __init__(self, version: str, airtable: Emulator, *, settings: dict | None = None, config: list[str] | None = None, where: int | None = SERVER_CORE, save: bool = False):
+    def __init__(self, version: str, airtable: Emulator, *, settings: dict | None = None, config: list[str] | None = None, where: int | None = SERVER_CORE):
         self.airtable = airtable
-        self.server = Server(version, {"airtable-url": airtable.url, "base": model.EMPTY, **SETTINGS, **(settings or {})}, config, save=save)
+        self.server = Server(version, {"airtable-url": airtable.url, "base": model.EMPTY, **SETTINGS, **(settings or {})}, config)
         pinned(self.server, where)
         self.port = self.server.port
         self.client = self.server.client()
@@ -100,9 +100,9 @@ def emulator(records: int) -> Emulator:
         return Emulator("--seed", seed.name)
 
 
-def native(version: str, config: list[str] | None = None, save: bool = False) -> tuple[Server, Client]:
+def native(version: str) -> tuple[Server, Client]:
     """A server without the module."""
-    server = pinned(Server(version, config=config, module=False, save=save))
+    server = pinned(Server(version, module=False))
     return server, server.client()
 
 

@@ -32,7 +32,7 @@ def measures(found: dict[str, list[Measure]]) -> str:
             shown.append(one.shown() if one else "–")
             missed |= bool(one and one.reached() is False)
         notes = [one.note for version in versions if (one := by_place[version].get((row, what))) and one.note]
-        lines.append([row, what, *shown, first.target + (" (missed)" if missed else ""), notes[0] if notes else ""])
+        lines.append([row, what, *shown, first.target + (" (missed)" if missed else ""), " · ".join(dict.fromkeys(notes))])
     return markdown(["", "what", *(f"Valkey {version}" for version in versions), "to reach", "native, or of what"], lines)
 
 

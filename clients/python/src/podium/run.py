@@ -1,0 +1,262 @@
+"""The two thin shells: everything else says *what* is to be asked, these ask it.
+
+An operation is a generator. It yields steps and is sent their outcome, or thrown their error:
+
+- a tuple of words: a command, answered by its reply
+- `Batch`: several commands in one round trip, answered by a list of replies, errors among them
+- `Call`: one of the application's functions, answered by what it returns
+- `Later`: a command nobody waits for, because who asked is being cancelled
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import inspect
+import weakref
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+from . import link
+from .core import Core, log
+from .errors import PodiumError
+
+T = TypeVar("T")
+Words = tuple[Any, ...]
+
+
+class Batch:
+    """Commands that travel together. An error reply stands in its place in the list."""
+
+    __slots__ = ("commands",)
+
+    def __init__(self, commands: list[Words]) -> None:
+        self.commands = commands
+
+
+class Call:
+    """A function of the application's."""
+
+    __slots__ = ("args", "function")
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self.function = function
+        self.args = args
+
+
+class Later:
+    """A command whose reply nobody waits for; its failure is of no consequence."""
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+
+
+Operation = Generator[Any, Any, T]
+
+
+class Runner:
+    """Runs operations on sync connections."""
+
+    asynchronous = False
+
+    def __init__(self, core: Core, client: Any = None) -> None:
+        if core.address is None and client is None:
+            raise TypeError("this client serves only one of Podium and AsyncPodium: it has no plain connection pool")
+        self.core = core
+        self._client = client if core.address is None else link.connect(core.address, asynchronous=False)
+
+    @property
+    def client(self) -> Any:
+        return self._client
+
+    def run(self, operation: Operation[T]) -> T:
+        outcome: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                step = operation.send(outcome) if error is None else operation.throw(error)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            outcome = error = None
+            try:
+                outcome = self.step(step)
+            except BaseException as raised:
+                error = raised
+
+    def step(self, step: Any) -> Any:
+        if type(step) is tuple:
+            return self.execute(step)
+        if type(step) is Batch:
+            return self.batch(step)
+        if type(step) is Call:
+            return step.function(*step.args)
+        if type(step) is Later:
+            with contextlib.suppress(PodiumError):
+                self.execute(step.words)
+            return None
+        raise TypeError(f"no step: {step!r}")
+
+    def execute(self, words: Words, client: Any = None) -> Any:
+        """One command. Raises Unavailable, or the error that the server answers with."""
+        core = self.core
+        if core.circuit.open:
+            core.check()
+        try:
+            if core.pending:
+                self._pay()
+            reply = (client or self._client).execute_command(*words)
+        except core.failures.reply as error:
+            raise core.refused(error) from None
+        except (*core.failures.timeout, *core.failures.away) as error:
+            raise core.failed(error) from error
+        if core.circuit.troubled:
+            core.answered()
+        return reply
+
+    def batch(self, batch: Batch, client: Any = None) -> list[Any]:
+        core = self.core
+        if core.circuit.open:
+            core.check()
+        try:
+            if core.pending:
+                self._pay()
+            pipe = (client or self._client).pipeline(transaction=False)
+            for words in batch.commands:
+                pipe.execute_command(*words)
+            replies: list[Any] = pipe.execute(raise_on_error=False)
+        except core.failures.reply as error:
+            raise core.refused(error) from None
+        except (*core.failures.timeout, *core.failures.away) as error:
+            raise core.failed(error) from error
+        if core.circuit.troubled:
+            core.answered()
+        return replies
+
+    def _pay(self) -> None:
+        for key in self.core.owed():
+            try:
+                self._client.execute_command("PODIUM.INVALIDATE", key)
+            except self.core.failures.reply as error:
+                log.warning("%s could not be invalidated: %s", key, error)
+            self.core.paid(key)
+
+    def close(self) -> None:
+        """Closes the connections. Those of a client that is used as it is are left to the application."""
+        if self.core.address is not None:
+            self._client.connection_pool.disconnect()
+
+
+class AsyncRunner:
+    """Runs operations on async connections, those of each event loop apart."""
+
+    asynchronous = True
+
+    def __init__(self, core: Core, client: Any = None) -> None:
+        if core.address is None and client is None:
+            raise TypeError("this client serves only one of Podium and AsyncPodium: it has no plain connection pool")
+        self.core = core
+        self._given = client if core.address is None else None
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def client(self) -> Any:
+        if self._given is not None:
+            return self._given
+        loop = asyncio.get_running_loop()
+        found = self._clients.get(loop)
+        if found is None:
+            assert self.core.address is not None
+            found = self._clients[loop] = link.connect(self.core.address, asynchronous=True)
+        return found
+
+    async def run(self, operation: Operation[T]) -> T:
+        outcome: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                step = operation.send(outcome) if error is None else operation.throw(error)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            outcome = error = None
+            try:
+                outcome = await self.step(step)
+            except BaseException as raised:
+                error = raised
+
+    async def step(self, step: Any) -> Any:
+        if type(step) is tuple:
+            return await self.execute(step)
+        if type(step) is Batch:
+            return await self.batch(step)
+        if type(step) is Call:
+            found = step.function(*step.args)
+            return await found if inspect.isawaitable(found) else found
+        if type(step) is Later:
+            self.behind(self._quietly(step.words))
+            return None
+        raise TypeError(f"no step: {step!r}")
+
+    async def _quietly(self, words: Words) -> None:
+        with contextlib.suppress(PodiumError):
+            await self.execute(words)
+
+    def behind(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> None:
+        """Goes on with something that nobody waits for."""
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def execute(self, words: Words, client: Any = None) -> Any:
+        """One command. Raises Unavailable, or the error that the server answers with."""
+        core = self.core
+        if core.circuit.open:
+            core.check()
+        try:
+            if core.pending:
+                await self._pay()
+            reply = await (client or self.client).execute_command(*words)
+        except core.failures.reply as error:
+            raise core.refused(error) from None
+        except (*core.failures.timeout, *core.failures.away) as error:
+            raise core.failed(error) from error
+        if core.circuit.troubled:
+            core.answered()
+        return reply
+
+    async def batch(self, batch: Batch, client: Any = None) -> list[Any]:
+        core = self.core
+        if core.circuit.open:
+            core.check()
+        try:
+            if core.pending:
+                await self._pay()
+            pipe = (client or self.client).pipeline(transaction=False)
+            for words in batch.commands:
+                pipe.execute_command(*words)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+        except core.failures.reply as error:
+            raise core.refused(error) from None
+        except (*core.failures.timeout, *core.failures.away) as error:
+            raise core.failed(error) from error
+        if core.circuit.troubled:
+            core.answered()
+        return replies
+
+    async def _pay(self) -> None:
+        for key in self.core.owed():
+            try:
+                await self.client.execute_command("PODIUM.INVALIDATE", key)
+            except self.core.failures.reply as error:
+                log.warning("%s could not be invalidated: %s", key, error)
+            self.core.paid(key)
+
+    async def close(self) -> None:
+        """Closes this event loop's connections. Those of a client that is used as it is are left to the application."""
+        if self._given is None:
+            found = self._clients.pop(asyncio.get_running_loop(), None)
+            if found is not None:
+                await found.connection_pool.disconnect()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, overload
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, ParamSpec, TypeVar, cast, overload
 
 from pydantic import BaseModel
 
+from . import cached as decorators
 from . import link, telling
+from .answers import Tags
+from .cached import Key, Span
 from .core import Core
 from .entity import AsyncEntity, Entity
 from .operations import Fallback, Operations
@@ -17,6 +20,8 @@ from .spec import View
 
 M = TypeVar("M", bound=BaseModel)
 V = TypeVar("V", bound=BaseModel)
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class _Cache:
@@ -36,6 +41,67 @@ class _Cache:
         )
         self._given = client
         self._entities: dict[str, Operations] = {}
+        self._shells: dict[bool, Runner | AsyncRunner] = {}
+
+    def _shell(self, asynchronous: bool) -> Runner | AsyncRunner:
+        """The connections for sync, or for async, functions; made when the first one asks."""
+        found = self._shells.get(asynchronous)
+        if found is None:
+            given = self._given if link.is_async(self._given) is asynchronous else None
+            found = self._shells[asynchronous] = AsyncRunner(self._core, given) if asynchronous else Runner(self._core, given)
+        return found
+
+    def cached(
+        self,
+        resource: str,
+        *,
+        ttl: Span | None = None,
+        key: Key | None = None,
+        resource_id_param: str | None = None,
+        subresource: str | None = None,
+        include_query_params: bool = True,
+        version: str | None = None,
+        tags: Tags = (),
+        grace: Span | None = None,
+        ignore: Collection[str] = (),
+        stale_if_error: int | None = None,
+        lease_ms: int | None = None,
+        max_bytes: int | None = None,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Caches what a function, or an endpoint, returns; sync or async, whichever half of the package this is.
+
+        The key is `{resource}:{id}:{subresource}:params_{hash}:{version}`, parts that there are none of left out. `id` is the
+        argument `resource_id_param`; all other arguments go into the hash. `version` is `v1` unless it says otherwise. Or
+        `key="{event}:top"`, or a function of the arguments: then `{resource}:{key}`, and what counts is the application's choice
+        (a `version` given is appended).
+
+        Reads of this cache inside the function are noted by themselves: the answer lives until one of them would give another.
+        `tags` (`"user:{user_id}"`, or a function of result and arguments) are for what is not in Airtable. `ttl`, `grace`: s. One
+        resource may have several functions: the most generous `grace`, `stale_if_error`, `lease_ms` and `max_bytes` are in force.
+
+        `ignore`: arguments that do not matter (a database session). `include_query_params=False`: an endpoint's query parameters
+        do not count either. `function.key(…)` is the key of a call."""
+        members = {"stale_if_error": stale_if_error, "lease_ms": lease_ms, "max_bytes": max_bytes}
+        return decorators.cached(
+            self._core,
+            self._shell,
+            resource,
+            ttl=ttl,
+            key=key,
+            resource_id_param=resource_id_param,
+            subresource=subresource,
+            include_query_params=include_query_params,
+            version=version,
+            tags=tags,
+            grace=grace,
+            ignore=ignore,
+            members=members,
+        )
+
+    def invalidates(self, *templates: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+        """Invalidates after the function succeeded: `@cache.invalidates("trig:{trig_id}:*", "tag:site", "votes:{result.id}")`.
+        An exception, or a response of 400 and above, is no success. Errors are logged; a server that is away is told later."""
+        return decorators.invalidates(self._core, self._shell, templates)
 
     def _operations(
         self, name: str, model: type[BaseModel], views: Mapping[str, View] | None, options: dict[str, Any], fallback: Fallback | None
@@ -58,7 +124,7 @@ class Podium(_Cache):
 
     def __init__(self, client: Any, *, retry_after: float = 1.0, fallback_ttl: float = 5.0, fallback_size: int = 1024) -> None:
         super().__init__(client, retry_after=retry_after, fallback_ttl=fallback_ttl, fallback_size=fallback_size)
-        self._runner = Runner(self._core, client if not link.is_async(client) else None)
+        self._runner = cast(Runner, self._shell(False))
 
     @classmethod
     def connect(cls, url: str = "valkey://127.0.0.1:6379", **options: Any) -> Podium:
@@ -119,7 +185,7 @@ class AsyncPodium(_Cache):
 
     def __init__(self, client: Any, *, retry_after: float = 1.0, fallback_ttl: float = 5.0, fallback_size: int = 1024) -> None:
         super().__init__(client, retry_after=retry_after, fallback_ttl=fallback_ttl, fallback_size=fallback_size)
-        self._runner = AsyncRunner(self._core, client if link.is_async(client) else None)
+        self._runner = cast(AsyncRunner, self._shell(True))
 
     @classmethod
     def connect(cls, url: str = "valkey://127.0.0.1:6379", **options: Any) -> AsyncPodium:

@@ -31,8 +31,8 @@ class Asked:
         elif max_age is not None:
             words += ("MAXAGE", int(max_age))
         work = context.computing.get()
-        if work is not None and work.token is not None:
-            words += ("FOR", work.token)
+        if work is not None and work.lease is not None:
+            words += ("FOR", work.lease.token)
         self.plain = not words
         """Whether what a client keeps by itself may answer."""
         self.trace = context.trace.get()

@@ -14,14 +14,21 @@ from typing import Any
 
 
 @dataclass(slots=True)
+class Lease:
+    """The right to fill a key, and whether it is still worth anything."""
+
+    token: str
+    spoiled: bool = False
+    """Something was used that the server cannot watch: what is computed is returned, and not stored."""
+
+
+@dataclass(slots=True)
 class Work:
-    """A computation under way. Reads made in it carry `FOR token`, the nearest one that there is."""
+    """A computation under way. Reads made in it carry `FOR` the lease's token: its own, else that of what it is part of."""
 
     key: str
-    token: str | None
+    lease: Lease | None
     parent: Work | None = None
-    spoiled: bool = False
-    """It used an answer that is not stored as it was used: what it computes is returned, and not stored."""
 
     def holds(self, key: str) -> bool:
         """Whether this, or what it is part of, computes that key."""
@@ -47,6 +54,14 @@ class Trace:
 computing: ContextVar[Work | None] = ContextVar("podium_computing", default=None)
 policy: ContextVar[Policy | None] = ContextVar("podium_policy", default=None)
 trace: ContextVar[Trace | None] = ContextVar("podium_trace", default=None)
+
+
+def spoil() -> None:
+    """What is computed now uses something that the server does not know of."""
+    work = computing.get()
+    if work is not None and work.lease is not None:
+        work.lease.spoiled = True
+
 
 _switch = threading.Lock()
 _off = 0

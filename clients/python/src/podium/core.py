@@ -31,6 +31,8 @@ class Core:
         self.circuit = Circuit(retry_after)
         self.pending: list[str] = []
         self.resources: dict[str, Resource] = {}
+        self.era = 0
+        """Counts what ends the use of answers that are kept here."""
         self._kept: TTLCache[str, bytes] = TTLCache(fallback_size, fallback_ttl)
         self._lock = threading.Lock()
         self._said: dict[str, float] = {}
@@ -54,7 +56,7 @@ class Core:
         outage = self.circuit.answered(time.monotonic())
         if outage is not None:
             with self._lock:
-                self._kept.clear()
+                self._forget()
             log.warning("Valkey is back after %.1f s", outage)
 
     def refused(self, error: Exception) -> errors.PodiumError:
@@ -80,7 +82,7 @@ class Core:
     def owe(self, keys: list[str]) -> None:
         """Keys that the server has to be told about before it is asked anything else. What was kept here in its place goes."""
         with self._lock:
-            self._kept.clear()
+            self._forget()
             self.pending.extend(key for key in keys if key not in self.pending)
             if len(self.pending) > MAX_PENDING:
                 self.pending[:] = ["*", *(f"{name}:*" for name in self.resources)]
@@ -100,9 +102,15 @@ class Core:
         with self._lock:
             return self._kept.get(key)
 
-    def keep(self, key: str, value: bytes) -> None:
+    def keep(self, key: str, value: bytes, era: int) -> None:
+        """`era`: that in which the computation began. What changed since is not to be kept."""
         with self._lock:
-            self._kept[key] = value
+            if era == self.era and self.circuit.troubled:
+                self._kept[key] = value
+
+    def _forget(self) -> None:
+        self.era += 1
+        self._kept.clear()
 
     # Resources --------------------------------------------------------------------------------------------------
 
@@ -112,9 +120,6 @@ class Core:
             found = self.resources.get(name)
             if found is None:
                 found = self.resources[name] = Resource(name)
-                if self.address is not None:
-                    # Who waits for a lease must not be taken for a server that does not answer.
-                    found.members["wait_ms"] = max(1, min(5000, int(self.address.timeout * 800)))
         found.add(members)
         return found
 

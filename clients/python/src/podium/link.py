@@ -14,6 +14,8 @@ CONNECT_TIMEOUT = 1.0
 """s, at most, until a connection stands."""
 SOCKET_TIMEOUT = 10.0
 """s until an answer is given up, unless the application's client says otherwise. Longer than a miss and a lease's wait may take."""
+LEASE_WAIT, LEASE_TIMEOUT = 5.0, 7.0
+"""s that the server lets a caller wait for a lease, and s that we then wait for its answer."""
 MAX_CONNECTIONS = 10_000
 
 _KEPT = frozenset(
@@ -40,10 +42,6 @@ class Address:
     connection: str
     """The name of the connection class: `Connection`, `SSLConnection`, `UnixDomainSocketConnection`."""
     options: dict[str, Any] = field(hash=False)
-
-    @property
-    def timeout(self) -> float:
-        return float(self.options["socket_timeout"])
 
 
 def library_of(client: Any) -> str:
@@ -79,7 +77,9 @@ def address(client: Any) -> Address | None:
         return None
     kept = {name: value for name, value in options.items() if name in _KEPT or name.startswith("ssl_")}
     kept["socket_connect_timeout"] = min(kept.get("socket_connect_timeout") or CONNECT_TIMEOUT, CONNECT_TIMEOUT)
-    kept["socket_timeout"] = kept.get("socket_timeout") or SOCKET_TIMEOUT
+    timeout = kept.get("socket_timeout") or SOCKET_TIMEOUT
+    # redis-py's default is just as long as a lease is waited for: one of the two would be first, by chance.
+    kept["socket_timeout"] = LEASE_TIMEOUT if LEASE_WAIT <= timeout < LEASE_TIMEOUT else timeout
     return Address(library_of(client), kind.__name__, kept)
 
 

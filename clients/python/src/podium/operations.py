@@ -11,7 +11,7 @@ from pydantic_core import to_json
 
 from . import commands, errors, keys, spec
 from .commands import Asked, Limit, Sort
-from .context import is_disabled
+from .context import is_disabled, spoil
 from .core import Core
 from .run import Batch, Call, Operation, Words
 
@@ -196,7 +196,8 @@ class Operations:
 
 
 def accept(found: Any, model: type[BaseModel]) -> Any:
-    """What a fallback gave, as the model that was asked for."""
+    """What a fallback gave, as the model that was asked for. No answer that it goes into is stored."""
+    spoil()
     if found is None or isinstance(found, model):
         return found
     if isinstance(found, str | bytes):

@@ -5,6 +5,9 @@ An operation is a generator. It yields steps and is sent their outcome, or throw
 - a tuple of words: a command, answered by its reply
 - `Batch`: several commands in one round trip, answered by a list of replies, errors among them
 - `Call`: one of the application's functions, answered by what it returns
+- `Compute`: the same as a computation, whose reads carry its lease
+- `Wait`: until another caller's question is answered
+- `Behind`: another operation, which nobody waits for
 - `Later`: a command nobody waits for, because who asked is being cancelled
 """
 
@@ -14,13 +17,16 @@ import asyncio
 import contextlib
 import contextvars
 import inspect
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Generator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from . import link
+from . import context, link
 from .core import Core, log
 from .errors import PodiumError
+from .flights import Flights
 
 T = TypeVar("T")
 Words = tuple[Any, ...]
@@ -54,7 +60,46 @@ class Later:
         self.words = words
 
 
+class Compute:
+    """A function of the application's as a computation."""
+
+    __slots__ = ("args", "function", "kwargs", "work")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], work: context.Work) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.work = work
+
+
+class Wait:
+    """Until the event is set, at most `seconds`."""
+
+    __slots__ = ("event", "seconds")
+
+    def __init__(self, event: Any, seconds: float) -> None:
+        self.event = event
+        self.seconds = seconds
+
+
+class Behind:
+    """An operation for which nobody waits, outside of the request that began it."""
+
+    __slots__ = ("operation",)
+
+    def __init__(self, operation: Generator[Any, Any, Any]) -> None:
+        self.operation = operation
+
+
 Operation = Generator[Any, Any, T]
+
+
+def apart() -> contextvars.Context:
+    """This context without the request, and the computation, that it is part of."""
+    found = contextvars.copy_context()
+    for variable in (context.computing, context.trace, context.policy):
+        found.run(variable.set, None)
+    return found
 
 
 class Runner:
@@ -66,7 +111,9 @@ class Runner:
         if core.address is None and client is None:
             raise TypeError("this client serves only one of Podium and AsyncPodium: it has no plain connection pool")
         self.core = core
+        self.flights = Flights(threading.Event)
         self._client = client if core.address is None else link.connect(core.address, asynchronous=False)
+        self._workers: ThreadPoolExecutor | None = None
 
     @property
     def client(self) -> Any:
@@ -93,6 +140,17 @@ class Runner:
             return self.batch(step)
         if type(step) is Call:
             return step.function(*step.args)
+        if type(step) is Compute:
+            mark = context.computing.set(step.work)
+            try:
+                return step.function(*step.args, **step.kwargs)
+            finally:
+                context.computing.reset(mark)
+        if type(step) is Wait:
+            return step.event.wait(step.seconds)
+        if type(step) is Behind:
+            self._behind().submit(apart().run, self.run, step.operation)
+            return None
         if type(step) is Later:
             with contextlib.suppress(PodiumError):
                 self.execute(step.words)
@@ -143,6 +201,15 @@ class Runner:
                 log.warning("%s could not be invalidated: %s", key, error)
             self.core.paid(key)
 
+    def place(self) -> int:
+        """Callers of different places do not wait for each other."""
+        return 0
+
+    def _behind(self) -> ThreadPoolExecutor:
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(4, "podium")
+        return self._workers
+
     def close(self) -> None:
         """Closes the connections. Those of a client that is used as it is are left to the application."""
         if self.core.address is not None:
@@ -158,6 +225,7 @@ class AsyncRunner:
         if core.address is None and client is None:
             raise TypeError("this client serves only one of Podium and AsyncPodium: it has no plain connection pool")
         self.core = core
+        self.flights = Flights(asyncio.Event)
         self._given = client if core.address is None else None
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -195,6 +263,21 @@ class AsyncRunner:
         if type(step) is Call:
             found = step.function(*step.args)
             return await found if inspect.isawaitable(found) else found
+        if type(step) is Compute:
+            mark = context.computing.set(step.work)
+            try:
+                return await step.function(*step.args, **step.kwargs)
+            finally:
+                context.computing.reset(mark)
+        if type(step) is Wait:
+            try:
+                await asyncio.wait_for(step.event.wait(), step.seconds)
+            except TimeoutError:
+                return False
+            return True
+        if type(step) is Behind:
+            self.behind(self.run(step.operation), apart())
+            return None
         if type(step) is Later:
             self.behind(self._quietly(step.words))
             return None
@@ -204,9 +287,9 @@ class AsyncRunner:
         with contextlib.suppress(PodiumError):
             await self.execute(words)
 
-    def behind(self, work: Coroutine[Any, Any, Any], context: contextvars.Context | None = None) -> None:
+    def behind(self, work: Coroutine[Any, Any, Any], where: contextvars.Context | None = None) -> None:
         """Goes on with something that nobody waits for."""
-        task = asyncio.get_running_loop().create_task(work, context=context)
+        task = asyncio.get_running_loop().create_task(work, context=where)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -253,6 +336,10 @@ class AsyncRunner:
             except self.core.failures.reply as error:
                 log.warning("%s could not be invalidated: %s", key, error)
             self.core.paid(key)
+
+    def place(self) -> int:
+        """Callers of different event loops do not wait for each other."""
+        return id(asyncio.get_running_loop())
 
     async def close(self) -> None:
         """Closes this event loop's connections. Those of a client that is used as it is are left to the application."""

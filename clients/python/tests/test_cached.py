@@ -563,5 +563,17 @@ def test_a_stored_answer_of_another_version_is_computed_anew(cache, count, raw):
     assert page() == page() == {"n": 3}
 
 
+def test_a_key_that_cannot_be_made_or_sent_is_no_error_of_the_callers(cache, count, caplog):
+    def broken(**_):
+        raise LookupError("no key")
+
+    one = cache.cached("page", key=broken)(lambda a: count())
+    assert (one(1), one(1)) == (1, 2) and "its key cannot be made: LookupError: no key" in caplog.text
+    two = cache.cached("page", resource_id_param="a")(lambda a: count())
+    assert two("\ud800") and two("\ud800")
+    with pytest.raises(TypeError, match="missing 1 required"):
+        two()
+
+
 logging.getLogger("podium").setLevel(logging.INFO)
 __all__ = ["user"]

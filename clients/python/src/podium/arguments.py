@@ -53,6 +53,14 @@ class Signature:
         found = self.plain.return_annotation
         return inspect.Parameter.empty if isinstance(found, str) else found
 
+    def fits(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether the function can be called so."""
+        try:
+            self.plain.bind(*args, **kwargs)
+        except TypeError:
+            return False
+        return True
+
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Argument values by name, defaults included. TypeError where they do not fit, as from the call itself."""
         bound = self.plain.bind(*args, **kwargs)

@@ -121,8 +121,16 @@ def cached(
             except Opaque as error:
                 why = "%s is not cached: an argument cannot be part of a key: %s; if it does not matter, name it in ignore="
                 core.once(f"opaque {function.__qualname__}", why, function.__qualname__, error)
-            except TypeError:
-                pass  # The call itself says what does not fit.
+            except Exception as error:
+                if not signature.fits(args, kwargs):
+                    return None  # The call itself says what does not fit.
+                core.once(
+                    f"key {function.__qualname__}",
+                    "%s is not cached: its key cannot be made: %s: %s",
+                    function.__qualname__,
+                    type(error).__name__,
+                    error,
+                )
             return None
 
         if asynchronous:

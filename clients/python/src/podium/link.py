@@ -31,6 +31,8 @@ class Failures:
     timeout: tuple[type[BaseException], ...]
     away: tuple[type[BaseException], ...]
     reply: type[Exception]
+    unsendable: tuple[type[Exception], ...]
+    """The words could not be sent, or the reply not be read: the caller's doing, or a bug's."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,12 @@ def library_of(client: Any) -> str:
 
 def failures(library: str) -> Failures:
     errors = importlib.import_module(f"{library}.exceptions")
-    return Failures((errors.TimeoutError, TimeoutError), (errors.ConnectionError, OSError), errors.ResponseError)
+    return Failures(
+        (errors.TimeoutError, TimeoutError),
+        (errors.ConnectionError, OSError),
+        errors.ResponseError,
+        (errors.DataError, errors.InvalidResponse, UnicodeError),
+    )
 
 
 def is_async(client: Any) -> bool:

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 
 from . import context, link
 from .core import Core, log
-from .errors import PodiumError
+from .errors import PodiumError, ServerError
 from .flights import Flights
 
 T = TypeVar("T")
@@ -170,6 +170,8 @@ class Runner:
             raise core.refused(error) from None
         except (*core.failures.timeout, *core.failures.away) as error:
             raise core.failed(error) from error
+        except core.failures.unsendable as error:
+            raise ServerError(f"{type(error).__name__}: {error}", "CLIENT") from error
         if core.circuit.troubled:
             core.answered()
         return reply
@@ -189,6 +191,8 @@ class Runner:
             raise core.refused(error) from None
         except (*core.failures.timeout, *core.failures.away) as error:
             raise core.failed(error) from error
+        except core.failures.unsendable as error:
+            raise ServerError(f"{type(error).__name__}: {error}", "CLIENT") from error
         if core.circuit.troubled:
             core.answered()
         return replies
@@ -306,6 +310,8 @@ class AsyncRunner:
             raise core.refused(error) from None
         except (*core.failures.timeout, *core.failures.away) as error:
             raise core.failed(error) from error
+        except core.failures.unsendable as error:
+            raise ServerError(f"{type(error).__name__}: {error}", "CLIENT") from error
         if core.circuit.troubled:
             core.answered()
         return reply
@@ -325,6 +331,8 @@ class AsyncRunner:
             raise core.refused(error) from None
         except (*core.failures.timeout, *core.failures.away) as error:
             raise core.failed(error) from error
+        except core.failures.unsendable as error:
+            raise ServerError(f"{type(error).__name__}: {error}", "CLIENT") from error
         if core.circuit.troubled:
             core.answered()
         return replies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar, cast, overload
+from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from pydantic import BaseModel
 
@@ -14,6 +14,7 @@ from .answers import Tags
 from .cached import Key, Span
 from .core import Core
 from .entity import AsyncEntity, Entity
+from .local import Local
 from .operations import Fallback, Operations
 from .run import AsyncRunner, Operation, Runner
 from .spec import View
@@ -24,24 +25,43 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class Settings(TypedDict, total=False):
+    """How a cache behaves; each has a default."""
+
+    retry_after: float
+    """1.0: s between attempts to reach a server that is away."""
+    fallback_ttl: float
+    """5.0: for how many seconds answers of `@cached` are kept in this process while it is away …"""
+    fallback_size: int
+    """1024: … and how many."""
+    local: int
+    """0: how many records are kept in this process always, and given up when the server says that they changed …"""
+    local_ttl: float
+    """60.0: … and for how many seconds at most."""
+
+
 class _Cache:
     """What both halves have."""
 
-    def __init__(self, client: Any, *, retry_after: float = 1.0, fallback_ttl: float = 5.0, fallback_size: int = 1024) -> None:
-        """`client`: of valkey-py or redis-py, sync or async; connections of our own are made from it.
-
-        `retry_after`: s between attempts to reach a server that is away. `fallback_ttl`, `fallback_size`: for how many seconds,
-        and how many, answers of `@cached` are kept in this process while it is."""
+    def __init__(self, client: Any, settings: Settings) -> None:
         self._core = Core(
             link.address(client),
             link.failures(link.library_of(client)),
-            retry_after=retry_after,
-            fallback_ttl=fallback_ttl,
-            fallback_size=fallback_size,
+            retry_after=settings.get("retry_after", 1.0),
+            fallback_ttl=settings.get("fallback_ttl", 5.0),
+            fallback_size=settings.get("fallback_size", 1024),
         )
         self._given = client
         self._entities: dict[str, Operations] = {}
         self._shells: dict[bool, Runner | AsyncRunner] = {}
+        if settings.get("local"):
+            if self._core.address is None:
+                raise TypeError("local= needs a client with a plain connection pool")
+            self._core.local = Local(self._core.address, settings["local"], settings.get("local_ttl", 60.0))
+
+    def _stop(self) -> None:
+        if self._core.local is not None:
+            self._core.local.close()
 
     def _shell(self, asynchronous: bool) -> Runner | AsyncRunner:
         """The connections for sync, or for async, functions; made when the first one asks."""
@@ -110,7 +130,7 @@ class _Cache:
         return found
 
 
-def _client(url: str, asynchronous: bool, options: dict[str, Any]) -> Any:
+def _client(url: str, asynchronous: bool, options: Mapping[str, Any]) -> Any:
     try:
         library = importlib.import_module("valkey.asyncio" if asynchronous else "valkey")
         return library.Valkey.from_url(url, **options)
@@ -122,14 +142,17 @@ def _client(url: str, asynchronous: bool, options: dict[str, Any]) -> Any:
 class Podium(_Cache):
     """A cache for sync code. Make one when the application starts, and use it from everywhere."""
 
-    def __init__(self, client: Any, *, retry_after: float = 1.0, fallback_ttl: float = 5.0, fallback_size: int = 1024) -> None:
-        super().__init__(client, retry_after=retry_after, fallback_ttl=fallback_ttl, fallback_size=fallback_size)
+    def __init__(self, client: Any, **settings: Unpack[Settings]) -> None:
+        """`client`: of valkey-py or redis-py, sync or async; connections of our own are made from it."""
+        super().__init__(client, settings)
         self._runner = cast(Runner, self._shell(False))
 
     @classmethod
-    def connect(cls, url: str = "valkey://127.0.0.1:6379", **options: Any) -> Podium:
-        """A cache on the server at `url`; `options` are the client library's."""
-        return cls(_client(url, False, options))
+    def connect(
+        cls, url: str = "valkey://127.0.0.1:6379", *, client: Mapping[str, Any] | None = None, **settings: Unpack[Settings]
+    ) -> Podium:
+        """A cache on the server at `url`; `client`: options of the client library."""
+        return cls(_client(url, False, client or {}), **settings)
 
     @overload
     def entity(self, name: str, model: type[M], *, views: None = ..., fallback: Fallback | None = ..., **options: Any) -> Entity[M]: ...
@@ -177,20 +200,24 @@ class Podium(_Cache):
         return self._runner.run(_one(words))
 
     def close(self) -> None:
+        self._stop()
         self._runner.close()
 
 
 class AsyncPodium(_Cache):
     """A cache for async code. Make one when the application starts, and use it from everywhere."""
 
-    def __init__(self, client: Any, *, retry_after: float = 1.0, fallback_ttl: float = 5.0, fallback_size: int = 1024) -> None:
-        super().__init__(client, retry_after=retry_after, fallback_ttl=fallback_ttl, fallback_size=fallback_size)
+    def __init__(self, client: Any, **settings: Unpack[Settings]) -> None:
+        """`client`: of valkey-py or redis-py, sync or async; connections of our own are made from it."""
+        super().__init__(client, settings)
         self._runner = cast(AsyncRunner, self._shell(True))
 
     @classmethod
-    def connect(cls, url: str = "valkey://127.0.0.1:6379", **options: Any) -> AsyncPodium:
-        """A cache on the server at `url`; `options` are the client library's."""
-        return cls(_client(url, True, options))
+    def connect(
+        cls, url: str = "valkey://127.0.0.1:6379", *, client: Mapping[str, Any] | None = None, **settings: Unpack[Settings]
+    ) -> AsyncPodium:
+        """A cache on the server at `url`; `client`: options of the client library."""
+        return cls(_client(url, True, client or {}), **settings)
 
     @overload
     def entity(
@@ -240,6 +267,7 @@ class AsyncPodium(_Cache):
         return await self._runner.run(_one(words))
 
     async def close(self) -> None:
+        self._stop()
         await self._runner.close()
 
 

@@ -6,13 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
 from . import errors, spec
 from .circuit import Circuit
 from .link import Address, Failures
+
+if TYPE_CHECKING:
+    from .local import Local
 
 log = logging.getLogger("podium")
 
@@ -29,6 +32,8 @@ class Core:
         self.address = address
         self.failures = failures
         self.circuit = Circuit(retry_after)
+        self.local: Local | None = None
+        """Records kept in this process."""
         self.pending: list[str] = []
         self.resources: dict[str, Resource] = {}
         self.era = 0

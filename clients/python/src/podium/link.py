@@ -95,18 +95,19 @@ def connection_class(address: Address, asynchronous: bool) -> Any:
     return getattr(module, address.connection)
 
 
-def connect(address: Address, *, asynchronous: bool, kind: Any = None) -> Any:
-    """A client of our own at that address. `kind`: a subclass of the connection class, in its place."""
+def connect(address: Address, *, asynchronous: bool, more: dict[str, Any] | None = None) -> Any:
+    """A client of our own at that address. `more`: options of its connections besides."""
     module = importlib.import_module(f"{address.library}.asyncio" if asynchronous else address.library)
     retry = importlib.import_module(f"{module.__name__}.retry").Retry
     backoff = importlib.import_module(f"{address.library}.backoff").NoBackoff
     pool = module.ConnectionPool(
-        connection_class=kind or connection_class(address, asynchronous),
+        connection_class=connection_class(address, asynchronous),
         max_connections=MAX_CONNECTIONS,
         retry=retry(backoff(), 0),
         decode_responses=False,
         protocol=2,
         **address.options,
+        **(more or {}),
     )
     client = module.Valkey if address.library == "valkey" else module.Redis
     return client(connection_pool=pool)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -13,7 +15,8 @@ from . import commands, errors, keys, spec
 from .commands import Asked, Limit, Sort
 from .context import is_disabled, spoil
 from .core import Core
-from .run import Batch, Call, Operation, Words
+from .local import Local
+from .run import Batch, Call, Operation, Tracked, Words
 
 Fallback = Callable[..., Any]
 Fields = Mapping[str, Any] | BaseModel
@@ -106,7 +109,11 @@ class Operations:
         try:
             self._enabled(fallback or self.fallback)
             asked = Asked(how.get("no_cache", False), how.get("max_age"))
-            raw = asked.reply((yield from self._ask(("PODIUM.GET", keys.record(self.name, id), *view, *asked.words))))
+            key = keys.record(self.name, id)
+            if self.core.local is not None and asked.plain:
+                [raw] = yield from self._watched(self.core.local, [key], view, asked)
+            else:
+                raw = asked.reply((yield from self._ask(("PODIUM.GET", key, *view, *asked.words))))
         except errors.Unavailable:
             if fallback is not None:
                 return accept((yield Call(fallback)), model)
@@ -123,13 +130,11 @@ class Operations:
         try:
             self._enabled(fallback or self.fallback)
             asked = Asked(how.get("no_cache", False), how.get("max_age"))
-            parts = commands.chunks([keys.record(self.name, id) for id in ids], MGET_KEYS)
-            asks = [("PODIUM.MGET", len(part), *part, *view, *asked.words) for part in parts]
-            if len(asks) == 1:
-                replies = yield from self._ask(asks[0])
+            named = [keys.record(self.name, id) for id in ids]
+            if self.core.local is not None and asked.plain and len(named) <= MGET_KEYS:
+                raws = yield from self._watched(self.core.local, named, view, asked)
             else:
-                answers = yield from self._ask(Batch(asks))
-                replies = [reply for answer in answers for reply in _array(answer)]
+                raws = [asked.reply(reply) for reply in (yield from self._many(named, view, asked.words))]
         except errors.Unavailable:
             if fallback is not None:
                 return [accept(found, model) for found in (yield Call(fallback))]
@@ -140,8 +145,54 @@ class Operations:
                 records.append(accept((yield Call(self.fallback, id)), model))
             return records
         validate = model.model_validate_json
-        raws = [asked.reply(reply) for reply in replies]
         return [None if raw is None else validate(raw) for raw in raws]
+
+    def _many(self, named: Sequence[str], view: Words, tail: Words) -> Operation[list[Any]]:
+        asks = [("PODIUM.MGET", len(part), *part, *view, *tail) for part in commands.chunks(named, MGET_KEYS)]
+        if len(asks) == 1:
+            return list((yield from self._ask(asks[0])))
+        answers = yield from self._ask(Batch(asks))
+        return [reply for answer in answers for reply in _array(answer)]
+
+    def _watched(self, local: Local, named: Sequence[str], view: Words, asked: Asked) -> Operation[list[Any]]:
+        """Records from this process, and the others over a connection that is told when they change."""
+        now = time.monotonic()
+        found: dict[str, Any] = {}
+        for key in named:
+            kept = local.store.get(key, view, now)
+            if kept is not None:
+                found[key] = kept[0]
+                if asked.trace is not None:
+                    commands.note(asked.trace, _kept(key, int(kept[1])))
+        lacking = list(dict.fromkeys(key for key in named if key not in found))
+        if lacking:
+            if not self._ready:
+                yield from self.define()
+            listener = local.listening()
+            marks = [local.store.begin(key) for key in lacking] if listener is not None else []
+            kept_here: list[tuple[bytes | None, float]] = [(None, 0)] * len(lacking)
+            try:
+                replies = None
+                if listener is not None:
+                    with contextlib.suppress(errors.NoEntity):
+                        replies = yield Tracked(("PODIUM.MGET", len(lacking), *lacking, *view, "META"), listener)
+                if replies is None:
+                    answered = yield from self._many(lacking, view, asked.words)
+                    found.update((key, asked.reply(reply)) for key, reply in zip(lacking, answered, strict=True))
+                else:
+                    for at, (key, reply) in enumerate(zip(lacking, replies, strict=True)):
+                        if isinstance(reply, Exception):
+                            raise errors.of(reply)
+                        raw, meta = reply[0], commands.mapping(reply[1])
+                        if asked.trace is not None:
+                            commands.note(asked.trace, meta)
+                        found[key] = raw
+                        if local.listener == listener and meta["cache"] != "STALE":
+                            kept_here[at] = (raw, meta["ttl"])
+            finally:
+                for mark, (raw, fresh) in zip(marks, kept_here, strict=False):
+                    local.store.end(mark, view, raw, fresh, time.monotonic())
+        return [found[key] for key in named]
 
     def by_index(self, where: Mapping[str, Any], model: type[BaseModel] | None, how: Ordered) -> Operation[list[Any]]:
         model, view = self._view(model)
@@ -214,6 +265,17 @@ def cells(fields: Fields) -> str:
 
 def _json(fields: Mapping[str, Any]) -> str:
     return to_json(dict(fields)).decode()
+
+
+def _kept(key: str, ttl: int) -> dict[str, Any]:
+    return {
+        "cache": "HIT",
+        "ttl": ttl,
+        "key": key,
+        "airtable-hits": 0,
+        "detail": "local",
+        "cache-status": f"podium; hit; ttl={ttl}; detail=local",
+    }
 
 
 def _array(answer: Any) -> Any:

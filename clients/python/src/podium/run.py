@@ -4,6 +4,7 @@ An operation is a generator. It yields steps and is sent their outcome, or throw
 
 - a tuple of words: a command, answered by its reply
 - `Batch`: several commands in one round trip, answered by a list of replies, errors among them
+- `Tracked`: the same over a connection whose reads are watched, or `None` where there is none
 - `Call`: one of the application's functions, answered by what it returns
 - `Compute`: the same as a computation, whose reads carry its lease
 - `Wait`: until another caller's question is answered
@@ -27,6 +28,7 @@ from . import context, link
 from .core import Core, log
 from .errors import PodiumError, ServerError
 from .flights import Flights
+from .local import NoTracking, tracked
 
 T = TypeVar("T")
 Words = tuple[Any, ...]
@@ -39,6 +41,16 @@ class Batch:
 
     def __init__(self, commands: list[Words]) -> None:
         self.commands = commands
+
+
+class Tracked:
+    """A command over a connection that the server tells what changes (see `local`)."""
+
+    __slots__ = ("listener", "words")
+
+    def __init__(self, words: Words, listener: int) -> None:
+        self.words = words
+        self.listener = listener
 
 
 class Call:
@@ -113,6 +125,7 @@ class Runner:
         self.core = core
         self.flights = Flights(threading.Event)
         self._client = client if core.address is None else link.connect(core.address, asynchronous=False)
+        self._watched: tuple[int, Any] | None = None
         self._workers: ThreadPoolExecutor | None = None
 
     @property
@@ -138,6 +151,8 @@ class Runner:
             return self.execute(step)
         if type(step) is Batch:
             return self.batch(step)
+        if type(step) is Tracked:
+            return self._tracked(step)
         if type(step) is Call:
             return step.function(*step.args)
         if type(step) is Compute:
@@ -156,6 +171,19 @@ class Runner:
                 self.execute(step.words)
             return None
         raise TypeError(f"no step: {step!r}")
+
+    def _tracked(self, step: Tracked) -> Any:
+        local = self.core.local
+        assert local is not None
+        if self._watched is None or self._watched[0] != step.listener:
+            if self._watched is not None:
+                self._watched[1].connection_pool.disconnect()
+            self._watched = (step.listener, tracked(local, step.listener, False))
+        try:
+            return self.execute(step.words, self._watched[1])
+        except NoTracking as error:
+            local.refuse(error)
+            return None
 
     def execute(self, words: Words, client: Any = None) -> Any:
         """One command. Raises Unavailable, or the error that the server answers with."""
@@ -216,6 +244,9 @@ class Runner:
 
     def close(self) -> None:
         """Closes the connections. Those of a client that is used as it is are left to the application."""
+        if self._watched is not None:
+            self._watched[1].connection_pool.disconnect()
+            self._watched = None
         if self.core.address is not None:
             self._client.connection_pool.disconnect()
 
@@ -232,6 +263,7 @@ class AsyncRunner:
         self.flights = Flights(asyncio.Event)
         self._given = client if core.address is None else None
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        self._watched: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[int, Any]] = weakref.WeakKeyDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
@@ -264,6 +296,8 @@ class AsyncRunner:
             return await self.execute(step)
         if type(step) is Batch:
             return await self.batch(step)
+        if type(step) is Tracked:
+            return await self._tracked(step)
         if type(step) is Call:
             found = step.function(*step.args)
             return await found if inspect.isawaitable(found) else found
@@ -296,6 +330,22 @@ class AsyncRunner:
         task = asyncio.get_running_loop().create_task(work, context=where)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _tracked(self, step: Tracked) -> Any:
+        local = self.core.local
+        assert local is not None
+        loop = asyncio.get_running_loop()
+        watched = self._watched.get(loop)
+        if watched is None or watched[0] != step.listener:
+            self._watched[loop] = (step.listener, tracked(local, step.listener, True))
+            if watched is not None:
+                self.behind(watched[1].connection_pool.disconnect())
+            watched = self._watched[loop]
+        try:
+            return await self.execute(step.words, watched[1])
+        except NoTracking as error:
+            local.refuse(error)
+            return None
 
     async def execute(self, words: Words, client: Any = None) -> Any:
         """One command. Raises Unavailable, or the error that the server answers with."""
@@ -351,6 +401,9 @@ class AsyncRunner:
 
     async def close(self) -> None:
         """Closes this event loop's connections. Those of a client that is used as it is are left to the application."""
+        watched = self._watched.pop(asyncio.get_running_loop(), None)
+        if watched is not None:
+            await watched[1].connection_pool.disconnect()
         if self._given is None:
             found = self._clients.pop(asyncio.get_running_loop(), None)
             if found is not None:

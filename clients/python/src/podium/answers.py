@@ -1,4 +1,4 @@
-"""How one call of a `@cached` function is answered, as an operation (see `run`): the same for sync and async functions.
+"""How one call of a `@cached` function is answered, as an operation (see `steps`): the same for sync and async functions.
 
     LEASE ─ value ───────────────────────────── a hit
           ─ value and token ─ (grace, early) ── the value; computed anew behind, where the arguments allow that
@@ -21,7 +21,7 @@ from .commands import mapping, note, plain
 from .context import Lease, Work
 from .core import Core, Resource, log
 from .flights import Flight, Flights
-from .run import Behind, Compute, Later, Operation, Wait, Words
+from .steps import Behind, Compute, Later, Operation, Wait, Words
 
 PATIENCE = 15.0
 """s that a caller waits for another one of this process before he computes for himself: a lease's time and its wait."""

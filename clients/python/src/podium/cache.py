@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
 from pydantic import BaseModel
 
@@ -16,8 +16,12 @@ from .core import Core
 from .entity import AsyncEntity, Entity
 from .local import Local
 from .operations import Fallback, Operations
-from .run import AsyncRunner, Operation, Runner
+from .run import Runner
 from .spec import View
+from .steps import Operation
+
+if TYPE_CHECKING:
+    from .run_async import AsyncRunner
 
 M = TypeVar("M", bound=BaseModel)
 V = TypeVar("V", bound=BaseModel)
@@ -65,10 +69,16 @@ class _Cache:
 
     def _shell(self, asynchronous: bool) -> Runner | AsyncRunner:
         """The connections for sync, or for async, functions; made when the first one asks."""
-        found = self._shells.get(asynchronous)
+        found: Runner | AsyncRunner | None = self._shells.get(asynchronous)
         if found is None:
             given = self._given if link.is_async(self._given) is asynchronous else None
-            found = self._shells[asynchronous] = AsyncRunner(self._core, given) if asynchronous else Runner(self._core, given)
+            if asynchronous:
+                from .run_async import AsyncRunner  # asyncio is only loaded where it is used
+
+                found = AsyncRunner(self._core, given)
+            else:
+                found = Runner(self._core, given)
+            self._shells[asynchronous] = found
         return found
 
     def cached(
@@ -210,7 +220,7 @@ class AsyncPodium(_Cache):
     def __init__(self, client: Any, **settings: Unpack[Settings]) -> None:
         """`client`: of valkey-py or redis-py, sync or async; connections of our own are made from it."""
         super().__init__(client, settings)
-        self._runner = cast(AsyncRunner, self._shell(True))
+        self._runner = cast("AsyncRunner", self._shell(True))
 
     @classmethod
     def connect(

@@ -6,14 +6,17 @@ import datetime
 import functools
 import inspect
 from collections.abc import Callable, Collection
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 from . import arguments, keys, telling
 from .answers import Answers, Ask, Tags
 from .arguments import Opaque, Signature
 from .codec import Codec
 from .core import Core
-from .run import AsyncRunner, Runner
+from .run import Runner
+
+if TYPE_CHECKING:
+    from .run_async import AsyncRunner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,7 +143,7 @@ def cached(
                 found = ask(args, kwargs)
                 if found is None:
                     return await function(*args, **kwargs)  # type: ignore[misc]
-                shell = cast(AsyncRunner, runner(True))
+                shell = cast("AsyncRunner", runner(True))
                 return await shell.run(answers.answer(found, shell.flights, shell.place()))
 
             wrapper: Any = awaited
@@ -220,7 +223,7 @@ def invalidates(
             @functools.wraps(function)
             async def awaited(*args: Any, **kwargs: Any) -> Any:
                 result = await function(*args, **kwargs)
-                await cast(AsyncRunner, runner(True)).run(telling.safely(core, names(args, kwargs, result)))
+                await cast("AsyncRunner", runner(True)).run(telling.safely(core, names(args, kwargs, result)))
                 return result
 
             wrapper: Any = awaited

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 
 from pydantic import BaseModel
 
 from .commands import Limit, Sort
 from .errors import PodiumError
 from .operations import Fields, How, Operations, Ordered
-from .run import AsyncRunner, Runner
+from .run import Runner
 from .telling import invalidate
+
+if TYPE_CHECKING:
+    from .run_async import AsyncRunner
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T", bound=BaseModel)

@@ -1,4 +1,4 @@
-"""What can be done with an entity, as operations (see `run`): the same for both shells."""
+"""What can be done with an entity, as operations (see `steps`): the same for both shells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .commands import Asked, Limit, Sort
 from .context import is_disabled, spoil
 from .core import Core
 from .local import Local
-from .run import Batch, Call, Operation, Tracked, Words
+from .steps import Batch, Call, Operation, Tracked, Words
 
 Fallback = Callable[..., Any]
 Fields = Mapping[str, Any] | BaseModel

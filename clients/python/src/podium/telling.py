@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from . import errors, keys
 from .core import Core, log
-from .run import Operation
+from .steps import Operation
 
 Related = str | tuple[str, str]
 """A key (`projects:event:rec…`, `page:leaderboard:*`, `tag:site`), or (entity, id)."""

@@ -9,7 +9,7 @@ secret, 400 for what it cannot use, 503 while Valkey is away, 413 for a body of 
 from __future__ import annotations
 
 from podium import errors
-from podium.run import Operation
+from podium.steps import Operation
 
 MAX_BODY = 4 * 1024 * 1024
 SECRET, MAC = "X-Airtable-Secret", "X-Airtable-Content-MAC"

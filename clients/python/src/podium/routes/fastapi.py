@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse
 
 from podium import routes
 from podium.cache import AsyncPodium, Podium
-from podium.run import AsyncRunner
+from podium.run_async import AsyncRunner
 
 
 def router(cache: Podium | AsyncPodium, *, webhook: str = "/webhook", ping: str = "/ping") -> APIRouter:

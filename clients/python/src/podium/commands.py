@@ -14,6 +14,13 @@ Limit = int | tuple[int, int]
 Words = tuple[Any, ...]
 
 
+def concerned() -> bool:
+    """Whether anything here and now changes how a read is made."""
+    return (
+        context.computing.get() is not None or context.trace.get() is not None or context.policy.get() is not None or context.is_disabled()
+    )
+
+
 class Asked:
     """Options of one read, from its arguments and from what it is part of."""
 
@@ -41,6 +48,13 @@ class Asked:
             words.append("META")
         self.words = tuple(words)
 
+    @classmethod
+    def of(cls, how: Mapping[str, Any]) -> Asked:
+        """The options of a read; mostly there are none."""
+        if how or concerned():
+            return cls(how.get("no_cache", False), how.get("max_age"))
+        return NOTHING
+
     def reply(self, reply: Any) -> Any:
         """A reply without its META, which is noted. Raises the error that it is."""
         if isinstance(reply, Exception):
@@ -53,6 +67,9 @@ class Asked:
         if isinstance(value, Exception):
             raise errors.of(value)
         return value
+
+
+NOTHING = Asked()
 
 
 def note(trace: context.Trace, meta: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Unpack, overload
 from pydantic import BaseModel
 
 from .commands import Limit, Sort
-from .errors import PodiumError
+from .errors import NoEntity, PodiumError
 from .operations import Fields, How, Operations, Ordered
 from .run import Runner
 from .telling import invalidate
@@ -55,6 +55,14 @@ class Entity(Generic[M]):
 
         `no_cache`: fetched from Airtable now. `max_age`: no older than so many seconds. `fallback`: called without arguments when
         Valkey is away; what it returns (a model, a dict, JSON, None) is the answer."""
+        quick = None if how else self._operations.quick(id, model)
+        if quick is not None:
+            kind, words = quick
+            try:
+                raw = self._runner.execute(words)
+                return None if raw is None else kind.model_validate_json(raw)
+            except NoEntity:
+                pass  # The server has lost the spec: it is sent again.
         return self._run(self._operations.get(id, model, how))
 
     @overload
@@ -192,6 +200,14 @@ class AsyncEntity(Generic[M]):
 
         `no_cache`: fetched from Airtable now. `max_age`: no older than so many seconds. `fallback`: called without arguments when
         Valkey is away; what it returns (a model, a dict, JSON, None) is the answer."""
+        quick = None if how else self._operations.quick(id, model)
+        if quick is not None:
+            kind, words = quick
+            try:
+                raw = await self._runner.execute(words)
+                return None if raw is None else kind.model_validate_json(raw)
+            except NoEntity:
+                pass  # The server has lost the spec: it is sent again.
         return await self._run(self._operations.get(id, model, how))
 
     @overload

@@ -65,6 +65,7 @@ class Operations:
         self.default: type[BaseModel] = shown if isinstance(shown, type) else model
         if isinstance(shown, type):
             self._views[shown] = ()
+        self._shown: tuple[type[BaseModel], Words] = (self.default, self._views[self.default])
 
     # The spec ---------------------------------------------------------------------------------------------------
 
@@ -89,7 +90,7 @@ class Operations:
 
     def _view(self, model: type[BaseModel] | None) -> tuple[type[BaseModel], Words]:
         if model is None:
-            model = self.default
+            return self._shown
         words = self._views.get(model)
         if words is None:
             known = ", ".join(sorted(kind.__name__ for kind in self._views))
@@ -103,13 +104,22 @@ class Operations:
 
     # Reads ------------------------------------------------------------------------------------------------------
 
+    def quick(self, id: str, model: type[BaseModel] | None) -> tuple[type[BaseModel], Words] | None:
+        """The command of a read that nothing is to be known about: no computation, no request, no fallback, no copy kept here. None
+        where it is not so simple, and `get` has to see to it. What a hit costs is decided here."""
+        if not self._ready or self.fallback is not None or self.core.local is not None or commands.concerned():
+            return None
+        kind, view = self._view(model)
+        return kind, ("PODIUM.GET", f"{self.name}:{id}", *view)
+
     def get(self, id: str, model: type[BaseModel] | None, how: How) -> Operation[Any]:
         model, view = self._view(model)
-        fallback = how.get("fallback")
+        fallback = how.get("fallback") if how else None
         try:
-            self._enabled(fallback or self.fallback)
-            asked = Asked(how.get("no_cache", False), how.get("max_age"))
-            key = keys.record(self.name, id)
+            asked = Asked.of(how)
+            if asked is not commands.NOTHING:
+                self._enabled(fallback or self.fallback)
+            key = f"{self.name}:{id}"
             if self.core.local is not None and asked.plain:
                 [raw] = yield from self._watched(self.core.local, [key], view, asked)
             else:
@@ -129,7 +139,7 @@ class Operations:
             return []
         try:
             self._enabled(fallback or self.fallback)
-            asked = Asked(how.get("no_cache", False), how.get("max_age"))
+            asked = Asked.of(how)
             named = [keys.record(self.name, id) for id in ids]
             if self.core.local is not None and asked.plain and len(named) <= MGET_KEYS:
                 raws = yield from self._watched(self.core.local, named, view, asked)
@@ -199,7 +209,7 @@ class Operations:
         fallback = how.get("fallback")
         try:
             self._enabled(fallback)
-            asked = Asked(how.get("no_cache", False), how.get("max_age"))
+            asked = Asked.of(how)
             order = commands.order(how.get("sort"), how.get("limit"))
             raws = asked.reply((yield from self._ask(commands.question(self.name, where, (*view, *asked.words, *order)))))
         except errors.Unavailable:
@@ -210,12 +220,12 @@ class Operations:
         return [validate(raw) for raw in raws]
 
     def ids(self, where: Mapping[str, Any], sort: Sort | None, limit: Limit | None) -> Operation[list[str]]:
-        asked = Asked()
+        asked = Asked.of({})
         words = commands.question(self.name, where, (*asked.words, *commands.order(sort, limit), "IDS"))
         return [commands.plain(id) for id in asked.reply((yield from self._ask(words)))]
 
     def count(self, where: Mapping[str, Any]) -> Operation[int]:
-        asked = Asked()
+        asked = Asked.of({})
         return int(asked.reply((yield from self._ask(commands.question(self.name, where, (*asked.words, "COUNT"))))))
 
     # Writes -----------------------------------------------------------------------------------------------------

@@ -47,13 +47,11 @@ class Runner:
                 return done.value  # type: ignore[no-any-return]
             outcome = error = None
             try:
-                outcome = self.step(step)
+                outcome = self.execute(step) if type(step) is tuple else self.step(step)
             except BaseException as raised:
                 error = raised
 
     def step(self, step: Any) -> Any:
-        if type(step) is tuple:
-            return self.execute(step)
         if type(step) is Batch:
             return self.batch(step)
         if type(step) is Tracked:
@@ -93,7 +91,7 @@ class Runner:
     def execute(self, words: Words, client: Any = None) -> Any:
         """One command. Raises Unavailable, or the error that the server answers with."""
         core = self.core
-        if core.circuit.open:
+        if core.circuit.opened_at is not None:
             core.check()
         try:
             if core.pending:
@@ -111,7 +109,7 @@ class Runner:
 
     def batch(self, batch: Batch, client: Any = None) -> list[Any]:
         core = self.core
-        if core.circuit.open:
+        if core.circuit.opened_at is not None:
             core.check()
         try:
             if core.pending:

@@ -56,13 +56,11 @@ class AsyncRunner:
                 return done.value  # type: ignore[no-any-return]
             outcome = error = None
             try:
-                outcome = await self.step(step)
+                outcome = await self.execute(step) if type(step) is tuple else await self.step(step)
             except BaseException as raised:
                 error = raised
 
     async def step(self, step: Any) -> Any:
-        if type(step) is tuple:
-            return await self.execute(step)
         if type(step) is Batch:
             return await self.batch(step)
         if type(step) is Tracked:
@@ -119,7 +117,7 @@ class AsyncRunner:
     async def execute(self, words: Words, client: Any = None) -> Any:
         """One command. Raises Unavailable, or the error that the server answers with."""
         core = self.core
-        if core.circuit.open:
+        if core.circuit.opened_at is not None:
             core.check()
         try:
             if core.pending:
@@ -137,7 +135,7 @@ class AsyncRunner:
 
     async def batch(self, batch: Batch, client: Any = None) -> list[Any]:
         core = self.core
-        if core.circuit.open:
+        if core.circuit.opened_at is not None:
             core.check()
         try:
             if core.pending:

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "tests" / "wire"))
+PACKAGE = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(PACKAGE / "src"), str(PACKAGE.parents[1] / "tests" / "wire")]
+# The programs that tests start, and mypy, find the same package.
+os.environ["PYTHONPATH"] = os.environ["MYPYPATH"] = str(PACKAGE / "src")
 
 from airtable import Emulator
 from support import SERVERS, Server
@@ -92,6 +95,3 @@ def cache(server):
 @pytest.fixture
 def acache(server):
     return podium.AsyncPodium(client_of("valkey.asyncio", server.port))
-
-
-os.environ.setdefault("PYTHONWARNINGS", "default")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -422,6 +423,84 @@ def test_grace_answers_with_the_copy_and_computes_behind(cache, count, raw):
 def _stale(raw, key):
     pairs = raw.call("PODIUM.EXPLAIN", key)
     return dict(zip(pairs[::2], pairs[1::2], strict=True)).get(b"state") == b"stale"
+
+
+def test_where_a_computation_fails_the_old_copy_answers(cache, raw, caplog):
+    now = {"fail": None}
+
+    @cache.cached("page", key="a", ttl=1, stale_if_error=60)
+    def page() -> str:
+        if now["fail"] is not None:
+            raise now["fail"]
+        return "computed"
+
+    class NotThere(Exception):
+        status_code = 404
+
+    assert page() == "computed"
+    eventually(5, "it is past its freshness", lambda: _stale(raw, "page:a"))
+    now["fail"] = NotThere()
+    with pytest.raises(NotThere):
+        page()
+    now["fail"] = OSError("the disk is full")
+    eventually(
+        10,
+        "somebody is asked to try again",
+        lambda: page() == "computed" and "page:a is answered with the old copy: OSError" in caplog.text,
+    )
+    # What was invalidated is no copy to go back to.
+    cache.invalidate(related=["page:*"])
+    with pytest.raises(OSError, match="the disk is full"):
+        page()
+
+
+def test_a_value_whose_own_functions_fail_is_returned_and_not_stored(cache, count, caplog):
+    class Odd(dict):
+        def __eq__(self, other):
+            raise RuntimeError("cannot be compared")
+
+        __hash__ = None
+
+    @cache.cached("page")
+    def page() -> dict:
+        count()
+        return Odd(a=1)
+
+    assert [type(page()), type(page())] == [Odd, Odd] and count.n == 2
+    assert "is not cached" in caplog.text
+
+
+def test_a_child_process_begins_anew(server, count):
+    """As workers of a server that loaded the application first: threads, locks and connections are the parent's."""
+    cache = podium.Podium(client_of("valkey", server.port), local=10)
+    projects = models.projects(cache)
+    eventually(10, "it listens", lambda: cache._core.local.listening() is not None)
+    projects.get(project(1))
+    page = cache.cached("page", key="a")(lambda: count())
+    holding = threading.Event()
+    taken = threading.Event()
+
+    def hold():
+        with cache._core._lock, cache._shell(False).flights._lock, cache._core.local.store._lock:
+            taken.set()
+            holding.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait(10)
+    child = os.fork()
+    if child == 0:
+        try:
+            assert cache._core.local.listener is None and len(cache._core.local.store) == 0
+            assert page() == 1 and projects.get(project(1)).name == "Project 01"
+            os._exit(0)
+        finally:
+            os._exit(1)
+    holding.set()
+    holder.join()
+    assert os.waitpid(child, 0)[1] == 0
+    assert page() == 1, "the child's answer"
+    cache.close()
 
 
 def test_disabled_calls_the_function_and_still_tells(cache, projects, world, count):

@@ -9,6 +9,7 @@ import models
 import pytest
 from conftest import client_of
 from models import Event, PrivateEvent, Project
+from pydantic import computed_field
 from world import ABSENT, event, project, user
 
 import podium
@@ -116,6 +117,22 @@ def test_a_model_is_written_as_far_as_it_was_set(world, cache):
     made = votes.create(models.Vote(voter=[user(1)]))
     assert made.voter == [user(1)] and "project" not in world.truth("votes")[made.id]
     assert votes.update(made.id, models.Vote(project=[project(2)])).voter == [user(1)]
+
+
+def test_what_a_model_computes_is_not_written(world, cache):
+    class Computing(models.BaseModel):
+        id: str = ""
+        name: str
+
+        @computed_field
+        @property
+        def loud(self) -> str:
+            return self.name.upper()
+
+    projects = cache.entity("projects", Computing)
+    made = projects.create(Computing(name="New"))
+    assert made.loud == "NEW" and "loud" not in world.truth("projects")[made.id]
+    assert projects.upsert(made.id, Computing(name="Told")) and projects.get(made.id).name == "Told"
 
 
 def test_what_is_told(world, projects):

@@ -41,6 +41,10 @@ def http(cache):
     async def both() -> list[str]:
         return [projects.get(project(1)).name, events.get(event(1)).name]
 
+    @app.get("/how-many")
+    def how_many() -> list:
+        return [projects.count(event=event(2)), projects.ids(event=event(2), limit=1)]
+
     @app.get("/nothing")
     def nothing() -> int:
         return 1
@@ -83,6 +87,11 @@ def test_several_reads(http):
     http.get(f"/events/{event(1)}")
     found = http.get("/both").headers
     assert (found["x-cache"], found["x-airtable-hits"], found["x-cache-key"]) == ("MISS", "1", f"projects:{project(1)} events:{event(1)}")
+
+
+def test_counts_and_ids_tell_as_well(http):
+    found = http.get("/how-many")
+    assert found.json() == [7, [project(1)]] and (found.headers["x-cache"], found.headers["x-airtable-hits"]) == ("MISS", "1")
 
 
 def test_a_value_in_a_key_ends_no_line(http):

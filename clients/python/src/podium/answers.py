@@ -23,8 +23,8 @@ from .core import Core, Resource, log
 from .flights import Flight, Flights
 from .steps import Behind, Compute, Later, Operation, Wait, Words
 
-PATIENCE = 15.0
-"""s that a caller waits for another one of this process before he computes for himself: a lease's time and its wait."""
+LEASE_MS, WAIT_MS = 10_000, 5_000
+"""The server's defaults: how long a computation may take, and how long others wait for it."""
 Tags = Sequence[str] | Callable[..., Iterable[str]]
 
 
@@ -60,6 +60,11 @@ class Answers:
         self.unstorable = False
         """It streams, and always will."""
 
+    def _patience(self) -> float:
+        """s that a caller waits for another one of this process before he computes for himself."""
+        members = self.resource.members
+        return (members.get("lease_ms", LEASE_MS) + members.get("wait_ms", WAIT_MS)) / 1000  # type: ignore[no-any-return]
+
     def answer(self, ask: Ask, flights: Flights, place: int) -> Operation[Any]:
         outer, policy = context.computing.get(), context.policy.get()
         options: Words = ()
@@ -82,7 +87,7 @@ class Answers:
         while True:
             flight, leads = flights.join(where)
             if not leads:
-                if not (yield Wait(flight.event, PATIENCE)):
+                if not (yield Wait(flight.event, self._patience())):
                     return (yield self._call(ask, None, outer))
                 if flight.error is not None:
                     raise flight.error
@@ -93,7 +98,7 @@ class Answers:
                 return self._decoded(ask, flight.raw)
             try:
                 if flight.previous is not None:
-                    yield Wait(flight.previous.event, PATIENCE)
+                    yield Wait(flight.previous.event, self._patience())
                 flights.ask(where, flight)
                 return (yield from self._lead(ask, flight, lambda: flights.land(where, flight), outer, ()))  # noqa: B023
             finally:
@@ -194,9 +199,13 @@ class Answers:
         try:
             found = yield self._call(ask, lease, outer)
         except Exception as error:
-            flight.error = error
             yield from self._release(ask, lease)
-            raise
+            old = yield from self._old(ask, error, outer)
+            if old is None:
+                flight.error = error
+                raise
+            flight.raw = old
+            return self._decoded(ask, old)
         except BaseException:
             yield Later(("PODIUM.RELEASE", ask.key, lease.token))
             raise
@@ -240,6 +249,23 @@ class Answers:
     def _release(self, ask: Ask, lease: Lease) -> Operation[None]:
         with contextlib.suppress(errors.PodiumError):  # It ends by itself.
             yield ("PODIUM.RELEASE", ask.key, lease.token)
+
+    def _old(self, ask: Ask, failure: Exception, outer: Work | None) -> Operation[bytes | None]:
+        """The old copy, where the computation failed and there is one that may still be served. That a client asked for what is not
+        there (an HTTP error below 500) is no failure."""
+        status = getattr(failure, "status_code", None)
+        if isinstance(status, int) and status < 500:
+            return None
+        try:
+            raw, _ = yield ("PODIUM.LEASE", ask.key, "CACHEONLY")
+            if raw is None:
+                return None
+            self._decoded(ask, raw)
+        except (errors.PodiumError, Undecodable):
+            return None
+        self.core.once(f"failed {self.resource.name}", "%s is answered with the old copy: %s: %s", ask.key, type(failure).__name__, failure)
+        yield from self._used(outer, ask.key, raw)
+        return bytes(raw)
 
     def _anew(self, ask: Ask, token: str) -> Operation[None]:
         """Behind: nobody waits, so nobody is told of a failure but the log."""
@@ -294,7 +320,12 @@ class Answers:
     # Values -----------------------------------------------------------------------------------------------------
 
     def _encoded(self, ask: Ask, found: Any) -> bytes:
-        raw = self.codec.encode(found)
+        try:
+            raw = self.codec.encode(found)
+        except Unstorable:
+            raise
+        except Exception as error:
+            raise Unstorable(f"{type(error).__name__}: {error}") from error
         response = ask.parameters.response
         if response is None or ask.headers is None:
             return raw

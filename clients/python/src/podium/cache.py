@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ParamSpec, TypedDict, TypeVar, Unpack, cast, overload
 
@@ -58,6 +59,7 @@ class _Cache:
         self._given = client
         self._entities: dict[str, Operations] = {}
         self._shells: dict[bool, Runner | AsyncRunner] = {}
+        self._lock = threading.Lock()
         if settings.get("local"):
             if self._core.address is None:
                 raise TypeError("local= needs a client with a plain connection pool")
@@ -70,7 +72,12 @@ class _Cache:
     def _shell(self, asynchronous: bool) -> Runner | AsyncRunner:
         """The connections for sync, or for async, functions; made when the first one asks."""
         found: Runner | AsyncRunner | None = self._shells.get(asynchronous)
-        if found is None:
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._shells.get(asynchronous)
+            if found is not None:
+                return found
             given = self._given if link.is_async(self._given) is asynchronous else None
             if asynchronous:
                 from .run_async import AsyncRunner  # asyncio is only loaded where it is used
@@ -96,6 +103,7 @@ class _Cache:
         ignore: Collection[str] = (),
         stale_if_error: int | None = None,
         lease_ms: int | None = None,
+        wait_ms: int | None = None,
         max_bytes: int | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
         """Caches what a function, or an endpoint, returns; sync or async, whichever half of the package this is.
@@ -107,11 +115,12 @@ class _Cache:
 
         Reads of this cache inside the function are noted by themselves: the answer lives until one of them would give another.
         `tags` (`"user:{user_id}"`, or a function of result and arguments) are for what is not in Airtable. `ttl`, `grace`: s. One
-        resource may have several functions: the most generous `grace`, `stale_if_error`, `lease_ms` and `max_bytes` are in force.
+        resource may have several functions: the most generous `grace`, `stale_if_error`, `lease_ms`, `wait_ms` and `max_bytes` are in
+        force. Where a computation fails and there is an old copy within `stale_if_error`, that is the answer.
 
         `ignore`: arguments that do not matter (a database session). `include_query_params=False`: an endpoint's query parameters
         do not count either. `function.key(…)` is the key of a call."""
-        members = {"stale_if_error": stale_if_error, "lease_ms": lease_ms, "max_bytes": max_bytes}
+        members = {"stale_if_error": stale_if_error, "lease_ms": lease_ms, "wait_ms": wait_ms, "max_bytes": max_bytes}
         return decorators.cached(
             self._core,
             self._shell,

@@ -103,6 +103,9 @@ def cached(
     """See `Podium.cached`. `runner(asynchronous)`: of the kind that the function is."""
     shared = core.resource(resource, {"grace": _seconds(grace), **members})
     ttl = _seconds(ttl)
+    wait = members.get("wait_ms") or 0
+    if core.address is not None and wait >= core.address.options["socket_timeout"] * 1000:
+        raise ValueError(f"wait_ms={wait} is longer than the client waits for an answer (socket_timeout)")
     if ttl is not None and ttl < 1:
         raise ValueError("ttl is a number of seconds from 1")
 

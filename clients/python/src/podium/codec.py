@@ -62,7 +62,7 @@ class Codec:
                 again = self._adapter.validate_json(raw, by_alias=False, by_name=True)
                 if type(again) is type(value) and again == value:
                     return raw
-            except ValueError:
+            except Exception:  # Whatever a model's own functions raise: the value says its types, then.
                 pass
         return TYPED + json.dumps(typed(value), separators=(",", ":"), ensure_ascii=False).encode("utf-8", "surrogatepass")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
 
-from . import errors, spec
+from . import errors, forks, spec
 from .circuit import Circuit
 from .link import Address, Failures
 
@@ -41,6 +41,11 @@ class Core:
         self._kept: TTLCache[str, bytes] = TTLCache(fallback_size, fallback_ttl)
         self._lock = threading.Lock()
         self._said: dict[str, float] = {}
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self.circuit = Circuit(self.circuit.retry_after)
 
     # The server's absence ---------------------------------------------------------------------------------------
 

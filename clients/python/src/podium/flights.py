@@ -10,6 +10,8 @@ import threading
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from . import forks
+
 
 class Flight:
     __slots__ = ("error", "event", "landed", "members", "meta", "previous", "raw")
@@ -31,6 +33,10 @@ class Flights:
 
     def __init__(self, event: Callable[[], Any]) -> None:
         self._event = event
+        self.after_fork()
+        forks.register(self)
+
+    def after_fork(self) -> None:
         self._lock = threading.Lock()
         self._now: dict[Hashable, list[Flight | None]] = {}
         """By key: the flight that has asked, and the one that gathers."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from cachetools import LRUCache
 
-from . import link
+from . import forks, link
 from .core import log
 from .link import Address
 
@@ -48,6 +48,10 @@ class Store:
         self._marks: dict[str, list[Mark]] = {}
         self._lock = threading.Lock()
         self.hits = 0
+
+    def after_fork(self) -> None:
+        self._lock = threading.Lock()
+        self.clear()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -112,6 +116,15 @@ class Local:
         self._closed = False
         self._lock = threading.Lock()
         self._connection: Any = None
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        """The listener is the parent's: what it is told, nobody hears here."""
+        self._lock = threading.Lock()
+        self.listener = None
+        self._connection = None
+        self._tried = -RETRY
+        self.store.after_fork()
 
     def listening(self) -> int | None:
         """The listening connection's id; where there is none, one is tried for, behind."""

@@ -241,7 +241,7 @@ class Operations:
         return self.default.model_validate_json(raw)
 
     def upsert(self, id: str, record: Fields, at: datetime.datetime | int | None) -> Operation[bool]:
-        text = record.model_dump_json(by_alias=True) if isinstance(record, BaseModel) else _json(record)
+        text = record.model_dump_json(by_alias=True, round_trip=True, exclude={"id"}) if isinstance(record, BaseModel) else _json(record)
         moment = int(at.timestamp() * 1000) if isinstance(at, datetime.datetime) else at
         words = ("PODIUM.UPSERT", keys.record(self.name, id), text, *(("AT", moment) if moment is not None else ()))
         return bool((yield from self._ask(words)))
@@ -267,9 +267,9 @@ def accept(found: Any, model: type[BaseModel]) -> Any:
 
 
 def cells(fields: Fields) -> str:
-    """Cells to write: of a model those that were set, without its id."""
+    """Cells to write: of a model those that were set, without its id and what it computes."""
     if isinstance(fields, BaseModel):
-        return fields.model_dump_json(by_alias=True, exclude_unset=True, exclude={"id"})
+        return fields.model_dump_json(by_alias=True, round_trip=True, exclude_unset=True, exclude={"id"})
     return _json(fields)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import context, link
+from . import context, forks, link
 from .core import Core, log
 from .errors import PodiumError, ServerError
 from .flights import Flights
@@ -32,6 +32,11 @@ class Runner:
         self._client = client if core.address is None else link.connect(core.address, asynchronous=False)
         self._watched: tuple[int, Any] | None = None
         self._workers: ThreadPoolExecutor | None = None
+        forks.register(self)
+
+    def after_fork(self) -> None:
+        self._workers = None
+        self._watched = None
 
     @property
     def client(self) -> Any:

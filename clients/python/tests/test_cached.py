@@ -294,26 +294,30 @@ def test_a_failure_is_the_callers_and_nobody_is_kept_waiting(cache, count):
     assert page() == page() == 2
 
 
-def test_a_task_that_is_cancelled_lets_the_next_one_compute(acache, count):
+def test_a_task_that_is_cancelled_lets_the_next_one_compute(server, count):
+    """Here, and in another process."""
+
     async def scene():
         began = asyncio.Event()
 
-        @acache.cached("page")
-        async def page() -> int:
+        async def compute() -> int:
             if count() == 1:
                 began.set()
                 await asyncio.sleep(60)
             return count.n
 
+        here, there = (podium.AsyncPodium(client_of("valkey.asyncio", server.port)) for _ in range(2))
+        page, other = (cache.cached("page", key="a")(compute) for cache in (here, there))
         first = asyncio.ensure_future(page())
         await began.wait()
-        second = asyncio.ensure_future(page())
+        later = [asyncio.ensure_future(page()), asyncio.ensure_future(other())]
         await asyncio.sleep(0.05)
         first.cancel()
         with pytest.raises(asyncio.CancelledError):
             await first
-        assert await asyncio.wait_for(second, 5) == 2
-        await acache.close()
+        assert await asyncio.wait_for(asyncio.gather(*later), 4) == [2, 2]
+        await here.close()
+        await there.close()
 
     asyncio.run(scene())
 

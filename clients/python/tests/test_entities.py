@@ -68,6 +68,19 @@ def test_many_records_are_one_round_trip_in_the_order_asked(projects, world, raw
     assert projects.get_many([]) == []
 
 
+def test_a_list_is_one_round_trip(projects, raw):
+    projects.count()
+    before = _commands(raw)
+    projects.get_many([project(n) for n in range(1, 20)])
+    projects.by_index(event=event(2), stage="build", sort="points", limit=5)
+    assert _commands(raw) - before == 3, "the two, and the question about it"
+
+
+def _commands(raw) -> int:
+    lines = raw.call("INFO", "stats").decode().splitlines()
+    return int(next(line for line in lines if line.startswith("total_commands_processed")).split(":")[1])
+
+
 def test_more_than_a_command_takes(projects, raw):
     ids = [project(1 + n % 20) for n in range(2300)]
     assert [one.id for one in projects.get_many(ids)] == ids

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import enum
 import logging
 import os
 import threading
@@ -16,6 +18,10 @@ from support import eventually
 from world import event, project, user
 
 import podium
+
+
+class Colour(enum.Enum):
+    RED = "red"
 
 
 class Counter:
@@ -79,6 +85,11 @@ def test_keys(cache):
 
     assert upper.key("rec1") == "page:REC1"
     assert len(board.key("x" * 3000).encode()) <= 1024 and board.key("x" * 3000) != board.key("x" * 2999)
+    # What a caller gives ends no part of a key.
+    whole = cache.cached("trig", resource_id_param="id")(lambda id: 0)
+    assert whole.key("123:logs") == "trig:123%3Alogs:v1" and whole.key("123%3Alogs") == "trig:123%253Alogs:v1"
+    pair = cache.cached("page", key="{a}:{b}")(lambda a, b: 0)
+    assert pair.key("x:y", "z") != pair.key("x", "y:z") and pair.key("*", "*") == "page:%2A:%2A"
     with pytest.raises(ValueError, match="no argument of"):
         cache.cached("page", key="{nothing}")(lambda event: event)
     with pytest.raises(ValueError, match="no argument of"):
@@ -103,6 +114,25 @@ def test_the_order_of_arguments_does_not_matter_and_their_values_do(cache):
         page.key(d="1"),
     ]
     assert len(set(different)) == len(different)
+    one = cache.cached("one")(lambda a: 0)
+    values = [
+        "2026-01-01",
+        datetime.date(2026, 1, 1),
+        1,
+        1.5,
+        "1",
+        True,
+        b"1",
+        {"a": 1},
+        {"a": "1"},
+        [["a", 1]],
+        ["map", [["a", 1]]],
+        {1},
+        ["set", [1]],
+        Colour.RED,
+        "red",
+    ]
+    assert len({one.key(value) for value in values}) == len(values)
 
 
 def test_what_was_read_inside_is_noted_by_itself(cache, projects, world, count, raw):
@@ -411,6 +441,24 @@ def test_invalidates_after_success_only(cache, count):
     assert page(2) == first[1] and page(1) != first[0] and site() != first[2]
     with pytest.raises(ValueError, match="names 'nothing'"):
         cache.invalidates("trig:{nothing}")(change)
+
+
+def test_what_a_caller_gives_invalidates_what_he_names_and_no_more(cache, count, caplog, projects):
+    @cache.cached("trig", key="{id}:x")
+    def page(id: str) -> int:
+        return count()
+
+    @cache.invalidates("trig:{id}:*", "projects:{id}")
+    def change(id: str) -> None:
+        pass
+
+    first = [page("a"), page("*"), page("b:c")]
+    projects.get(project(1))
+    change("*")
+    assert [page("a"), page("b:c")] == [first[0], first[2]] and page("*") != first[1]
+    assert "projects:* is more than one argument may stand for" in caplog.text
+    change("b:c")
+    assert page("a") == first[0] and page("b:c") != first[2]
 
 
 def test_grace_answers_with_the_copy_and_computes_behind(cache, count, raw):

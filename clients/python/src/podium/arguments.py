@@ -89,9 +89,9 @@ class Reduced:
         if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, enum.Enum)):
             return value
         if isinstance(value, enum.Enum):
-            return self.value(value.value, depth + 1)
+            return [_name(type(value)), self.value(value.value, depth + 1)]
         if isinstance(value, datetime.date | datetime.time | datetime.timedelta | decimal.Decimal | uuid.UUID):
-            return str(value)
+            return [type(value).__name__, str(value)]
         if isinstance(value, bytes | bytearray):
             return ["bytes", bytes(value).hex()]
         if isinstance(value, BaseModel):
@@ -100,9 +100,11 @@ class Reduced:
             except Exception as error:
                 raise Opaque(f"a {type(value).__name__} that is not serializable") from error
         if isinstance(value, Mapping):
-            return ["map", sorted([str(name), self.value(one, depth + 1)] for name, one in value.items())]
+            pairs = [[self.value(name, depth + 1), self.value(one, depth + 1)] for name, one in value.items()]
+            return ["map", sorted(pairs, key=repr)]
         if isinstance(value, list | tuple):
-            return [self.value(one, depth + 1) for one in value]
+            # Marked as all that is no single value is, so that no list can pass for something else.
+            return ["list", [self.value(one, depth + 1) for one in value]]
         if isinstance(value, set | frozenset):
             return ["set", sorted((self.value(one, depth + 1) for one in value), key=repr)]
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -223,11 +225,22 @@ class _Formatter(string.Formatter):
             return str(value)
 
 
-_formatter = _Formatter()
+class _PartFormatter(_Formatter):
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return keys.part(super().format_field(value, format_spec))
+
+
+_formatter, _part_formatter = _Formatter(), _PartFormatter()
 
 
 def fill_in(template: str, values: Mapping[str, Any]) -> str:
+    """Values verbatim: for tags, and for the keys of records and indexes."""
     return _formatter.vformat(template, (), values)
+
+
+def fill_in_parts(template: str, values: Mapping[str, Any]) -> str:
+    """Each value a part, whatever stands in it: for the keys of computed answers."""
+    return _part_formatter.vformat(template, (), values)
 
 
 def check(template: str, signature: Signature, *more: str) -> None:

@@ -65,7 +65,7 @@ class Keys:
         if self.key is not None:
             # The key is the application's, and so is what counts.
             found = arguments.parameters(self.signature, values, self.signature.names | set(values), True, path)
-            rest = arguments.fill_in(self.key, values) if isinstance(self.key, str) else self.key(**values)
+            rest = arguments.fill_in_parts(self.key, values) if isinstance(self.key, str) else self.key(**values)
             key = keys.fit(":".join([self.resource, rest, *([self.version] if self.version else [])]))
             found.plain = self._is_plain(values)
             return Ask(key, args, kwargs, found)
@@ -73,7 +73,7 @@ class Keys:
         params = dict(found.counted)
         id = None
         if self.id_param is not None:
-            id = arguments.fill_in("{id}", {"id": values[self.id_param]})
+            id = arguments.fill_in_parts("{id}", {"id": values[self.id_param]})
             params.pop(self.id_param, None)
         return Ask(keys.computed(self.resource, id, self.subresource, params, self.version or "v1"), args, kwargs, found)
 
@@ -210,7 +210,12 @@ def invalidates(
             found = []
             for template in templates:
                 try:
-                    found.append(arguments.fill_in(template, values))
+                    head = template.partition(":")[0]
+                    fill_in = arguments.fill_in_parts if head in core.resources else arguments.fill_in
+                    name = fill_in(template, values)
+                    if name.endswith(":*") and not template.endswith("*") and head != "tag":
+                        raise ValueError(f"{name} is more than one argument may stand for")
+                    found.append(name)
                 except (LookupError, AttributeError, ValueError, TypeError) as error:
                     core.once(
                         f"template {template}",

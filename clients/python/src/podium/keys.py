@@ -57,6 +57,11 @@ def text(value: Any) -> str:
     raise TypeError(f"an index holds no {type(value).__name__}: {value!r}")
 
 
+def part(value: str) -> str:
+    """A value as a part of a computed answer's key: it can end no part (`:`), and stand for no others (`*`)."""
+    return value.replace("%", "%25").replace(":", "%3A").replace("*", "%2A")
+
+
 def digest(params: Any) -> str:
     """16 hexadecimal digits that stand for some parameters, in whatever order they were given.
 

@@ -24,12 +24,18 @@ def invalidate(core: Core, names: Sequence[str]) -> Operation[int]:
 
 
 def safely(core: Core, names: Sequence[str]) -> Operation[int]:
-    """The same where an error must not reach who asked: it is logged."""
+    """The same where an error must not reach who asked: it is logged. The server refuses a command for one bad key, so that the
+    others are told one by one then."""
     try:
         return (yield from invalidate(core, names))
     except errors.PodiumError as error:
-        log.error("%s could not be invalidated: %s", ", ".join(names), error)
-        return 0
+        if len(names) == 1:
+            log.error("%s could not be invalidated: %s", names[0], error)
+            return 0
+    dropped = 0
+    for name in names:
+        dropped += yield from safely(core, [name])
+    return dropped
 
 
 def named(entity: str | None, id: str | None, related: Iterable[Related]) -> list[str]:

@@ -157,6 +157,23 @@ def test_what_changed_meanwhile_is_told_first_when_it_is_back(cache, own_server,
     relay.close()
 
 
+def test_what_changed_is_told_though_nothing_more_is_asked(own_server, world):
+    """Other processes read what the server keeps."""
+    relay = Relay(own_server.port)
+    cache = podium.Podium(client_of("valkey", relay.port), retry_after=0.1)
+    projects = models.projects(cache)
+    projects.get(project(1))
+    with own_server.client() as raw:
+        relay.cut()
+        assert projects.invalidate(project(1)) == 0
+        assert raw.call("PODIUM.GET", f"projects:{project(1)}", "CACHEONLY") is not None
+        relay.mend()
+        eventually(5, "it is told", lambda: raw.call("PODIUM.GET", f"projects:{project(1)}", "CACHEONLY") is None)
+        eventually(5, "that is all", lambda: not cache._core.pending and not cache._core._paying)
+    cache.close()
+    relay.close()
+
+
 def test_a_server_that_hangs_costs_few_requests_its_timeout(own_server):
     cache = podium.Podium(client_of("valkey", own_server.port, socket_timeout=0.3), retry_after=5)
     page = cache.cached("page", key="a")(lambda: 1)

@@ -60,12 +60,18 @@ class _Cache:
         self._entities: dict[str, Operations] = {}
         self._shells: dict[bool, Runner | AsyncRunner] = {}
         self._lock = threading.Lock()
+        if self._core.address is not None:
+            self._core.pay = self._ping
         if settings.get("local"):
             if self._core.address is None:
                 raise TypeError("local= needs a client with a plain connection pool")
             self._core.local = Local(self._core.address, settings["local"], settings.get("local_ttl", 60.0))
 
+    def _ping(self) -> None:
+        cast(Runner, self._shell(False)).execute(("PING",))
+
     def _stop(self) -> None:
+        self._core.pay = None
         if self._core.local is not None:
             self._core.local.close()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cachetools import TTLCache
@@ -41,11 +42,16 @@ class Core:
         self._kept: TTLCache[str, bytes] = TTLCache(fallback_size, fallback_ttl)
         self._lock = threading.Lock()
         self._said: dict[str, float] = {}
+        self.pay: Callable[[], Any] | None = None
+        """Asks the server anything, which tells it first what is owed; None where only the application's calls can."""
+        self._paying = False
         forks.register(self)
 
     def after_fork(self) -> None:
         self._lock = threading.Lock()
         self.circuit = Circuit(self.circuit.retry_after)
+        self.pending.clear()  # The parent's, who tells.
+        self._paying = False
 
     # The server's absence ---------------------------------------------------------------------------------------
 
@@ -96,6 +102,22 @@ class Core:
             self.pending.extend(key for key in keys if key not in self.pending)
             if len(self.pending) > MAX_PENDING:
                 self.pending[:] = ["*", *(f"{name}:*" for name in self.resources)]
+            if self._paying or self.pay is None:
+                return
+            self._paying = True
+        threading.Thread(target=self._pay, name="podium-owing", daemon=True).start()
+
+    def _pay(self) -> None:
+        """Until the server has been told, though the application should ask for nothing more: others read what it keeps."""
+        while True:
+            time.sleep(max(self.circuit.retry_after, 0.1))
+            with self._lock:
+                pay = self.pay
+                if not self.pending or pay is None:
+                    self._paying = False
+                    return
+            with contextlib.suppress(errors.PodiumError):
+                pay()
 
     def owed(self) -> list[str]:
         with self._lock:

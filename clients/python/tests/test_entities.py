@@ -227,6 +227,15 @@ def test_every_code_of_the_contract_has_a_class():
         assert type(found) is kind and str(found) == f"{code} what was wrong"
 
 
+def test_an_entity_is_declared_once(cache):
+    first = models.events(cache)
+    assert models.events(cache).name == first.name
+    with pytest.raises(ValueError, match="events is declared twice, with different specs"):
+        cache.entity("events", Event)
+    with pytest.raises(TypeError, match="index"):
+        cache.entity("others", Event, index=["slug"])
+
+
 def test_rights_are_the_servers(server, raw, projects):
     projects.get(project(1))
     raw.call("ACL", "SETUSER", "web", "on", ">pw", "resetkeys", "+podium.get", "%R~projects:*")

@@ -151,7 +151,12 @@ class _Cache:
     def _operations(
         self, name: str, model: type[BaseModel], views: Mapping[str, View] | None, options: dict[str, Any], fallback: Fallback | None
     ) -> Operations:
-        found = self._entities[name] = Operations(self._core, name, model, views or {}, options, fallback)
+        found = Operations(self._core, name, model, views or {}, options, fallback)
+        known = self._entities.setdefault(name, found)
+        if known.spec != found.spec:
+            raise ValueError(
+                f"{name} is declared twice, with different specs: declare it once, with its richest model, and the others as views"
+            )
         return found
 
 

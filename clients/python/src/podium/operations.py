@@ -54,7 +54,7 @@ class Operations:
         self.core = core
         self.name = name
         self.fallback = fallback
-        self._spec = spec.entity(model, views, **options)
+        self.spec = spec.entity(model, views, **options)
         self._ready = False
         default: str | None = options.get("default_view") or ("public" if "public" in views else None)
         if default is not None and default not in views:
@@ -72,7 +72,7 @@ class Operations:
     def define(self) -> Operation[None]:
         """Tells the server the spec. A user who may not set specs relies on those that are there."""
         try:
-            yield ("PODIUM.SPEC", "SET", self.name, self._spec)
+            yield ("PODIUM.SPEC", "SET", self.name, self.spec)
         except errors.NoPerm as error:
             self.core.once(f"spec {self.name}", "the spec of %s is left as it is: %s", self.name, error)
         self._ready = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ sys.path[:0] = [str(PACKAGE / "src"), str(PACKAGE.parents[1] / "tests" / "wire")
 # The programs that tests start, and mypy, find the same package.
 os.environ["PYTHONPATH"] = os.environ["MYPYPATH"] = str(PACKAGE / "src")
 
+import models
 from airtable import Emulator
 from support import SERVERS, Server
 from world import World
@@ -95,3 +97,26 @@ def cache(server):
 @pytest.fixture
 def acache(server):
     return podium.AsyncPodium(client_of("valkey.asyncio", server.port))
+
+
+class Counter:
+    """How often something ran; threads may count."""
+
+    def __init__(self):
+        self.n = 0
+        self._lock = threading.Lock()
+
+    def __call__(self):
+        with self._lock:
+            self.n += 1
+            return self.n
+
+
+@pytest.fixture
+def count():
+    return Counter()
+
+
+@pytest.fixture
+def projects(cache):
+    return models.projects(cache)

@@ -3,48 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import enum
-import logging
-import os
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
-import models
 import pytest
-from conftest import client_of
+from conftest import Counter, client_of
 from support import eventually
-from world import event, project, user
+from world import event, project
 
 import podium
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-class Counter:
-    """How often something ran; threads may count."""
-
-    def __init__(self):
-        self.n = 0
-        self._lock = threading.Lock()
-
-    def __call__(self):
-        with self._lock:
-            self.n += 1
-            return self.n
-
-
-@pytest.fixture
-def count():
-    return Counter()
-
-
-@pytest.fixture
-def projects(cache):
-    return models.projects(cache)
 
 
 def test_a_second_call_is_answered_from_the_cache(cache, count, raw):
@@ -57,82 +23,6 @@ def test_a_second_call_is_answered_from_the_cache(cache, count, raw):
     key = page.key("a")
     assert key.startswith("page:a:params_") and key.endswith(":v1")
     assert raw.call("PODIUM.GET", key) == b'{"n":1,"size":10}'
-
-
-def test_keys(cache):
-    @cache.cached("trig", resource_id_param="trig_id", subresource="logs", version="v2")
-    def logs(trig_id: int, limit: int | None = None) -> list[int]:
-        return []
-
-    assert logs.key(123) == "trig:123:logs:v2"
-    assert logs.key(123, limit=5) == logs.key(trig_id=123, limit=5) != logs.key(123)
-
-    @cache.cached("trigs", subresource="list")
-    def listed() -> list[int]:
-        return []
-
-    assert listed.key() == "trigs:list:v1"
-
-    @cache.cached("page", key="leaderboard:{event}")
-    def board(event: str, secret: str = "") -> str:
-        return ""
-
-    assert board.key("rec1", "x") == "page:leaderboard:rec1"
-
-    @cache.cached("page", key=lambda event, **_: event.upper())
-    def upper(event: str, other: int = 0) -> str:
-        return ""
-
-    assert upper.key("rec1") == "page:REC1"
-    assert len(board.key("x" * 3000).encode()) <= 1024 and board.key("x" * 3000) != board.key("x" * 2999)
-    # What a caller gives ends no part of a key.
-    whole = cache.cached("trig", resource_id_param="id")(lambda id: 0)
-    assert whole.key("123:logs") == "trig:123%3Alogs:v1" and whole.key("123%3Alogs") == "trig:123%253Alogs:v1"
-    pair = cache.cached("page", key="{a}:{b}")(lambda a, b: 0)
-    assert pair.key("x:y", "z") != pair.key("x", "y:z") and pair.key("*", "*") == "page:%2A:%2A"
-    with pytest.raises(ValueError, match="no argument of"):
-        cache.cached("page", key="{nothing}")(lambda event: event)
-    with pytest.raises(ValueError, match="no argument of"):
-        cache.cached("page", resource_id_param="nothing")(lambda event: event)
-
-
-def test_the_order_of_arguments_does_not_matter_and_their_values_do(cache):
-    @cache.cached("page")
-    def page(a: int = 1, b: list[str] | None = None, **more: str) -> int:
-        return 0
-
-    same = {page.key(1, ["x"], c="1", d="2"), page.key(d="2", b=["x"], c="1", a=1), page.key(b=["x"], d="2", c="1")}
-    assert len(same) == 1
-    different = [
-        page.key(),
-        page.key(2),
-        page.key(b=["x"]),
-        page.key(b=["x", "y"]),
-        page.key(b=["xy"]),
-        page.key(c="1"),
-        page.key(c="2"),
-        page.key(d="1"),
-    ]
-    assert len(set(different)) == len(different)
-    one = cache.cached("one")(lambda a: 0)
-    values = [
-        "2026-01-01",
-        datetime.date(2026, 1, 1),
-        1,
-        1.5,
-        "1",
-        True,
-        b"1",
-        {"a": 1},
-        {"a": "1"},
-        [["a", 1]],
-        ["map", [["a", 1]]],
-        {1},
-        ["set", [1]],
-        Colour.RED,
-        "red",
-    ]
-    assert len({one.key(value) for value in values}) == len(values)
 
 
 def test_what_was_read_inside_is_noted_by_itself(cache, projects, world, count, raw):
@@ -186,132 +76,6 @@ def test_records_that_were_read_are_watched(cache, projects, world, count, chang
     assert count.n == 2
 
 
-def test_a_change_during_the_computation_is_not_lost(cache, projects, world, count):
-    inside, go_on = threading.Event(), threading.Event()
-
-    @cache.cached("page")
-    def page() -> str:
-        name = projects.get(project(5)).name
-        if count() == 1:
-            inside.set()
-            assert go_on.wait(10)
-        return name
-
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(page)
-        assert inside.wait(10)
-        world.change("projects", project(5), name="Changed")
-        projects.invalidate(project(5))
-        go_on.set()
-        assert first.result(10) == "Project 05"
-    assert page() == page() == "Changed" and count.n == 2
-
-
-def test_a_thousand_threads_compute_once(cache, count):
-    """As many as the machine takes at a time; all ask before the first has an answer."""
-    ready, go_on = threading.Semaphore(0), threading.Event()
-
-    @cache.cached("page")
-    def page() -> str:
-        count()
-        assert go_on.wait(20)
-        return "computed"
-
-    answers: list[str] = []
-
-    def ask():
-        ready.release()
-        answers.append(page())
-
-    threads = [threading.Thread(target=ask) for _ in range(1000)]
-    for thread in threads:
-        thread.start()
-    for _ in threads:
-        ready.acquire()
-    go_on.set()
-    for thread in threads:
-        thread.join(20)
-    assert answers == ["computed"] * 1000 and count.n == 1
-
-
-def test_a_thousand_tasks_compute_once(acache, count, raw):
-    @acache.cached("page")
-    async def page() -> str:
-        count()
-        await asyncio.sleep(0.05)
-        return "computed"
-
-    async def scene():
-        answers = await asyncio.gather(*(page() for _ in range(1000)))
-        await acache.close()
-        return answers
-
-    assert asyncio.run(scene()) == ["computed"] * 1000 and count.n == 1
-
-
-def test_two_processes_compute_once(server, count):
-    """Two caches share nothing but the server, as two processes do."""
-    one, two = podium.Podium(client_of("valkey", server.port)), podium.Podium(client_of("redis", server.port))
-    inside, go_on = threading.Event(), threading.Event()
-
-    def compute() -> int:
-        inside.set()
-        assert go_on.wait(10)
-        return count()
-
-    pages = [cache.cached("page", key="same")(compute) for cache in (one, two)]
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(pages[0])
-        assert inside.wait(10)
-        second = pool.submit(pages[1])
-        eventually(10, "the second waits", lambda: int(server.info("clients")["blocked_clients"]) == 1)
-        go_on.set()
-        assert first.result(10) == second.result(10) == 1
-    one.close(), two.close()
-
-
-def test_who_comes_after_a_change_gets_none_of_what_was_before(cache, count):
-    """A caller who waits for another one of this process gets an answer that was asked for after he came."""
-    now = {"value": "old"}
-    inside, go_on = threading.Event(), threading.Event()
-
-    @cache.cached("page", tags=["t"])
-    def page() -> str:
-        value = now["value"]
-        if count() == 1:
-            inside.set()
-            assert go_on.wait(10)
-        return value
-
-    with ThreadPoolExecutor(9) as pool:
-        first = pool.submit(page)
-        assert inside.wait(10)
-        now["value"] = "new"
-        cache.invalidate(related=["page:*"])
-        later = [pool.submit(page) for _ in range(8)]
-        time.sleep(0.1)
-        go_on.set()
-        assert first.result(10) == "old"
-        assert {one.result(10) for one in later} == {"new"} and count.n == 2
-
-
-def test_the_holder_dies_and_the_next_one_computes(server, count, raw):
-    dying = client_of("valkey", server.port)
-    raw.call("PODIUM.SPEC", "SET", "page", '{"computed":true}')
-    connection = dying.connection_pool.get_connection("LEASE")
-    connection.send_command("PODIUM.LEASE", "page:same")
-    assert connection.read_response()[1] is not None
-    cache = podium.Podium(client_of("valkey", server.port))
-    page = cache.cached("page", key="same")(lambda: count())
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(page)
-        eventually(10, "it waits", lambda: int(server.info("clients")["blocked_clients"]) == 1)
-        connection.disconnect()
-        assert waiting.result(10) == 1
-    assert page() == 1
-    cache.close()
-
-
 def test_a_failure_is_the_callers_and_nobody_is_kept_waiting(cache, count):
     @cache.cached("page")
     def page() -> int:
@@ -322,34 +86,6 @@ def test_a_failure_is_the_callers_and_nobody_is_kept_waiting(cache, count):
     with pytest.raises(LookupError, match="not yet"):
         page()
     assert page() == page() == 2
-
-
-def test_a_task_that_is_cancelled_lets_the_next_one_compute(server, count):
-    """Here, and in another process."""
-
-    async def scene():
-        began = asyncio.Event()
-
-        async def compute() -> int:
-            if count() == 1:
-                began.set()
-                await asyncio.sleep(60)
-            return count.n
-
-        here, there = (podium.AsyncPodium(client_of("valkey.asyncio", server.port)) for _ in range(2))
-        page, other = (cache.cached("page", key="a")(compute) for cache in (here, there))
-        first = asyncio.ensure_future(page())
-        await began.wait()
-        later = [asyncio.ensure_future(page()), asyncio.ensure_future(other())]
-        await asyncio.sleep(0.05)
-        first.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await first
-        assert await asyncio.wait_for(asyncio.gather(*later), 4) == [2, 2]
-        await here.close()
-        await there.close()
-
-    asyncio.run(scene())
 
 
 def test_an_answer_made_of_answers(cache, projects, world, count):
@@ -387,18 +123,6 @@ def test_a_part_that_is_not_stored_keeps_the_whole_from_being_stored(cache, coun
         return count()
 
     assert (page(), page()) == (1, 2)
-
-
-def test_a_function_that_calls_itself_for_the_same_key_does_not_wait_for_itself(cache, count):
-    depth = []
-
-    @cache.cached("page", key="same")
-    def page() -> int:
-        count()
-        depth.append(1)
-        return page() if len(depth) < 3 else 7
-
-    assert page() == 7 and count.n == 3
 
 
 def test_tags_and_patterns(cache, count):
@@ -441,24 +165,6 @@ def test_invalidates_after_success_only(cache, count):
     assert page(2) == first[1] and page(1) != first[0] and site() != first[2]
     with pytest.raises(ValueError, match="names 'nothing'"):
         cache.invalidates("trig:{nothing}")(change)
-
-
-def test_what_a_caller_gives_invalidates_what_he_names_and_no_more(cache, count, caplog, projects):
-    @cache.cached("trig", key="{id}:x")
-    def page(id: str) -> int:
-        return count()
-
-    @cache.invalidates("trig:{id}:*", "projects:{id}")
-    def change(id: str) -> None:
-        pass
-
-    first = [page("a"), page("*"), page("b:c")]
-    projects.get(project(1))
-    change("*")
-    assert [page("a"), page("b:c")] == [first[0], first[2]] and page("*") != first[1]
-    assert "projects:* is more than one argument may stand for" in caplog.text
-    change("b:c")
-    assert page("a") == first[0] and page("b:c") != first[2]
 
 
 def test_grace_answers_with_the_copy_and_computes_behind(cache, count, raw):
@@ -522,39 +228,6 @@ def test_a_value_whose_own_functions_fail_is_returned_and_not_stored(cache, coun
     assert "is not cached" in caplog.text
 
 
-def test_a_child_process_begins_anew(server, count):
-    """As workers of a server that loaded the application first: threads, locks and connections are the parent's."""
-    cache = podium.Podium(client_of("valkey", server.port), local=10)
-    projects = models.projects(cache)
-    eventually(10, "it listens", lambda: cache._core.local.listening() is not None)
-    projects.get(project(1))
-    page = cache.cached("page", key="a")(lambda: count())
-    holding = threading.Event()
-    taken = threading.Event()
-
-    def hold():
-        with cache._core._lock, cache._shell(False).flights._lock, cache._core.local.store._lock:
-            taken.set()
-            holding.wait(10)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    taken.wait(10)
-    child = os.fork()
-    if child == 0:
-        try:
-            assert cache._core.local.listener is None and len(cache._core.local.store) == 0
-            assert page() == 1 and projects.get(project(1)).name == "Project 01"
-            os._exit(0)
-        finally:
-            os._exit(1)
-    holding.set()
-    holder.join()
-    assert os.waitpid(child, 0)[1] == 0
-    assert page() == 1, "the child's answer"
-    cache.close()
-
-
 def test_disabled_calls_the_function_and_still_tells(cache, projects, world, count):
     @cache.cached("page")
     def page() -> int:
@@ -586,46 +259,6 @@ def test_what_streams_is_skipped_and_said_so(cache, caplog, count):
         @cache.cached("page")
         def letters():
             yield "a"
-
-
-def test_an_argument_that_cannot_be_told_from_another_is_not_cached(cache, caplog, count):
-    class Session:
-        __slots__ = ("token",)
-
-        def __init__(self, token):
-            self.token = token
-
-    @cache.cached("page")
-    def page(session: Session) -> str:
-        count()
-        return session.token
-
-    assert page(Session("a")) == "a" and page(Session("b")) == "b" and count.n == 2
-    assert "argument cannot be part of a key: session (a Session)" in caplog.text
-
-    @cache.cached("other", ignore=["session"])
-    def other(session: Session) -> int:
-        return count()
-
-    assert other(Session("a")) == other(Session("b"))
-
-
-def test_objects_count_by_what_they_hold(cache, count):
-    class User:
-        def __init__(self, name):
-            self.name = name
-
-    class Row:
-        def __init__(self, id):
-            self.id = id
-            self.connection = threading.Lock()
-
-    @cache.cached("page")
-    def page(who) -> int:
-        return count()
-
-    assert page(User("ada")) == page(User("ada")) != page(User("bob"))
-    assert page(Row(1)) == page(Row(1)) != page(Row(2))
 
 
 def test_both_kinds_of_function_on_either_half(cache, acache, count):
@@ -692,19 +325,3 @@ def test_a_stored_answer_of_another_version_is_computed_anew(cache, count, raw):
     assert page() == page() == {"n": 2}
     raw.call("PODIUM.FILL", "page:a", b'\x01{"$":"model","c":"os:system","v":"{}"}')
     assert page() == page() == {"n": 3}
-
-
-def test_a_key_that_cannot_be_made_or_sent_is_no_error_of_the_callers(cache, count, caplog):
-    def broken(**_):
-        raise LookupError("no key")
-
-    one = cache.cached("page", key=broken)(lambda a: count())
-    assert (one(1), one(1)) == (1, 2) and "its key cannot be made: LookupError: no key" in caplog.text
-    two = cache.cached("page", resource_id_param="a")(lambda a: count())
-    assert two("\ud800") and two("\ud800")
-    with pytest.raises(TypeError, match="missing 1 required"):
-        two()
-
-
-logging.getLogger("podium").setLevel(logging.INFO)
-__all__ = ["user"]

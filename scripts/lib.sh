@@ -132,8 +132,9 @@ venv_works() { "$1/bin/python" -m pip --version >/dev/null 2>&1; }
 
 # Prints the directory of a Python environment of our own. It is made, not asked about: Debian's Python has the module
 # venv and lacks what it needs, and an environment outlives the Python that it was made from.
+# ensure_python [NAME]: another one than that of the tests.
 ensure_python() {
-  local dir="$CACHE/venv" log
+  local dir="$CACHE/${1:-venv}" log
   if ! venv_works "$dir"; then
     mkdir -p "$CACHE"
     log="$(mktemp)"
@@ -305,9 +306,13 @@ ensure_cli() {
 }
 
 # Prints the directory of a Python environment that holds what the given requirements files name.
-ensure_venv() {
+ensure_venv() { ensure_venv_named venv "$@"; }
+
+# ensure_venv_named NAME FILE…: the same in an environment of that name, for what must not be mixed.
+ensure_venv_named() {
   local dir stamp
-  dir="$(ensure_python)"
+  dir="$(ensure_python "$1")"
+  shift
   stamp="$(cat "$@" | sha256sum | cut -c1-16)"
   if [ ! -e "$dir/.stamp-$stamp" ]; then
     say "preparing the Python environment …"

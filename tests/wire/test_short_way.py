@@ -132,3 +132,16 @@ def test_a_spec_that_draws_the_line_elsewhere_counts_at_once(client, web):
     client.call("PODIUM.SPEC", "SET", "users", json.dumps(spec))
     assert web.error(*READS[0]).code == "NOPERM"
     assert b"email" in web.call("PODIUM.GET", f"users:{user(1)}")
+
+
+def test_meta_of_a_hit_reads_the_same_in_a_transaction_and_in_a_script(client):
+    key = f"events:{event(1)}"
+    client.call("PODIUM.GET", key)
+    plain = meta(client, "PODIUM.GET", key)
+    client.call("MULTI")
+    client.call("PODIUM.GET", key, "META")
+    (queued,) = client.call("EXEC")
+    scripted = client.call("EVAL", "return redis.call('PODIUM.GET', KEYS[1], 'META')", 1, key)
+    for reply in (queued, scripted):
+        assert {k: v for k, v in mapping(reply[1]).items()}.keys() == plain.keys()
+        assert mapping(reply[1])["cache"] == b"HIT" and reply[0] == client.call("PODIUM.GET", key)

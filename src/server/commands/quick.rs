@@ -4,24 +4,34 @@
 
 use crate::server::commands::rights;
 use crate::server::reads::ahead;
+use crate::server::reads::judge::scan::view::{self, Wish};
+use crate::server::reads::sorted;
 use crate::server::state::cell;
 use crate::server::state::clock;
-use crate::server::state::entities::{Entity, State};
+use crate::server::state::entities::{Entity, EntityIx, State};
+use crate::server::state::lane::ttl_s;
+use crate::server::state::sorted::BY_ID;
+use crate::server::state::standing::Standing;
 use crate::server::store;
 use crate::server::valkey::ffi::{self, bytes, cached_now_ms, rm, Argv, Ctx, Key, NameSlot};
 use crate::server::valkey::reply;
 use crate::server::valkey::settings;
 use crate::server::valkey::tracking;
-use podium_core::entry::{Entry, Header};
+use podium_core::entry::{Entry, Header, Sentinel};
 use podium_core::key::{self, Name};
 use podium_core::record::Span;
-use podium_core::spec::ViewIx;
+use podium_core::spec::{FieldIx, ViewIx};
 use podium_core::{outside, record, refresh};
 use std::cell::RefCell;
 use std::ffi::c_int;
 
 /// Members of a set that is answered the short way.
 const MOST_MEMBERS: usize = 256;
+
+/// Fewer members are looked up as fast.
+const FEWEST_KEPT: usize = 8;
+/// How often an entity's sets are looked at for one more to be kept in order.
+const WISH_PAUSE_MS: u64 = 20;
 
 /// What is made for one read and used again by the next.
 #[derive(Default)]
@@ -35,16 +45,16 @@ struct Scratch {
     answers: Vec<Answer>,
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = const {
-        RefCell::new(Scratch {
-            made: Vec::new(),
-            spans: Vec::new(),
-            name: Vec::new(),
-            answers: Vec::new(),
-        })
-    };
-}
+struct Room(RefCell<Scratch>);
+// SAFETY: touched by commands alone, which run on the main thread.
+unsafe impl Sync for Room {}
+
+static ROOM: Room = Room(RefCell::new(Scratch {
+    made: Vec::new(),
+    spans: Vec::new(),
+    name: Vec::new(),
+    answers: Vec::new(),
+}));
 
 /// Where an answer lies.
 #[derive(Clone, Copy)]
@@ -168,32 +178,30 @@ pub(super) unsafe fn get(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
     if now >= h.fresh_until || now >= h.dead_at {
         return false;
     }
-    SCRATCH.with(|scratch| {
-        let Ok(mut scratch) = scratch.try_borrow_mut() else {
-            return false;
-        };
-        let Scratch { made, spans, .. } = &mut *scratch;
-        let room = (made, spans);
-        let answer = cell::enter(|st| answer(ctx, st, &shape, &entry, name, now, room)).flatten();
-        let Some(answer) = answer else { return false };
-        if tracking::somebody_waits() {
-            tracking::read(name);
-        }
-        if shape.meta {
-            let age = now.saturating_sub(h.as_of()) / 1000;
-            let ttl = (h.fresh_until - now) / 1000;
-            reply::hit_with_meta(ctx, answer, name, age, ttl);
-        } else {
-            reply::bulk(ctx, answer);
-        }
-        if scratch.made.capacity() > KEPT {
-            scratch.made = Vec::new();
-        }
-        if !plainly_fresh(&h, now) {
-            ahead::refresh(ctx, name, &h, now);
-        }
-        true
-    })
+    let Ok(mut scratch) = ROOM.0.try_borrow_mut() else {
+        return false;
+    };
+    let Scratch { made, spans, .. } = &mut *scratch;
+    let room = (made, spans);
+    let answer = cell::enter(|st| answer(ctx, st, &shape, &entry, name, now, room)).flatten();
+    let Some(answer) = answer else { return false };
+    if tracking::somebody_waits() {
+        tracking::read(name);
+    }
+    if shape.meta {
+        let age = now.saturating_sub(h.as_of()) / 1000;
+        let ttl = (h.fresh_until - now) / 1000;
+        reply::hit_with_meta(ctx, answer, name, age, ttl);
+    } else {
+        reply::bulk(ctx, answer);
+    }
+    if scratch.made.capacity() > KEPT {
+        scratch.made = Vec::new();
+    }
+    if !plainly_fresh(&h, now) {
+        ahead::refresh(ctx, name, &h, now);
+    }
+    true
 }
 
 /// The answer, counted as a hit; one that is not stored in one piece is made in `made`.
@@ -244,49 +252,80 @@ pub(super) unsafe fn index(ctx: Ctx, argv: Argv, argc: c_int) -> bool {
         return false;
     };
     let raw_name = *argv.add(1);
-    SCRATCH.with(|scratch| {
-        let Ok(mut scratch) = scratch.try_borrow_mut() else {
-            return false;
-        };
-        scratch.answers.clear();
-        scratch.made.clear();
-        let found = cell::enter(|st| members(ctx, st, &shape, raw_name, &mut scratch)).flatten();
-        let Some(n) = found else { return false };
-        if tracking::somebody_waits() {
-            tracking::read(bytes(raw_name));
+    let Ok(mut scratch) = ROOM.0.try_borrow_mut() else {
+        return false;
+    };
+    scratch.answers.clear();
+    scratch.made.clear();
+    let found = cell::enter(|st| {
+        let asked = asked(ctx, st, &shape, raw_name)?;
+        match shape.output {
+            Output::Records => members(ctx, st, &asked, &mut scratch).map(Found::Collected),
+            output => kept(ctx, st, &asked, output).or_else(|| {
+                let n = members(ctx, st, &asked, &mut scratch)?;
+                keep(ctx, st, &asked, n);
+                Some(Found::Collected(n))
+            }),
         }
-        if shape.output == Output::Count {
-            rm!(RedisModule_ReplyWithLongLong(ctx, n as i64));
-            return true;
-        }
-        rm!(RedisModule_ReplyWithArray(ctx, n as i64));
-        for answer in &scratch.answers {
-            match *answer {
-                Answer::Stored(at, len) => {
-                    rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), len));
-                }
-                Answer::Made(at, len) => {
-                    reply::bulk(ctx, scratch.made.get(at..at + len).unwrap_or(&[]));
-                }
+    });
+    let Some(found) = found.flatten() else {
+        return false;
+    };
+    if tracking::somebody_waits() {
+        tracking::read(bytes(raw_name));
+    }
+    let n = match found {
+        Found::Replied => return true,
+        Found::Collected(n) => n as i64,
+    };
+    if shape.output == Output::Count {
+        rm!(RedisModule_ReplyWithLongLong(ctx, n));
+        return true;
+    }
+    rm!(RedisModule_ReplyWithArray(ctx, n));
+    for answer in &scratch.answers {
+        match *answer {
+            Answer::Stored(at, len) => {
+                rm!(RedisModule_ReplyWithStringBuffer(ctx, at.cast(), len));
+            }
+            Answer::Made(at, len) => {
+                reply::bulk(ctx, scratch.made.get(at..at + len).unwrap_or(&[]));
             }
         }
-        if scratch.made.capacity() > KEPT {
-            scratch.made = Vec::new();
-        }
-        true
-    })
+    }
+    if scratch.made.capacity() > KEPT {
+        scratch.made = Vec::new();
+    }
+    true
 }
 
-/// The answers of a set's members, into the scratch; how many there are. Counted as a hit.
-fn members(
-    ctx: Ctx,
-    st: &mut State,
-    shape: &Shape,
+/// What an index question came to.
+enum Found {
+    /// So many answers are in the scratch.
+    Collected(usize),
+    /// It is answered.
+    Replied,
+}
+
+/// A question about one index set.
+struct Asked<'a> {
     raw_name: ffi::RawString,
-    scratch: &mut Scratch,
-) -> Option<usize> {
+    ix: EntityIx,
+    /// The set's key.
+    name: &'a [u8],
+    entity: &'a str,
+    /// `<field>:<value>` or `*`.
+    suffix: &'a [u8],
+    condition: Option<(FieldIx, &'a [u8])>,
+    takes: Takes,
+    /// Unix ms.
+    now: u64,
+}
+
+/// The question, if its set is in the register and the caller may ask it.
+fn asked<'a>(ctx: Ctx, st: &State, shape: &Shape, raw_name: ffi::RawString) -> Option<Asked<'a>> {
     // SAFETY: the command's own argument.
-    let name = unsafe { bytes(raw_name) };
+    let name: &'a [u8] = unsafe { bytes(raw_name) };
     let (entity, about) = match key::parse(name)? {
         Name::All { entity } => (entity, None),
         Name::Index {
@@ -298,8 +337,9 @@ fn members(
     };
     let now = cached_now_ms();
     let e = st.by_name(entity)?;
+    let suffix = name.get(entity.len() + 1..)?;
     // A name in the register is in normal form.
-    if !e.sets.contains(name.get(entity.len() + 1..)?) || e.feed.unsettled(now) {
+    if !e.sets.contains(suffix) || e.feed.unsettled(now) {
         return None;
     }
     let condition = match about {
@@ -317,22 +357,110 @@ fn members(
         (_, Part::Whole) => Takes::Whole,
         (_, Part::Cut(_)) => return None,
     };
-    let set = Key::read(ctx, raw_name);
+    Some(Asked {
+        raw_name,
+        ix: e.ix,
+        name,
+        entity,
+        suffix,
+        condition,
+        takes,
+        now,
+    })
+}
+
+/// Is a set fresh for a while, and nothing in doubt that may belong to it?
+fn serves(e: &Entity, head: &Sentinel, now: u64) -> bool {
+    let life = head.fresh_until.wrapping_sub(head.asked_ms);
+    head.generation == e.sets_generation
+        && now < head.fresh_until
+        && !refresh::near_end(life, head.fresh_until - now)
+        && !e.doubts.any_since(head.seq)
+        && clock::believes(outside::of_sentinel(head))
+}
+
+/// Ids or their number of a set that is kept in the order of ids, if nothing about any member is open: no member is looked up.
+fn kept(ctx: Ctx, st: &mut State, asked: &Asked, output: Output) -> Option<Found> {
+    if st.replica || st.loading {
+        return None;
+    }
+    let now = asked.now;
+    let e = st.get_mut(asked.ix).filter(|e| !e.sorted.is_empty())?;
+    let mut s = e.sorted.take(asked.suffix, BY_ID)?;
+    s.asked_ms = now;
+    let ttl_ms = settings::windows(ttl_s(&e.spec), None).ttl_ms;
+    // (As a read of it would: so that the server sees that it is in use.)
+    let len = Key::read(ctx, asked.raw_name).len();
+    let lives = s.view.lives();
+    let serves = s.is_of(e)
+        && s.ready
+        && e.standing == Standing::Home
+        && s.view.marks() == 0
+        && s.view.len() + 1 == len
+        && serves(e, &s.head, now)
+        && lives.fresh_until(&e.feed, now).is_some()
+        && lives.first_end() >= now + refresh::horizon_ms(ttl_ms);
+    let n = s.view.total();
+    if serves {
+        view::touch(ctx, e, &mut s);
+        match output {
+            Output::Count => {
+                rm!(RedisModule_ReplyWithLongLong(ctx, n as i64));
+            }
+            _ => {
+                rm!(RedisModule_ReplyWithArray(ctx, n as i64));
+                for (id, _) in s.view.window(false, 0, n) {
+                    reply::bulk(ctx, id.as_bytes());
+                }
+            }
+        }
+        e.read_ms.set(now);
+        e.figures.hits += 1;
+        e.figures.sorted_hits += 1;
+    }
+    e.sorted.put(s);
+    serves.then_some(Found::Replied)
+}
+
+/// A set of which ids or their number are asked for is to be kept in the order of ids from now on, if there is room.
+fn keep(ctx: Ctx, st: &mut State, asked: &Asked, members: usize) {
+    let Some(e) = st.get_mut(asked.ix) else {
+        return;
+    };
+    if members < FEWEST_KEPT
+        || asked.now.saturating_sub(e.sorted.wished_ms) < WISH_PAUSE_MS
+        || e.sorted.holds(asked.suffix, BY_ID)
+    {
+        return;
+    }
+    e.sorted.wished_ms = asked.now;
+    let wish = Wish {
+        ix: asked.ix,
+        suffix: asked.suffix.into(),
+        by: BY_ID,
+    };
+    sorted::wish(ctx, st, wish);
+}
+
+/// The answers of a set's members, into the scratch; how many there are. Counted as a hit.
+fn members(ctx: Ctx, st: &mut State, asked: &Asked, scratch: &mut Scratch) -> Option<usize> {
+    let Asked {
+        name,
+        entity,
+        condition,
+        takes,
+        now,
+        ..
+    } = *asked;
+    let e = st.get(asked.ix)?;
+    let set = Key::read(ctx, asked.raw_name);
     let n = set.len();
     let most = settings::MAX_ANSWER.get().max(0) as usize;
     if !(2..=MOST_MEMBERS + 1).contains(&n) || n - 1 > most || set.kind() != ffi::KeyKind::Zset {
         return None;
     }
     let head = store::sentinel(&set, name)?;
-    let fresh = head.generation == e.sets_generation
-        && now < head.fresh_until
-        && !refresh::near_end(
-            head.fresh_until.wrapping_sub(head.asked_ms),
-            head.fresh_until - now,
-        )
-        && !e.doubts.any_since(head.seq)
-        && clock::believes(outside::of_sentinel(&head));
-    if !fresh {
+    if !serves(e, &head, now) {
         return None;
     }
     scratch.name.clear();
@@ -368,8 +496,7 @@ fn members(
         return None;
     }
     e.read_ms.set(now);
-    let ix = e.ix;
-    let e = st.get_mut(ix)?;
+    let e = st.get_mut(asked.ix)?;
     e.figures.hits += 1;
     Some(n - 1)
 }

@@ -110,6 +110,8 @@ impl Sorted {
 #[allow(clippy::vec_box)]
 pub(crate) struct Views {
     list: Vec<Box<Sorted>>,
+    /// When a view was last asked for in passing, unix ms.
+    pub(crate) wished_ms: u64,
 }
 
 impl Views {

@@ -13,6 +13,7 @@ use crate::server::state::sorted::{discard, Sorted, BY_ID};
 use crate::server::state::standing::Standing;
 use crate::server::store::sorted;
 use crate::server::upstream::figures;
+use crate::server::valkey::ffi::Ctx;
 use crate::server::valkey::reply::Body;
 use crate::server::valkey::settings;
 use compact_str::CompactString;
@@ -154,7 +155,7 @@ impl Judge<'_> {
         scan.found = found;
         scan.cut_from = Some(s.view.total());
         self.near_end(e, s, &lives, w.ttl_ms, &mut scan);
-        self.touch(e, s);
+        touch(self.ctx, e, s);
         self.renew_set(e, conditions, &scan);
         e.read_ms.set(self.now);
         Asked::Scan(Box::new(scan))
@@ -236,17 +237,6 @@ impl Judge<'_> {
         });
     }
 
-    /// Those that an answer holds and does not show are in use as well: one after the other is touched, so that the server,
-    /// which evicts what was not read for long, takes none of them for forgotten.
-    fn touch(&self, e: &Entity, s: &mut Sorted) {
-        s.turn = s.turn.wrapping_add(1);
-        if s.turn % TURNS == 0 {
-            if let Some(id) = s.view.any(s.turn / TURNS) {
-                sorted::value(self.ctx, &key::record(&e.name, id));
-            }
-        }
-    }
-
     /// The order in which a set is to be kept for this question: of the field it sorts by, or of ids, where only they or their
     /// number are asked for. `None`: its members are looked up anyway.
     fn order_of(&self, e: &Entity) -> Option<FieldIx> {
@@ -266,6 +256,17 @@ impl Judge<'_> {
             suffix,
             by,
         })
+    }
+}
+
+/// Those that an answer holds and does not show are in use as well: one after the other is touched, so that the server, which
+/// evicts what was not read for long, takes none of them for forgotten.
+pub(crate) fn touch(ctx: Ctx, e: &Entity, s: &mut Sorted) {
+    s.turn = s.turn.wrapping_add(1);
+    if s.turn % TURNS == 0 {
+        if let Some(id) = s.view.any(s.turn / TURNS) {
+            sorted::value(ctx, &key::record(&e.name, id));
+        }
     }
 }
 

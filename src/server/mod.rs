@@ -100,7 +100,6 @@ fn load(ctx: Ctx, argc: c_int) -> Result<(), String> {
         rm!(RedisModule_SelectDb(detached, 0));
         crate::server::upkeep::rebuild::rebuild(detached, st);
     });
-    crate::server::reads::ahead::start();
     // Threads last: a load that fails after them would unmap the code they run.
     upkeep::start()?;
     if let Err(why) = crate::server::reads::computed::hands::start()

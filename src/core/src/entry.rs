@@ -17,7 +17,7 @@ mod sentinel;
 
 pub use encode::encode;
 pub(crate) use number::u64_at;
-pub use sentinel::{hash, Sentinel, SENTINEL};
+pub use sentinel::{hash, hash_all, Sentinel, SENTINEL};
 
 use crate::record::{self, BadRecord, Span};
 use crate::spec::{Spec, ViewIx};

@@ -1,6 +1,6 @@
 //! Which index sets a record belongs to, by its own cells.
 
-use crate::entry::Entry;
+use crate::entry::{hash_all, Entry};
 use crate::key;
 use crate::spec::Spec;
 use alloc::vec::Vec;
@@ -14,7 +14,16 @@ pub fn sets<'a>(spec: &'a Spec, entry: &'a Entry) -> impl Iterator<Item = Vec<u8
     fields.flat_map(|(at, f)| entry.texts(at).map(|text| key::suffix(&f.name, text)))
 }
 
-/// The same, with the set of all in front.
+/// Their [hashes](crate::entry::hash).
+pub fn hashes<'a>(spec: &'a Spec, entry: &'a Entry) -> impl Iterator<Item = u64> + 'a {
+    let fields = (0u16..).zip(spec.fields()).filter(|(_, f)| f.indexed);
+    fields.flat_map(|(at, f)| {
+        let texts = entry.texts(at);
+        texts.map(|text| hash_all(&[f.name.as_bytes(), b":", text]))
+    })
+}
+
+/// Those sets, with the set of all in front.
 pub fn all_sets(spec: &Spec, entry: &Entry) -> Vec<Vec<u8>> {
     core::iter::once(ALL.to_vec())
         .chain(sets(spec, entry))

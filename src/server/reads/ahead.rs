@@ -7,22 +7,6 @@ use crate::server::valkey::ffi::{self, Ctx};
 use compact_str::CompactString;
 use podium_core::entry::Header;
 use podium_core::refresh::{self};
-use std::sync::atomic::{AtomicU64, Ordering};
-
-static CHANCE: AtomicU64 = AtomicU64::new(0);
-
-/// 64 bits that are random enough to spread refreshes (SplitMix64), without a system call.
-fn chance() -> u64 {
-    let mut z = CHANCE.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// So that two servers do not draw the same numbers.
-pub(crate) fn start() {
-    CHANCE.store(ffi::random_u64(), Ordering::Relaxed);
-}
 
 /// Should a hit on a copy that is fresh from `asked_ms` to `fresh_until` start a refresh?
 #[inline]
@@ -31,7 +15,7 @@ pub(crate) fn is_due(asked_ms: u64, fresh_until: u64, now: u64) -> bool {
         fresh_until.saturating_sub(asked_ms),
         fresh_until.saturating_sub(now),
     );
-    refresh::near_end(life, left) && refresh::early(life, left, figures::fetch_ms(), chance())
+    refresh::near_end(life, left) && refresh::early(life, left, figures::fetch_ms(), ffi::chance())
 }
 
 /// A hit found a copy near its end. On the main thread, outside the state.

@@ -39,7 +39,7 @@ pub(crate) fn encode(
     told_at: u64,
 ) -> Encoded {
     let windows = settings::windows(ttl_s(&lane.spec), lane.spec.jitter());
-    let ends = freshness::ends(&windows, asked_ms, shaped.attachments, ffi::random_u64());
+    let ends = freshness::ends(&windows, asked_ms, shaped.attachments, ffi::chance());
     let header = Header {
         generation: lane.generation,
         asked_ms,

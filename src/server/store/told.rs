@@ -3,7 +3,7 @@
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::store;
 use crate::server::valkey::ffi::Ctx;
-use podium_core::entry::{self, Entry};
+use podium_core::entry::Entry;
 use podium_core::{index, key};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,18 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(crate) static LOST: AtomicU64 = AtomicU64::new(0);
 /// Notes a record that is cached now: told, or not.
 pub(crate) fn note(st: &mut State, ix: EntityIx, id: &str, entry: &Entry) {
-    let sets = entry
-        .header
-        .is_unlisted()
-        .then(|| store::set_suffixes(st, ix, entry));
     let Some(e) = st.get_mut(ix) else { return };
-    match sets {
-        // Every record is in the set of all: nothing is found by that.
-        Some(sets) => {
-            let named = sets.iter().filter(|s| s[..] != *index::ALL);
-            e.records.tell(id, named.map(|s| entry::hash(s)));
-        }
-        None => e.records.untell(id),
+    match entry.header.is_unlisted() {
+        // (Every record is in the set of all: nothing is found by that.)
+        true => e.records.tell(id, index::hashes(&e.spec, entry)),
+        false => e.records.untell(id),
     }
 }
 

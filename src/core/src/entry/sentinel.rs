@@ -59,7 +59,13 @@ impl Sentinel {
 
 /// FNV-1a, 64 bits: tells a renamed or copied set from one of ours; no secret hangs on it.
 pub fn hash(b: &[u8]) -> u64 {
-    b.iter().fold(0xcbf2_9ce4_8422_2325, |h, x| {
+    hash_all(&[b])
+}
+
+/// The same of parts, one behind the other.
+pub fn hash_all(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    bytes.fold(0xcbf2_9ce4_8422_2325, |h, x| {
         (h ^ u64::from(*x)).wrapping_mul(0x0100_0000_01b3)
     })
 }

@@ -25,7 +25,7 @@ pub(super) fn set_ends(lane: &Lane, asked_ms: u64, empty: bool) -> (u64, u64) {
         return (until, until);
     }
     let windows = settings::windows(lane::ttl_s(&lane.spec), lane.spec.jitter());
-    let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::random_u64());
+    let ends = podium_core::freshness::ends(&windows, asked_ms, false, ffi::chance());
     (ends.fresh_until, ends.expire_at)
 }
 

@@ -49,6 +49,28 @@ pub(crate) fn signal_by(ctx: Ctx, e: &Entity, suffix: &[u8], by: By) {
     }
 }
 
+/// Names that are looked for: a few are gone through faster than they are hashed.
+enum Names<'a> {
+    Few(&'a [Vec<u8>]),
+    Many(HashSet<&'a [u8]>),
+}
+
+impl<'a> Names<'a> {
+    const FEW: usize = 16;
+    fn of(names: &'a [Vec<u8>]) -> Names<'a> {
+        match names.len() {
+            0..=Self::FEW => Names::Few(names),
+            _ => Names::Many(names.iter().map(Vec::as_slice).collect()),
+        }
+    }
+    fn hold(&self, name: &[u8]) -> bool {
+        match self {
+            Names::Few(few) => few.iter().any(|n| n == name),
+            Names::Many(many) => many.contains(name),
+        }
+    }
+}
+
 /// Moves a record between the index sets that exist. `seq`: the number under which its new cells were seen.
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn reindex(
@@ -61,20 +83,20 @@ pub(crate) fn reindex(
     seq: u64,
     by: By,
 ) {
-    let before = old.map(|o| set_suffixes(st, ix, o)).unwrap_or_default();
-    let after = new.map(|n| set_suffixes(st, ix, n)).unwrap_or_default();
     let same = matches!((old, new), (Some(o), Some(n)) if o.same_content(n));
-    let (was_in, is_in): (HashSet<&[u8]>, HashSet<&[u8]>) = (
-        before.iter().map(Vec::as_slice).collect(),
-        after.iter().map(Vec::as_slice).collect(),
-    );
+    let after = new.map(|n| set_suffixes(st, ix, n)).unwrap_or_default();
+    let before = match old {
+        Some(_) if same => after.clone(),
+        old => old.map(|o| set_suffixes(st, ix, o)).unwrap_or_default(),
+    };
+    let (was_in, is_in) = (Names::of(&before), Names::of(&after));
     let Some(e) = st.get(ix) else { return };
     let member = RString::new(id.as_bytes());
     let mut newborn: Vec<Vec<u8>> = Vec::new();
     let mut changed: Vec<Vec<u8>> = Vec::new();
     let mut joined: Vec<Vec<u8>> = Vec::new();
     for suffix in &before {
-        if is_in.contains(&suffix[..]) {
+        if is_in.hold(suffix) {
             if !same {
                 signal_by(ctx, e, suffix, by);
             }
@@ -94,7 +116,7 @@ pub(crate) fn reindex(
             continue;
         }
         let Some(s) = open_set(ctx, e, suffix, seq) else {
-            if !was_in.contains(&suffix[..]) && old.is_some() {
+            if !was_in.hold(suffix) && old.is_some() {
                 signal_by(ctx, e, suffix, by);
             }
             continue;
@@ -109,7 +131,7 @@ pub(crate) fn reindex(
             }
         });
         // A member whose copy said otherwise was left out of answers. One without a copy that is told anew was perhaps another.
-        let joins = !was_in.contains(&suffix[..]) && (old.is_some() || by == By::Told);
+        let joins = !was_in.hold(suffix) && (old.is_some() || by == By::Told);
         if s.key.len() > was || joins {
             signal_by(ctx, e, suffix, by);
             changed.push(set_name(e, suffix));

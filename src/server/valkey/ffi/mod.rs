@@ -12,8 +12,8 @@ pub(crate) use crate::server::valkey::ffi::call::{
 };
 pub(crate) use crate::server::valkey::ffi::key::{ahead, Key, KeyKind, NameSlot};
 pub(crate) use crate::server::valkey::ffi::server::{
-    cached_now_ms, is_cluster, is_loading, is_replica, log, may_wait, memory, next_pass, now_ms,
-    random_u64, removable, tracks, writable, Level,
+    cached_now_ms, chance, is_cluster, is_loading, is_replica, log, may_wait, memory, next_pass,
+    now_ms, random_u64, removable, tracks, writable, Level,
 };
 
 use crate::server::valkey::lock::Held;

@@ -4,6 +4,7 @@ use crate::server::valkey::ffi::{rm, Ctx, OK};
 use redis_module::raw;
 use std::ffi::{c_char, c_void, CStr};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn flags(ctx: Ctx) -> u32 {
     rm!(RedisModule_GetContextFlags(ctx)) as u32
@@ -135,6 +136,23 @@ pub(crate) fn next_pass(f: OneShot) {
     rm!(RedisModule_EventLoopAddOneShot(Some(f), ptr::null_mut()));
 }
 
+/// Where the sequence of [`chance`] stands; 0: it was not begun.
+static CHANCE: AtomicU64 = AtomicU64::new(0);
+
+/// 64 bits that are random enough to spread ends and refreshes (SplitMix64), without a system call. Begun anew by each process,
+/// so that two servers do not draw the same numbers.
+pub(crate) fn chance() -> u64 {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+    if CHANCE.load(Ordering::Relaxed) == 0 {
+        CHANCE.store(random_u64() | 1, Ordering::Relaxed);
+    }
+    let mut z = CHANCE.fetch_add(STEP, Ordering::Relaxed);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// 64 bits that nobody can guess.
 pub(crate) fn random_u64() -> u64 {
     let mut b = [0u8; 8];
     if getrandom::fill(&mut b).is_err() {

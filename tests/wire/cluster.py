@@ -46,6 +46,13 @@ def known(client: Client) -> int:
     return sum(1 for line in lines if "handshake" not in line and line.split()[7] == "connected")
 
 
+def of_one_mind(*clients: Client) -> bool:
+    """Does each node know the epochs of all? (Who takes a slot without knowing the latest loses it again to who gave it.)"""
+    epochs = lambda client: sorted((line.split()[0], line.split()[6]) for line in text(client.call("CLUSTER", "NODES")).splitlines())  # noqa: E731
+    first, *others = map(epochs, clients)
+    return all(other == first for other in others)
+
+
 def asking(client: Client, *command):
     """The command as a client sends it that was redirected by ASK; the error where it is one."""
     assert client.call("ASKING") == "OK"

@@ -38,9 +38,9 @@ use std::thread::JoinHandle;
 /// travels with those who asked before.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) enum Thing {
-    Record(EntityIx, CompactString, LaneKey),
+    Record(EntityIx, CompactString, u64),
     /// `<field>:<value>`, or `*` for the whole table.
-    Question(EntityIx, Arc<[u8]>, LaneKey),
+    Question(EntityIx, Arc<[u8]>, u64),
 }
 
 type Task = Box<dyn FnOnce() + Send>;

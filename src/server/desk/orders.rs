@@ -4,7 +4,7 @@ use crate::server::desk::job::Job;
 use crate::server::desk::{limits, Desk, QuestionCall, Thing};
 use crate::server::state::clock::{self, Sent};
 use crate::server::state::entities::Entity;
-use crate::server::state::lane::Lane;
+use crate::server::state::lane::{self, Lane};
 use crate::server::state::outcome::Ticket;
 use crate::server::state::waiting::Op;
 use crate::server::state::waiting::Passenger;
@@ -69,7 +69,7 @@ impl Desk {
         });
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {
-            let lane = e.generation;
+            let lane = lane::key(e.ix, e.generation);
             self.lanes
                 .entry(lane)
                 .or_insert_with(|| Lane::of(e, Cause::Get));
@@ -85,8 +85,9 @@ impl Desk {
             // Somebody waits now for what was to be a refresh.
             let base = self.base(&e.base());
             if self.flights.boarding(&thing) {
+                let lane = lane::key(e.ix, e.generation);
                 self.sched
-                    .want(base, e.generation, id.clone(), class, clock::mono_ms());
+                    .want(base, lane, id.clone(), class, clock::mono_ms());
             }
         }
         joined
@@ -119,7 +120,7 @@ impl Desk {
         self.board(joined, op);
         if let Joined::Lead(flight) = joined {
             self.lanes
-                .entry(e.generation)
+                .entry(lane::key(e.ix, e.generation))
                 .or_insert_with(|| Lane::of(e, Cause::Get));
             let base = self.base(&e.base());
             let id = self
@@ -175,20 +176,15 @@ impl Desk {
             // Somebody may have ordered it anew.
             let thing = Thing::Record(lane.ix, id.clone(), lane.generation);
             if !self.flights.boarding(&thing) {
-                self.sched.unwant(lane.generation, id);
+                self.sched.unwant(lane.key(), id);
             }
             return;
         }
         self.flights.reboard(flight);
         if attended {
             let base = self.base(&lane.base);
-            self.sched.want(
-                base,
-                lane.generation,
-                id.clone(),
-                Class::Read,
-                clock::mono_ms(),
-            );
+            self.sched
+                .want(base, lane.key(), id.clone(), Class::Read, clock::mono_ms());
         }
     }
     /// As [`ask_again`](Self::ask_again), of an id that is not queued: it is, in `class` if nobody waits for it.
@@ -205,7 +201,7 @@ impl Desk {
         let class = class.max(Class::Refresh);
         let queued = self
             .sched
-            .want(base, lane.generation, id.clone(), class, clock::mono_ms());
+            .want(base, lane.key(), id.clone(), class, clock::mono_ms());
         if !queued && self.sched.pending() >= self.sched.limits().max_queued {
             // Too much waits already for what nobody waits for; who does is queued.
             let thing = Thing::Record(lane.ix, id.clone(), lane.generation);

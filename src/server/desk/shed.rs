@@ -5,6 +5,7 @@ use crate::server::desk::job::Job;
 use crate::server::desk::{self, desk, Desk, Thing};
 use crate::server::state::clock;
 use crate::server::state::entities::EntityIx;
+use crate::server::state::lane;
 use crate::server::state::outcome::{LandedQuestion, LandedRecord, Seen, Ticket};
 use crate::server::state::waiting;
 use crate::server::state::waiting::Op;
@@ -199,7 +200,7 @@ fn sort_out(d: &mut Desk, only: Option<BaseKey>) -> Told {
         }
         match thing {
             // Who asked in another generation waits for a call of their own.
-            Thing::Record(_, id, generation) => sched.unwant(*generation, id),
+            Thing::Record(ix, id, generation) => sched.unwant(lane::key(*ix, *generation), id),
             Thing::Question(..) => {
                 // Under way after all: it lands by itself.
                 let Some(job) = call.and_then(|c| sched.cancel(c.id)) else {

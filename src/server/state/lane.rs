@@ -12,7 +12,7 @@ pub(crate) struct Lane {
     pub(crate) ix: EntityIx,
     pub(crate) entity: Arc<str>,
     pub(crate) spec: Arc<Spec>,
-    pub(crate) generation: LaneKey,
+    pub(crate) generation: u64,
     pub(crate) base: Arc<str>,
     pub(crate) table: Arc<str>,
     pub(crate) cause: Cause,
@@ -30,6 +30,16 @@ impl Lane {
             cause,
         }
     }
+    pub(crate) fn key(&self) -> LaneKey {
+        key(self.ix, self.generation)
+    }
+}
+
+/// The lane of an entity in one generation. A generation may come back when its entity has another number: with the slot, or with
+/// a dump. What was ordered under the number before lands for those alone who ordered it.
+pub(crate) fn key(ix: EntityIx, generation: u64) -> LaneKey {
+    // (Odd: no two numbers give the same.)
+    generation ^ u64::from(ix).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
 /// A spec's own ttl, in s.

@@ -6,7 +6,6 @@ use crate::server::valkey::{ffi, settings};
 use compact_str::CompactString;
 use hashbrown::HashMap;
 use parking_lot::{Mutex, MutexGuard};
-use podium_core::pace::LaneKey;
 use podium_core::refresh::Soon;
 
 static SHELF: once_cell::sync::Lazy<Mutex<Shelf>> = once_cell::sync::Lazy::new(Mutex::default);
@@ -19,18 +18,18 @@ pub(crate) fn shelf() -> MutexGuard<'static, Shelf> {
 /// What ends next, for each entity in its generation.
 #[derive(Default)]
 pub(crate) struct Shelf {
-    entities: HashMap<EntityIx, (LaneKey, Soon)>,
+    entities: HashMap<EntityIx, (u64, Soon)>,
 }
 
 impl Shelf {
     /// A copy was stored.
-    pub(crate) fn note(&mut self, ix: EntityIx, generation: LaneKey, id: &str, fresh_until: u64) {
-        let (lane, soon) = self
+    pub(crate) fn note(&mut self, ix: EntityIx, generation: u64, id: &str, fresh_until: u64) {
+        let (known, soon) = self
             .entities
             .entry(ix)
             .or_insert_with(|| (generation, Soon::default()));
-        if *lane != generation {
-            *lane = generation;
+        if *known != generation {
+            *known = generation;
             *soon = Soon::default();
         }
         soon.note(id, fresh_until);
@@ -54,7 +53,7 @@ impl Shelf {
     pub(crate) fn has_room(
         &mut self,
         ix: EntityIx,
-        generation: LaneKey,
+        generation: u64,
         now: u64,
         window: u64,
     ) -> bool {

@@ -21,7 +21,7 @@ use podium_core::entry::{Entry, Header, Sentinel};
 use podium_core::key::{self, Name};
 use podium_core::record::Span;
 use podium_core::spec::{FieldIx, ViewIx};
-use podium_core::{outside, record, refresh};
+use podium_core::{outside, question, record, refresh};
 use std::cell::RefCell;
 use std::ffi::c_int;
 
@@ -338,7 +338,6 @@ fn asked<'a>(ctx: Ctx, st: &State, shape: &Shape, raw_name: ffi::RawString) -> O
     let now = cached_now_ms();
     let e = st.by_name(entity)?;
     let suffix = name.get(entity.len() + 1..)?;
-    // A name in the register is in normal form.
     if !e.sets.contains(suffix) || e.feed.unsettled(now) {
         return None;
     }
@@ -347,6 +346,10 @@ fn asked<'a>(ctx: Ctx, st: &State, shape: &Shape, raw_name: ffi::RawString) -> O
         Some((field, value)) => {
             let field = e.spec.field(field)?;
             e.spec.get(field).filter(|f| f.indexed)?;
+            // A cell that does not fit its model may be in a set that nobody can ask for.
+            question::canonical(&e.spec, field, value)
+                .ok()
+                .filter(|normal| **normal == *value)?;
             rights::check_field(ctx, e, field).ok()?;
             Some((field, value))
         }
@@ -401,6 +404,8 @@ fn kept(ctx: Ctx, st: &mut State, asked: &Asked, output: Output) -> Option<Found
         && lives.fresh_until(&e.feed, now).is_some()
         && lives.first_end() >= now + refresh::horizon_ms(ttl_ms);
     let n = s.view.total();
+    // (A long list is written by a worker.)
+    let serves = serves && (output == Output::Count || n <= view::IDS_AT_ONCE);
     if serves {
         view::touch(ctx, e, &mut s);
         match output {

@@ -28,7 +28,7 @@ use std::sync::Arc;
 pub(crate) const SETTLED_AT_ONCE: usize = 500;
 /// Records, and ids, of an answer given at once; a larger one goes in slices.
 const RECORDS_AT_ONCE: usize = 250;
-const IDS_AT_ONCE: usize = 1_000;
+pub(crate) const IDS_AT_ONCE: usize = 1_000;
 /// Members near their end that are looked at for one answer.
 const ENDS: usize = 10_000;
 /// Answers for one touch of a member that none of them shows.

@@ -53,9 +53,10 @@ pub(crate) fn registered(st: &mut State) {
     }
 }
 
-/// Looks where every entity's slot stands. Under the server's lock, now and then.
+/// Looks where every entity's slot stands. Under the server's lock, now and then. What follows from it is written down with it:
+/// while the server takes no writes nothing is taken note of.
 pub(crate) fn place_all(ctx: Ctx, st: &mut State) {
-    if st.replica || st.loading || !slot::in_cluster() {
+    if st.replica || st.loading || !slot::in_cluster() || !ffi::removable(ctx) {
         return;
     }
     let mut known: Vec<(String, Ground)> = Vec::new();

@@ -359,7 +359,17 @@ pub(crate) fn own_key_left(st: &mut State, name: &[u8]) -> bool {
             }
             true
         }
-        Ground::Away => true,
+        Ground::Away => {
+            // Before it can come back.
+            if let Some(entity) = key::own_entity(name, "spec") {
+                let entity = entity.to_string();
+                forget(st, &entity);
+            } else if let Some(resource) = key::own_entity(name, RESOURCE) {
+                let resource = resource.to_string();
+                change::resource(st, &resource);
+            }
+            true
+        }
         Ground::Home | Ground::Arriving | Ground::Unknown => false,
     }
 }

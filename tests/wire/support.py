@@ -144,8 +144,10 @@ class Server:
 
     def assert_well(self) -> None:
         """It answers, and its log holds no crash, assertion or panic."""
-        trouble = [line for line in self.log().splitlines() if any(word in line for word in TROUBLE)]
-        assert not trouble, "the server log holds: " + "\n".join(trouble[:20])
+        lines = self.log().splitlines()
+        trouble = next((n for n, line in enumerate(lines) if any(word in line for word in TROUBLE)), None)
+        # (What was asserted, and where, stands in the lines that follow.)
+        assert trouble is None, "the server log holds: " + "\n".join(lines[trouble : trouble + 40])
         if self.process is not None and self.process.poll() is None:
             with Client(self.port) as client:
                 reply = client.attempt("PING")

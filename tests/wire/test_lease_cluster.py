@@ -326,6 +326,64 @@ def test_there_and_back(shop, nodes):
             eventually(5, f"{name} is a hit", lambda: shop.is_hit(move.to, name))
 
 
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize("order", [*ORDERS, "at once"])
+def test_reads_that_wait_while_their_slot_goes(shop, nodes, world, version, order, back):
+    """They are answered when what they wait for has come, with that or with where to ask on, whether the slot is back by then or not."""
+    if order == "at once" and version == "8.0":
+        pytest.skip("8.0 has no atomic slot migration")
+    source, target = nodes
+    token = lease(shop.at, shop)
+    world.airtable.forget()
+    world.airtable.latency(1500)
+    reads = [("PODIUM.GET", shop.item(5)), ("PODIUM.GET", shop.item(6), "FOR", token), ("PODIUM.MGET", 2, shop.item(7), shop.item(8)),
+             ("PODIUM.INDEX", f"{shop.tag}items:group:g1"), ("PODIUM.INDEX", f"{shop.tag}items:group:g0", "FOR", token)]
+    clients = [source.client() for _ in reads]
+    for client, read in zip(clients, reads):
+        client.send(*read)
+    eventually(5, "they wait", lambda: source.figure("blocked_clients") >= len(reads))
+    for a, b in ((source, target), (target, source))[: 1 + back]:
+        move = Move(a, b, shop.tag)
+        if order == "at once":
+            with a.client() as client:
+                eventually(5, "it goes", lambda: client.attempt("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", move.slot, move.slot, "NODE", own_id(move.to)) == "OK")
+            eventually(20, "the target has the slot", lambda: not isinstance(move.to.attempt("EXISTS", shop.item(1)), ReplyError))
+        else:
+            shop.move = move.begin()
+            ORDERS[order](shop)
+            shop.complete()
+        eventually(10, "the move is known", lambda: of_one_mind(shop.at, shop.to))
+    world.airtable.latency(0)
+    for client, read in zip(clients, reads):
+        reply = client.read(10)
+        assert not isinstance(reply, ReplyError) or reply.code in ("TRYAGAIN", "MOVED"), (read, reply)
+
+
+def test_there_and_back_at_once(shop, version):
+    """A slot comes back before upkeep looked where it stands: what comes is known all the same, also if it is looked at on the way."""
+    if version == "8.0":
+        pytest.skip("8.0 has no atomic slot migration")
+    slot, at, to = shop.move.slot, shop.at, shop.to
+    ids = [own_id(at), own_id(to)]
+    assert to.call("DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", 1) == "OK"
+    try:
+        for _ in range(4):
+            assert at.call("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", ids[1]) == "OK"
+            eventually(20, "the source has nothing of it", lambda: at.call("CLUSTER", "COUNTKEYSINSLOT", slot) == 0)
+            eventually(5, "it goes back", lambda: to.attempt("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", slot, slot, "NODE", ids[0]) == "OK")
+            eventually(20, "all is there, and the slot is not", lambda: "waiting-to-pause" in str(to.call("CLUSTER", "GETSLOTMIGRATIONS")[0]))
+            # (It looks where slots stand.)
+            at.call("PODIUM.SPEC", "LIST")
+            assert to.call("DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", 0) == "OK"
+            eventually(20, "the slot is back", lambda: not isinstance(at.attempt("EXISTS", shop.item(1)), ReplyError))
+            assert to.call("DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", 1) == "OK"
+            assert at.call("PODIUM.LEASE", shop.page("new"), "CACHEONLY") == [None, None]
+            assert get(at, shop.item(1))["n"] == 1
+            eventually(10, "the move is known", lambda: of_one_mind(at, to))
+    finally:
+        to.call("DEBUG", "SLOTMIGRATION", "PREVENT-PAUSE", 0)
+
+
 def test_reads_are_answered_after_a_slot_came_back(shop, nodes, world):
     """An entity that comes back with its generation is another to this node: what is fetched for it reaches who waits."""
     source, target = nodes

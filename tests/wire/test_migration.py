@@ -413,6 +413,24 @@ def test_restarts_on_the_way(move, nodes, world):
     eventually(5, "the source has forgotten", lambda: again.at.call("PODIUM.SPEC", "LIST") == [])
 
 
+def test_a_move_that_ends_while_writes_are_paused(move, nodes):
+    """A tombstone that was told on the way is written when the slot is the new node's; not before the server takes writes again."""
+    fill(move.at)
+    absent = key("items", item(50))
+    with nodes[1].client() as client:
+        assert client.call("CONFIG", "SET", "appendonly", "yes") == "OK"
+        eventually(10, "the AOF is on", lambda: nodes[1].info("persistence")["aof_rewrite_in_progress"] == "0" and nodes[1].info("persistence")["aof_enabled"] == "1")
+    move.begin()
+    move.specs()
+    assert asking(move.to, "PODIUM.TOMBSTONE", absent) in (0, 1)
+    move.rest()
+    commands = [("CLUSTER", "SETSLOT", move.slot, "NODE", own_id(move.to)), ("CLIENT", "PAUSE", 2000, "WRITE"), ("PODIUM.SPEC", "LIST"), ("PODIUM.SYNC", "STATUS"), ("CLIENT", "UNPAUSE")]
+    assert not [r for r in move.to.pipeline(commands) if isinstance(r, ReplyError)]
+    move.finish()
+    eventually(5, "the tombstone is there", lambda: move.to.call("EXISTS", f"tomb:{absent}") == 1)
+    assert get(move.to, absent) is None
+
+
 def test_an_atomic_move_keeps_everything(move, world, version):
     if version == "8.0":
         pytest.skip("8.0 has none")

@@ -80,14 +80,14 @@ pub(crate) fn put_tomb(
     if !had && by == By::Told {
         cluster::told_of_absent(st, ctx, ix, id);
     }
-    if !ffi::writable(ctx) || !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
+    if !write_tomb(st, ctx, ix, id, &header, expire_at, had) {
         change::end_not_kept(st, ix, id, &header);
     }
     (Stored::Yes, had)
 }
 
 /// Stores a tombstone. `had`: in place of a copy. While its slot is moving there may be one at the other end already, unless
-/// there was a copy here. False: it is not known from here on, or its key holds somebody else's value.
+/// there was a copy here. False: it is not known from here on, the server takes no writes, or its key holds somebody else's value.
 pub(crate) fn write_tomb(
     st: &mut State,
     ctx: Ctx,
@@ -100,7 +100,7 @@ pub(crate) fn write_tomb(
     let Some(e) = st.get_mut(ix) else {
         return false;
     };
-    if header.generation != e.generation {
+    if header.generation != e.generation || !ffi::writable(ctx) {
         return false;
     }
     let name = key::tomb(&e.name, id);

@@ -126,9 +126,7 @@ fn round(swept: &mut Instant) {
                 return false;
             }
             st.replica = ffi::is_replica(ctx);
-            if ffi::removable(ctx) {
-                slots::place_all(ctx, st);
-            }
+            slots::place_all(ctx, st);
             if own_keys::unsaved() && ffi::removable(ctx) {
                 crate::server::upkeep::saved::save_all(ctx, st);
             }

@@ -53,9 +53,10 @@ pub(crate) fn registered(st: &mut State) {
     }
 }
 
-/// Looks where every entity's slot stands. Under the server's lock, now and then.
+/// Looks where every entity's slot stands. Under the server's lock, now and then. What follows from it is written down with it:
+/// while the server takes no writes nothing is taken note of.
 pub(crate) fn place_all(ctx: Ctx, st: &mut State) {
-    if st.replica || st.loading || !slot::in_cluster() {
+    if st.replica || st.loading || !slot::in_cluster() || !ffi::removable(ctx) {
         return;
     }
     let mut known: Vec<(String, Ground)> = Vec::new();
@@ -358,7 +359,17 @@ pub(crate) fn own_key_left(st: &mut State, name: &[u8]) -> bool {
             }
             true
         }
-        Ground::Away => true,
+        Ground::Away => {
+            // Before it can come back.
+            if let Some(entity) = key::own_entity(name, "spec") {
+                let entity = entity.to_string();
+                forget(st, &entity);
+            } else if let Some(resource) = key::own_entity(name, RESOURCE) {
+                let resource = resource.to_string();
+                change::resource(st, &resource);
+            }
+            true
+        }
         Ground::Home | Ground::Arriving | Ground::Unknown => false,
     }
 }

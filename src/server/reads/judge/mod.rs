@@ -165,7 +165,7 @@ impl Judge<'_> {
             return self.computed(st, k);
         }
         let Some(e) = st.get(k.ix) else {
-            return Some(Body::error(cluster::no_entity(entity_of(&k.name))));
+            return Some(Body::error(cluster::entity_left(st, entity_of(&k.name))));
         };
         e.read_ms.set(self.now);
         let brought = self.brought.records.get(&(k.ix, k.id.clone())).cloned();

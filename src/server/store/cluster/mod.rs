@@ -105,6 +105,15 @@ fn across(used: &[u8], what: &str) -> String {
     )
 }
 
+/// The error for a read that waited while its entity went: who asks again is sent on, or finds it here if it is back.
+pub(crate) fn entity_left(st: &State, entity: &str) -> String {
+    let back = st.by_name(entity).is_some();
+    if slot::in_cluster() && (back || slot::ground(&key::own("spec", entity)) == Ground::Away) {
+        return try_again(entity);
+    }
+    no_entity(entity)
+}
+
 /// The error for an entity that is not known here.
 pub(crate) fn no_entity(entity: &str) -> String {
     // Its spec may be with the other node.

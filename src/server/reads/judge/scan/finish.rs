@@ -41,7 +41,7 @@ impl Judge<'_> {
                     scan.ix,
                     most_selective(&e.spec, &scan.conditions),
                 )]),
-                None => Progress::Done(Body::error(cluster::no_entity(entity_of(name)))),
+                None => Progress::Done(Body::error(cluster::entity_left(st, entity_of(name)))),
             };
         }
         if !scan.lacking.is_empty() {
@@ -75,7 +75,7 @@ impl Judge<'_> {
         let total = scan.cut_from.unwrap_or(scan.found.len());
         self.use_found(st, &mut scan);
         let Some(e) = st.get_mut(scan.ix) else {
-            return Progress::Done(Body::error(cluster::no_entity(entity_of(name))));
+            return Progress::Done(Body::error(cluster::entity_left(st, entity_of(name))));
         };
         let behind = e.feed.behind;
         if let (Some((field, descending)), None) = (&self.options.sort, scan.cut_from) {

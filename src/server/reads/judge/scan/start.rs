@@ -68,7 +68,7 @@ impl Judge<'_> {
         name: &[u8],
     ) -> Start {
         let Some(e) = st.get(ix) else {
-            return Start::Done(Body::error(cluster::no_entity(entity_of(name))));
+            return Start::Done(Body::error(cluster::entity_left(st, entity_of(name))));
         };
         e.read_ms.set(self.now);
         let renumbered = match in_force(st, e, conditions) {

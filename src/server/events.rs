@@ -189,18 +189,18 @@ fn follow_own(ctx: Ctx, st: &mut State, name: &[u8]) -> bool {
         return slots::mark_came(st, entity);
     } else if let Some(resource) = key::own_entity(name, resources::RESOURCE) {
         let resource = resource.to_string();
-        if slots::resource_has_come(st, &resource) {
+        if slots::resources::has_come(st, &resource) {
             return false;
         }
         if resources::load(ctx, st, &resource) {
-            return slots::resource_came(ctx, st, &resource);
+            return slots::resources::came(ctx, st, &resource);
         }
         if st.replica {
             change::resource(st, &resource);
         }
-    } else if let Some(resource) = slots::dropped_of(name) {
+    } else if let Some(resource) = slots::resources::dropped_of(name) {
         let resource = resource.to_string();
-        return slots::heed_dropped(st, &resource, |name| slots::remove_soon(ctx, name));
+        return slots::resources::heed_dropped(st, &resource, |name| slots::remove_soon(ctx, name));
     } else if let Some(entity) = key::own_entity(name, "doubt") {
         let entity = entity.to_string();
         own_keys::load_doubts(ctx, st, &entity);

@@ -10,17 +10,19 @@
 //!
 //! Index sets are not taken over: what the other node learned last of a record may have passed them by.
 //!
-//! With the entities go the resources of the same hash tag, and with those their answers (`store/cluster/answers`).
+//! With the entities go the resources of the same hash tag, and with those their answers (`resources`).
+
+pub(crate) mod resources;
 
 use crate::server::feed;
 use crate::server::state::entities::{EntityIx, State};
 use crate::server::state::standing::{Departed, Standing};
 use crate::server::store;
 use crate::server::store::change;
-use crate::server::store::cluster::answers::{self as kept, DROPPED};
+use crate::server::store::cluster::answers as kept;
 use crate::server::store::cluster::{is_there, neighbours, MARK};
 use crate::server::store::own_keys;
-use crate::server::store::resources::{self, RESOURCE};
+use crate::server::store::resources::RESOURCE;
 use crate::server::valkey::ffi::slot::{self, Ground};
 use crate::server::valkey::ffi::{self, rm, Ctx};
 use podium_core::key;
@@ -89,7 +91,7 @@ pub(crate) fn place_all(ctx: Ctx, st: &mut State) {
                 g
             }
         };
-        place_resource(ctx, st, &name, ground);
+        resources::place(ctx, st, &name, ground);
     }
     st.answers.departed = st.resources.iter().any(|r| r.departed.is_some());
     for (tag, _) in known.iter().filter(|(_, g)| *g == Ground::Home) {
@@ -148,101 +150,6 @@ pub(crate) fn look_again(st: &mut State) {
     }
     st.answers.departed = false;
     st.told_amid.clear();
-}
-
-/// As [`place_one`], for a resource.
-fn place_resource(ctx: Ctx, st: &mut State, name: &str, ground: Ground) {
-    let Some(r) = st.resources.get_mut(name) else {
-        return;
-    };
-    let has_spec = is_there(&key::own(RESOURCE, name));
-    match (r.standing, ground) {
-        (_, Ground::Unknown)
-        | (Standing::Home, Ground::Home)
-        | (Standing::Leaving | Standing::Given, Ground::Leaving)
-        | (Standing::Arriving, Ground::Arriving) => {}
-        (was, Ground::Home) => {
-            (r.standing, r.departed) = (Standing::Home, None);
-            if matches!(was, Standing::Leaving | Standing::Given) {
-                // The move was given up, and of what went nobody knows what became of it.
-                kept::renew(st, name);
-            } else {
-                heed_dropped(st, name, |name| {
-                    store::remove_key(ctx, name);
-                });
-                st.answers.to_learn = true;
-                crate::server::state::rounds::wake();
-            }
-            own_keys::save_later();
-        }
-        (Standing::Home, Ground::Leaving) => r.standing = Standing::Leaving,
-        (Standing::New | Standing::Arriving, Ground::Leaving) => {
-            // What went before is not known here.
-            kept::say_all_dropped(st, ctx, name);
-            give_away(st, name);
-        }
-        (Standing::New | Standing::Arriving, Ground::Away) if has_spec => {}
-        (_, Ground::Arriving) if has_spec => {
-            r.standing = Standing::Arriving;
-            // What was told meanwhile is not known any more.
-            kept::renew(st, name);
-            kept::watch(st);
-            resources::save(ctx, st, name);
-        }
-        (_, Ground::Arriving | Ground::Away) => change::resource(st, name),
-    }
-}
-
-/// A resource's spec came to be without our doing. True if it is to be written anew.
-pub(crate) fn resource_came(ctx: Ctx, st: &mut State, name: &str) -> bool {
-    if !slot::in_cluster() || st.replica {
-        return false;
-    }
-    let ground = slot::ground(&key::own(RESOURCE, name));
-    let Some(r) = st.resources.get_mut(name) else {
-        return false;
-    };
-    match ground {
-        Ground::Home => {
-            r.standing = Standing::Home;
-            return false;
-        }
-        Ground::Arriving => r.standing = Standing::Arriving,
-        Ground::Leaving | Ground::Away | Ground::Unknown => {}
-    }
-    kept::watch(st);
-    ground == Ground::Arriving && heed_dropped(st, name, |name| remove_soon(ctx, name))
-}
-
-/// A resource's key that comes is told of twice.
-pub(crate) fn resource_has_come(st: &State, name: &str) -> bool {
-    st.resources
-        .get(name)
-        .is_some_and(|r| r.standing == Standing::Arriving)
-}
-
-/// The resource that such a mark is for.
-pub(crate) fn dropped_of(name: &[u8]) -> Option<&str> {
-    key::own_entity(name, DROPPED)
-}
-
-/// Answers that the other node dropped after they had gone are none here either. True: the resource is to be written anew.
-pub(crate) fn heed_dropped(st: &mut State, resource: &str, remove: impl Fn(&[u8])) -> bool {
-    let mark = key::own(DROPPED, resource);
-    if st.replica || !is_there(&mark) || slot::ground(&mark) == Ground::Leaving {
-        return false;
-    }
-    let (keys, all) = kept::dropped(slot::own_context(), resource);
-    keys.iter().for_each(|name| remove(name));
-    if st.resources.get(resource).is_none() {
-        // Left for when it is known.
-        return false;
-    }
-    if all {
-        kept::renew(st, resource);
-    }
-    remove(&mark);
-    all
 }
 
 /// Returns the entity's base if it is at home from here on.
@@ -327,20 +234,7 @@ fn give_away(st: &mut State, name: &str) {
         // Its copies are to go over, not to be cleared away.
         st.graves.retain(|g| g.entity != name);
     }
-    for name in kept::neighbours(st, name) {
-        let Some(r) = st.resources.get_mut(&name) else {
-            continue;
-        };
-        if r.standing == Standing::Given {
-            continue;
-        }
-        r.standing = Standing::Given;
-        // Under another generation none of them is answered. They stay in the index, by which is known what changes them.
-        st.resources.renew(&name);
-        let prefix = [name.as_bytes(), b":"].concat();
-        st.answers.core.end_leases(&prefix);
-        crate::server::state::rounds::answers_wake();
-    }
+    resources::given(st, name);
     feed::wake();
 }
 

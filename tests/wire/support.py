@@ -147,7 +147,7 @@ class Server:
         lines = self.log().splitlines()
         trouble = next((n for n, line in enumerate(lines) if any(word in line for word in TROUBLE)), None)
         # (What was asserted, and where, stands in the lines that follow.)
-        assert trouble is None, "the server log holds: " + "\n".join(lines[trouble : trouble + 40])
+        assert trouble is None, "the server log holds: " + "\n".join(lines[trouble : trouble + 120])
         if self.process is not None and self.process.poll() is None:
             with Client(self.port) as client:
                 reply = client.attempt("PING")

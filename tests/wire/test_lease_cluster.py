@@ -589,7 +589,7 @@ def test_nothing_outdated_while_a_slot_goes_back_and_forth(shop, nodes, world):
             if not isinstance(ask("PODIUM.INVALIDATE", f"tag:{shop.tag}x"), ReplyError):
                 tag_number += 1
         elif move is None:
-            eventually(10, "the last move is known", lambda: of_one_mind(*clients.values()))
+            eventually(40, "the last move is known", lambda: of_one_mind(*clients.values()))
             move = Move(nodes[0], nodes[1], shop.tag).begin()
             left = move.keys()
             chance.shuffle(left)

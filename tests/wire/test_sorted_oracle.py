@@ -186,7 +186,10 @@ class Game:
         shown = (question, self.moves[-8:])
         if "META" in more and isinstance(seen, list):
             ours, theirs = (mapping(reply[1]) for reply in (seen, general))
-            for name in ("age", "ttl"):
+            if b"MISS" in (ours["cache"], theirs["cache"]):
+                # Something was looked up behind between the two: only the answers are compared.
+                ours, theirs = {}, {}
+            for name in ("age", "ttl") if ours else ():
                 assert abs(ours.pop(name) - theirs.pop(name)) <= 1, (name, *shown)
             assert {k: v for k, v in ours.items() if k != "cache-status"} == {k: v for k, v in theirs.items() if k != "cache-status"}, shown
             seen, general = seen[0], general[0]

@@ -560,6 +560,7 @@ def test_nothing_outdated_while_a_slot_goes_back_and_forth(shop, nodes, world):
     for n in numbers:
         assert change(n, n)
     hits = 0
+    agree = True
     for step in range(STEPS):
         what = chance.randrange(10)
         page = chance.choice(["1", "2", "3", "4", "all", "tagged"])
@@ -589,11 +590,13 @@ def test_nothing_outdated_while_a_slot_goes_back_and_forth(shop, nodes, world):
             if not isinstance(ask("PODIUM.INVALIDATE", f"tag:{shop.tag}x"), ReplyError):
                 tag_number += 1
         elif move is None:
-            try:
-                eventually(15, "the last move is known", lambda: of_one_mind(*clients.values()))
-            except AssertionError:
-                # The servers themselves do not agree on whose the slot is: what comes of another move says nothing about us.
-                break
+            # Who takes a slot without knowing the latest epoch loses it again to who gave it, in the server itself. Where the nodes
+            # never hear of each other's, no more is moved; all else goes on.
+            deadline = time.monotonic() + (15 if agree else 0)
+            while not (agree := of_one_mind(*clients.values())) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if not agree:
+                continue
             move = Move(nodes[0], nodes[1], shop.tag).begin()
             left = move.keys()
             chance.shuffle(left)
@@ -610,5 +613,5 @@ def test_nothing_outdated_while_a_slot_goes_back_and_forth(shop, nodes, world):
         move.rest()
         move.finish()
         nodes.reverse()
-    print("steps", step, "hits", hits)
-    assert hits >= step // 100, (seed, step, hits)
+    print("hits", hits)
+    assert hits > STEPS // 100, (seed, hits)

@@ -180,16 +180,18 @@ class Game:
             # What the feed told of is looked up behind.
             settled(self.server, self.world)
         asked = [question, [*question, "FOR", OVER], ["PODIUM.INDEX", key, *(["CACHEONLY"] if "CACHEONLY" in more else [])]]
-        for words in asked:
-            client.send(*words)
-        seen, general, unsorted = [client.read() for _ in asked]
+        for _ in range(5):
+            for words in asked:
+                client.send(*words)
+            seen, general, unsorted = [client.read() for _ in asked]
+            words = [text(mapping(r[1])["cache"]) if "META" in more and isinstance(r, list) else "" for r in (seen, general)]
+            if words[0] == words[1]:
+                break
+            # What an earlier step set off behind came in between: of one moment they say the same.
         shown = (question, self.moves[-8:])
         if "META" in more and isinstance(seen, list):
             ours, theirs = (mapping(reply[1]) for reply in (seen, general))
-            if b"MISS" in (ours["cache"], theirs["cache"]):
-                # Something was looked up behind between the two: only the answers are compared.
-                ours, theirs = {}, {}
-            for name in ("age", "ttl") if ours else ():
+            for name in ("age", "ttl"):
                 assert abs(ours.pop(name) - theirs.pop(name)) <= 1, (name, *shown)
             assert {k: v for k, v in ours.items() if k != "cache-status"} == {k: v for k, v in theirs.items() if k != "cache-status"}, shown
             seen, general = seen[0], general[0]
